@@ -1,0 +1,74 @@
+"""Measure how good an audio encoder is: extract embeddings once, probe all heads, report honestly.
+
+Importing this package is cheap: torch, scipy and pandas are loaded by the first call that needs
+them. Every verb of the command line has a function of the same name and options here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mambabench.errors import (
+    DataError,
+    EncoderError,
+    MambabenchError,
+    ProtocolError,
+    StoreError,
+)
+
+if TYPE_CHECKING:
+    from mambabench import extract, probe, report
+    from mambabench.benchmarks import tasks
+    from mambabench.extract.embed import embed
+    from mambabench.hear_api.check import check
+    from mambabench.models.registry import load_encoder
+    from mambabench.pipeline import run
+    from mambabench.provenance import info
+    from mambabench.report.results import load_results
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "EncoderError",
+    "MambabenchError",
+    "ProtocolError",
+    "StoreError",
+    "__version__",
+    "check",
+    "embed",
+    "extract",
+    "info",
+    "load_encoder",
+    "load_results",
+    "probe",
+    "report",
+    "run",
+    "tasks",
+]
+
+_LAZY = {
+    "check": "mambabench.hear_api.check:check",
+    "embed": "mambabench.extract.embed:embed",
+    "extract": "mambabench.extract",
+    "info": "mambabench.provenance:info",
+    "load_encoder": "mambabench.models.registry:load_encoder",
+    "load_results": "mambabench.report.results:load_results",
+    "probe": "mambabench.probe",
+    "report": "mambabench.report",
+    "run": "mambabench.pipeline:run",
+    "tasks": "mambabench.benchmarks.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mambabench' has no attribute {name!r}")
+    module, _, attribute = _LAZY[name].partition(":")
+    value = import_module(module)
+    return getattr(value, attribute) if attribute else value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

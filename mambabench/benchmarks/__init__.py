@@ -1,0 +1,1 @@
+"""Tasks: what is measured. One file a task, HEAR's nineteen as one table; splits and metrics."""

@@ -1,0 +1,1 @@
+"""The embedded demo benchmark, generated with numpy alone."""

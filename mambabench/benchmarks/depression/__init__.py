@@ -1,0 +1,1 @@
+"""Depression tasks, in their datasets' own layouts. Nothing here is a diagnostic."""

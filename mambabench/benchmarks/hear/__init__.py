@@ -1,0 +1,1 @@
+"""The nineteen tasks of HEAR 2021."""

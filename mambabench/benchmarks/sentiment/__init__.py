@@ -1,0 +1,1 @@
+"""Multimodal sentiment tasks, in their datasets' own layouts."""

@@ -1,0 +1,1 @@
+"""The tasks of SUPERB in their datasets' own layouts."""

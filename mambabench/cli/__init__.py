@@ -1,0 +1,81 @@
+"""The command line: one module per verb, loaded only when that verb is asked for.
+
+Exit codes: 0 done; 1 finished, but something failed and is recorded; 2 wrong usage or bad input;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from mambabench.errors import MambabenchError, nearest_names
+
+__all__ = ["VERBS", "main"]
+
+# verb -> (module, one help line); the module has a click command named `command`
+VERBS: dict[str, str] = {
+    "tasks": "List, show and check tasks.",
+    "extract": "Encode the clips of tasks into an embedding store.",
+    "probe": "Train and score the heads of every seed, grid point and fold.",
+    "report": "Print tables with intervals, comparisons and ranks.",
+    "run": "Do extract, probe and report in one resumable folder.",
+    "embed": "Embed your own audio files.",
+    "check": "Validate a HEAR-API provider strictly.",
+    "info": "Say what this machine will use, and why.",
+}
+
+
+class _Verbs(click.Group):
+    """Load a verb's module at its first use, so that help answers in a blink."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(f"mambabench.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            ctx.fail(f"no verb named {args[0]!r}{nearest_names(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mambabench", prog_name="mambabench")
+def _cli() -> None:
+    """Measure how good an audio encoder is.
+
+    In an empty folder, `mambabench run` generates a demo benchmark, embeds it with two encoders,
+    trains ten seeds of probes and prints the table.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = _cli.main(prog_name="mambabench", standalone_mode=False)
+    except click.exceptions.Abort:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MambabenchError as error:
+        print(f"mambabench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

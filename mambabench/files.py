@@ -1,0 +1,76 @@
+"""Write files so that a reader sees the whole new file or the old one, and hash them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = [
+    "atomic_write",
+    "canonical_json",
+    "read_json",
+    "sha256_bytes",
+    "sha256_file",
+    "write_json",
+]
+
+
+def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Create or replace `path` with what `write` puts into the binary file that it is given.
+
+    Temporary file in the same folder, fsync, rename; on any error the temporary file is removed and
+    `path` is left as it was. Parent folders are created. Raises OSError as the system does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(
+        prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def canonical_json(value: object) -> bytes:
+    """Return JSON bytes with sorted keys, two-space indent and no NaN (ValueError): equal values,
+    equal bytes."""
+    return (
+        json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` to `path` atomically as canonical JSON."""
+    data = canonical_json(value)
+    atomic_write(path, lambda file: _write_all(file, data))
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+def read_json(path: Path) -> Any:
+    """Return the parsed JSON of `path`; ValueError or OSError as json and the system raise them."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of `data` as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""HEAR-API providers of every published encoder, and the adapters that make foreign models look alike."""

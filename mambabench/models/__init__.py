@@ -1,0 +1,1 @@
+"""Front-ends, Mamba mixers and encoders; checkpoint reading; the registry of encoders."""

@@ -1,0 +1,8 @@
+"""Train and score every head of a plan on stored embeddings.
+
+The package is callable: ``mambabench.probe(...)`` is the twin of ``mambabench probe``.
+"""
+
+from mambabench.verbs import make_callable
+
+make_callable(__name__, "mambabench.probe.verb:probe")
