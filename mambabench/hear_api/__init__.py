@@ -1,1 +1,1 @@
-"""HEAR-API providers of every published encoder, and the adapters that make foreign models look alike."""
+"""HEAR-API providers of the published encoders; adapters that make foreign models look alike."""
