@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,12 @@ class HeadParameters:
 
         return HeadParameters(field("weights"), field("biases"), field("norms"), field("running"))
 
+    def logits(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
+        W = [torch.from_numpy(w) for w in self.weights]
+        b = [torch.from_numpy(b) for b in self.biases]
+        return _evaluated(W, b, self.norms, self.running, columns)
+
     def sha256(self) -> str:
         """Return the hash of the arrays' bytes in their fixed order."""
         digest = hashlib.sha256()
@@ -112,6 +119,28 @@ def initial_parameters(
         fan_in, gain = out, math.sqrt(2.0)
     streams.summarised(dim)
     return HeadParameters(tuple(weights), tuple(biases), tuple(norms[:-1]), tuple(running[:-1]))
+
+
+def _evaluated(
+    W: Sequence[torch.Tensor],
+    b: Sequence[torch.Tensor],
+    norms: Sequence[F32],
+    running: Sequence[F32],
+    columns: torch.Tensor,
+) -> torch.Tensor:
+    """Return logits [n_labels, n]; the running statistics are folded into scale and shift."""
+    for i in range(len(norms)):
+        columns = torch.mm(W[i], columns)
+        scale = norms[i][0] / np.sqrt(running[i][1] + np.float32(1e-5))
+        shift = norms[i][1] + (b[i].numpy() - running[i][0]) * scale
+        if numba_available():
+            from mambabench.probe.kernels import scale_shift_relu
+
+            scale_shift_relu(columns.numpy(), scale, shift)
+        else:
+            columns.mul_(torch.from_numpy(scale).unsqueeze(1))
+            columns.add_(torch.from_numpy(shift).unsqueeze(1)).relu_()
+    return torch.addmm(b[-1].unsqueeze(1), W[-1], columns)
 
 
 class _Buffers:
@@ -223,14 +252,7 @@ class CompiledHead:
 
     def logits(self, columns: torch.Tensor) -> torch.Tensor:
         """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
-        from mambabench.probe.kernels import norm_evaluate
-
-        for i in range(len(self._dims)):
-            columns = torch.mm(self._W[i], columns)
-            norm_evaluate(
-                columns.numpy(), self._norms[i], self._running[i], self._b[i].numpy()
-            )
-        return torch.addmm(self._b[-1].unsqueeze(1), self._W[-1], columns)
+        return _evaluated(self._W, self._b, self._norms, self._running, columns)
 
     def parameters(self) -> HeadParameters:
         """Return a copy of all numbers."""

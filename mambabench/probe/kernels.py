@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import float32, njit, uint32
 
-__all__ = ["adam_step", "draw_mask", "norm_backward", "norm_evaluate", "norm_forward"]
+__all__ = ["adam_step", "draw_mask", "norm_backward", "norm_forward", "scale_shift_relu"]
 
 F32 = npt.NDArray[np.float32]
 U32 = npt.NDArray[np.uint32]
@@ -139,15 +139,15 @@ def norm_backward(
 
 
 @_kernel(fastmath=True)
-def norm_evaluate(Z: F32, parameters: F32, running: F32, bias: F32) -> None:
-    """Set Z = relu(batch_norm(Z + bias)) in place, with the running statistics."""
+def scale_shift_relu(Z: F32, scale: F32, shift: F32) -> None:
+    """Set Z = relu(Z * scale + shift) in place; scale, shift [units]."""
     units, batch = Z.shape
     for j in range(units):
-        scale = parameters[0, j] / np.sqrt(running[1, j] + float32(EPSILON))
-        shift = parameters[1, j] + (bias[j] - running[0, j]) * scale
+        factor = scale[j]
+        term = shift[j]
         z = Z[j]
         for b in range(batch):
-            x = z[b] * scale + shift
+            x = z[b] * factor + term
             z[b] = x if x > float32(0.0) else float32(0.0)
 
 

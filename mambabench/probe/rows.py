@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.benchmarks.task import Event
+from mambabench.benchmarks.metrics.events import Events
 
-__all__ = ["Fold", "SplitRows", "TestRows", "TrainingRows", "ValidationRows"]
+__all__ = ["SplitRows", "TestRows", "TrainingRows", "ValidationRows"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SplitRows:
     targets: npt.NDArray[np.int64] | npt.NDArray[np.uint8]  # [n_rows] or [n_rows, n_labels]
     offsets: npt.NDArray[np.int64]  # [n_clips + 1]
     timestamps_ms: npt.NDArray[np.float32] | None = None  # [n_rows], timestamp tasks
-    events: tuple[tuple[Event, ...], ...] = ()  # per clip, timestamp tasks
+    events: Events | None = None  # of the clips, timestamp tasks
 
 
 class TrainingRows(SplitRows):
@@ -39,12 +39,3 @@ class TestRows(SplitRows):
 
     __test__ = False  # not a test class
 
-
-@dataclass(frozen=True)
-class Fold:
-    """Which splits train, validate and test."""
-
-    name: str  # of the test split
-    training: tuple[str, ...]
-    validation: str
-    test: str
