@@ -73,8 +73,13 @@ def _tasks_in(directory: Path, strangers: list[str]) -> list[Path]:
             f"no task in {directory}: neither it nor a folder directly in it holds "
             f"task_metadata.json{hint}"
         )
-    strangers.extend(str(entry) for entry in entries if entry not in tasks)
+    strangers.extend(str(e) for e in entries if e not in tasks and not _is_temporary(e.name))
     return tasks
+
+
+def _is_temporary(name: str) -> bool:
+    """Tell whether another process is just writing this entry (the demo tasks)."""
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _warn(what: str, paths: list[str]) -> None:
