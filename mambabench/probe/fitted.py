@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
-from mambabench.probe.monitor import PostProcessing, predicted_events
+from mambabench.probe.heads import HeadParameters
+from mambabench.probe.monitor import PostProcessing, predicted_events, probabilities
 from mambabench.probe.records import FoldResult
 from mambabench.probe.rows import TestRows
+from mambabench.probe.trainer import EVALUATED, Scaler
 
-__all__ = ["FoldOutcome", "Fitted", "GridPoint", "score_fold"]
+__all__ = ["Fitted", "FoldOutcome", "GridPoint", "HeadPredictor", "score_fold"]
 
 GridPoint = dict[str, str | int | float | bool | None]
 
@@ -43,6 +46,25 @@ class FoldOutcome:
     predictions: dict[str, npt.NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class HeadPredictor:
+    """Probabilities [n, n_labels] of rows [n, dim] by a trained head."""
+
+    parameters: HeadParameters
+    scaler: Scaler | None
+    multilabel: bool
+
+    def __call__(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        parts = []
+        for i in range(0, len(embeddings), EVALUATED):
+            rows = embeddings[i : i + EVALUATED]
+            scaled = rows if self.scaler is None else self.scaler(rows)
+            columns = torch.empty(scaled.shape[1], scaled.shape[0])
+            columns.copy_(torch.from_numpy(np.array(scaled, np.float32)).t())
+            parts.append(self.parameters.logits(columns))
+        return probabilities(torch.cat(parts, 1), self.multilabel)
+
+
 def score_fold(fitted: Fitted, rows: TestRows, task: Task) -> FoldOutcome:
     """Score a fitted head on test rows with every metric of the task."""
     probability = fitted.predict(rows.embeddings)
@@ -52,7 +74,9 @@ def score_fold(fitted: Fitted, rows: TestRows, task: Task) -> FoldOutcome:
         "cluster": np.array(rows.clusters, dtype=np.str_),
     }
     if rows.events is None:
-        scores = {name: _finite(_metric(name)(rows.targets, probability)) for name in task.evaluation}
+        scores = {
+            name: _finite(_metric(name)(rows.targets, probability)) for name in task.evaluation
+        }
         arrays |= {"target": rows.targets, "probability": probability}
     else:
         assert fitted.post_processing is not None

@@ -1,7 +1,7 @@
 """Compiled element-wise steps of a head: BatchNorm + dropout + ReLU, its gradient, Adam, masks.
 
-Activations lie as ``[units, batch]``: a hidden unit's whole batch is one contiguous row, so that its
-statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and the
+Activations lie as ``[units, batch]``: a hidden unit's whole batch is one contiguous row, so that
+its statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and the
 matrix products around them are plain ones. Serial and without the interpreter's lock: a head runs
 on one thread. Importing this module needs numba; `heads.numba_available` says whether it is there.
 """
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import float32, njit, uint32
+from numba import njit
 
 __all__ = ["adam_step", "draw_mask", "norm_backward", "norm_forward", "scale_shift_relu"]
 
@@ -28,7 +28,7 @@ MATRIX_A = 0x9908B0DF  # the Mersenne twister's
 
 def _kernel(*, fastmath: bool) -> Callable[[F], F]:
     """Compile a serial kernel; cache it on disk where some folder for that can be written."""
-    options = {
+    options: dict[str, Any] = {
         "nogil": True,
         "boundscheck": False,
         "error_model": "numpy",
@@ -64,23 +64,23 @@ def norm_forward(
     1 / standard deviation for the backward step.
     """
     units, batch = Z.shape
-    per_row = float32(1.0) / float32(batch)
-    unbiased = float32(batch) / float32(batch - 1)
-    momentum = float32(MOMENTUM)
+    per_row = np.float32(1.0) / np.float32(batch)
+    unbiased = np.float32(batch) / np.float32(batch - 1)
+    momentum = np.float32(MOMENTUM)
     for j in range(units):
         z = Z[j]
         a = A[j]
         pivot = z[0]  # shifts the sums, so that the variance does not cancel
-        total = float32(0.0)
-        squares = float32(0.0)
+        total = np.float32(0.0)
+        squares = np.float32(0.0)
         for b in range(batch):
             d = z[b] - pivot
             total += d
             squares += d * d
         offset = total * per_row
-        variance = max(squares * per_row - offset * offset, float32(0.0))
+        variance = max(squares * per_row - offset * offset, np.float32(0.0))
         mean = pivot + offset
-        inverse = float32(1.0) / np.sqrt(variance + float32(EPSILON))
+        inverse = np.float32(1.0) / np.sqrt(variance + np.float32(EPSILON))
         moments[0, j] = mean
         moments[1, j] = inverse
         running[0, j] += momentum * (mean + bias[j] - running[0, j])
@@ -92,9 +92,9 @@ def norm_forward(
             start = t << 5
             for b in range(min(32, batch - start)):
                 x = z[start + b] * scale + shift
-                x = x if x > float32(0.0) else float32(0.0)
-                kept = (uint32(word >> uint32(b)) & uint32(1)) != uint32(0)
-                a[start + b] = x if kept else float32(0.0)
+                x = x if x > np.float32(0.0) else np.float32(0.0)
+                kept = (np.uint32(word >> np.uint32(b)) & np.uint32(1)) != np.uint32(0)
+                a[start + b] = x if kept else np.float32(0.0)
 
 
 @_kernel(fastmath=True)
@@ -112,17 +112,17 @@ def norm_backward(
     A unit is open where A > 0: kept and positive.
     """
     units, batch = Z.shape
-    per_row = float32(1.0) / float32(batch)
+    per_row = np.float32(1.0) / np.float32(batch)
     for j in range(units):
         d = D[j]
         a = A[j]
         z = Z[j]
         mean = moments[0, j]
         inverse = moments[1, j]
-        total = float32(0.0)
-        product = float32(0.0)
+        total = np.float32(0.0)
+        product = np.float32(0.0)
         for b in range(batch):
-            t = d[b] if a[b] > float32(0.0) else float32(0.0)
+            t = d[b] if a[b] > np.float32(0.0) else np.float32(0.0)
             total += t
             product += t * (z[b] - mean)
         to_bias = total * keep_scale
@@ -134,7 +134,7 @@ def norm_backward(
         slope = gain * to_weight * per_row * inverse
         constant = gain * to_bias * per_row - slope * mean
         for b in range(batch):
-            t = d[b] if a[b] > float32(0.0) else float32(0.0)
+            t = d[b] if a[b] > np.float32(0.0) else np.float32(0.0)
             d[b] = t * open_scale - constant - slope * z[b]
 
 
@@ -148,7 +148,7 @@ def scale_shift_relu(Z: F32, scale: F32, shift: F32) -> None:
         z = Z[j]
         for b in range(batch):
             x = z[b] * factor + term
-            z[b] = x if x > float32(0.0) else float32(0.0)
+            z[b] = x if x > np.float32(0.0) else np.float32(0.0)
 
 
 @_kernel(fastmath=True)
@@ -167,18 +167,20 @@ def adam_step(
     """
     for i in range(weight.size):
         g = gradient[i]
-        m = first[i] + float32(0.1) * (g - first[i])
-        v = second[i] * float32(0.999) + float32(0.001) * g * g
+        m = first[i] + np.float32(0.1) * (g - first[i])
+        v = second[i] * np.float32(0.999) + np.float32(0.001) * g * g
         first[i] = m
         second[i] = v
-        weight[i] = weight[i] * shrink - rate * m / (np.sqrt(v) * second_scale + float32(1e-8))
+        weight[i] = weight[i] * shrink - rate * m / (np.sqrt(v) * second_scale + np.float32(1e-8))
 
 
 @_kernel(fastmath=False)
 def _twisted(high: np.uint32, low: np.uint32, far: np.uint32) -> np.uint32:
-    y = uint32((high & uint32(0x80000000)) | (low & uint32(0x7FFFFFFF)))
-    odd = uint32(uint32(0) - uint32(low & uint32(1)))
-    return uint32(uint32(far ^ uint32(y >> uint32(1))) ^ uint32(odd & uint32(MATRIX_A)))  # type: ignore[no-any-return]
+    y = np.uint32((high & np.uint32(0x80000000)) | (low & np.uint32(0x7FFFFFFF)))
+    odd = np.uint32(np.uint32(0) - np.uint32(low & np.uint32(1)))
+    return np.uint32(
+        np.uint32(far ^ np.uint32(y >> np.uint32(1))) ^ np.uint32(odd & np.uint32(MATRIX_A))
+    )  # type: ignore[no-any-return]
 
 
 @_kernel(fastmath=False)
@@ -196,20 +198,20 @@ def _refill(state: U32, out: U32) -> None:
 def _temper(state: U32, out: U32) -> None:
     for i in range(624):
         y = state[i]
-        y = uint32(y ^ uint32(y >> uint32(11)))
-        y = uint32(y ^ uint32(uint32(y << uint32(7)) & uint32(0x9D2C5680)))
-        y = uint32(y ^ uint32(uint32(y << uint32(15)) & uint32(0xEFC60000)))
-        out[i] = uint32(y ^ uint32(y >> uint32(18)))
+        y = np.uint32(y ^ np.uint32(y >> np.uint32(11)))
+        y = np.uint32(y ^ np.uint32(np.uint32(y << np.uint32(7)) & np.uint32(0x9D2C5680)))
+        y = np.uint32(y ^ np.uint32(np.uint32(y << np.uint32(15)) & np.uint32(0xEFC60000)))
+        out[i] = np.uint32(y ^ np.uint32(y >> np.uint32(18)))
 
 
 @_kernel(fastmath=False)
 def _pack(words: U32, start: int, n: int, limit: U32, bits: U32, unit: int, bit: np.uint32) -> None:
     """Set `bit` of bits[unit + k] where the k-th pair of words, read as 53 bits, is below limit."""
     for k in range(n):
-        high = uint32(words[start + 2 * k] & uint32(0x1FFFFF))
+        high = np.uint32(words[start + 2 * k] & np.uint32(0x1FFFFF))
         low = words[start + 2 * k + 1]
         kept = (high < limit[0]) | ((high == limit[0]) & (low < limit[1]))
-        bits[unit + k] = uint32(bits[unit + k] | uint32(uint32(kept) << bit))
+        bits[unit + k] = np.uint32(bits[unit + k] | np.uint32(np.uint32(kept) << bit))
 
 
 @_kernel(fastmath=False)
@@ -228,9 +230,9 @@ def draw_mask(
     available = left - 1
     for b in range(batch):
         row = bits[b >> 5]
-        bit = uint32(b & 31)
-        if bit == uint32(0):
-            row[:units] = uint32(0)
+        bit = np.uint32(b & 31)
+        if bit == np.uint32(0):
+            row[:units] = np.uint32(0)
         unit = 0
         while unit < units:
             if available == 0:

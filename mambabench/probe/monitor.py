@@ -81,16 +81,21 @@ class Monitor:
         if self._on_loss:
             loss = self.loss(logits)
             return Monitored(-loss, loss, self._post[0] if self._post else None)
-        if self._post:
-            return self._event_score(logits)
         if self._metric.name in _ARGMAX and not self._multilabel:
             if not bool(torch.isfinite(logits).all()):
                 return Monitored(math.nan, math.nan)
             hits = (logits.argmax(0) == self._target).sum()
-            score = int(hits) / len(self._target)
-        else:
-            score = self._metric(self._rows.targets, probabilities(logits, self._multilabel))
-        return Monitored(score if self._metric.higher_is_better else -score, score)
+            return self._oriented(int(hits) / len(self._target))
+        return self.of_probabilities(probabilities(logits, self._multilabel))
+
+    def of_probabilities(self, probability: npt.NDArray[np.float32]) -> Monitored:
+        """Score probabilities [n_rows, n_labels] of the validation rows."""
+        if self._post:
+            return self._event_score(probability)
+        return self._oriented(self._metric(self._rows.targets, probability))
+
+    def _oriented(self, score: float, post: PostProcessing | None = None) -> Monitored:
+        return Monitored(score if self._metric.higher_is_better else -score, score, post)
 
     def loss(self, logits: torch.Tensor) -> float:
         """Return the mean loss of logits [n_labels, n_rows]."""
@@ -99,13 +104,12 @@ class Monitor:
             return float(torch.nn.functional.binary_cross_entropy_with_logits(logits, target))
         return float(torch.nn.functional.cross_entropy(logits.t(), self._target))
 
-    def _event_score(self, logits: torch.Tensor) -> Monitored:
+    def _event_score(self, probability: npt.NDArray[np.float32]) -> Monitored:
         """Score every post-processing point; the best wins, the larger one among equals.
 
         hear-eval-kit counts an undefined score as 0 here, and takes the highest score even where a
         low one is better.
         """
-        probability = probabilities(logits, multilabel=True)
         sign = 1.0 if self._metric.higher_is_better else -1.0
         rank_sign, undefined = (1.0, 0.0) if self._kit else (sign, -math.inf)
 
@@ -114,7 +118,7 @@ class Monitor:
             return (undefined if math.isnan(score) else rank_sign * score, post)
 
         score, post = max(((self._scored(probability, p), p) for p in self._post), key=rank)
-        return Monitored(sign * score, score, post)
+        return self._oriented(score, post)
 
     def _scored(self, probability: npt.NDArray[np.float32], post: PostProcessing) -> float:
         assert self._rows.events is not None

@@ -20,6 +20,7 @@ __all__ = [
     "GRIDS",
     "PROTOCOLS",
     "HeadConfig",
+    "Inapplicable",
     "Protocol",
     "grid_points",
     "post_processing_grid",
@@ -31,6 +32,10 @@ GRIDS = ("default", "fast", "faster")
 
 Family = Literal["mlp", "linear", "knn"]
 Init = Literal["uniform", "normal"]  # Xavier's two forms
+
+
+class Inapplicable(ProtocolError):  # noqa: N818 - not a fault
+    """A protocol cannot do this task: a missing cell of the table, with its reason."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ from mambabench.probe.protocols import HeadConfig, Protocol
 from mambabench.probe.rows import TrainingRows, ValidationRows
 from mambabench.probe.streams import TrialStreams
 
-__all__ = ["PreparedFold", "Scaler", "Stopped", "TrialResult", "prepare_fold", "train"]
+__all__ = ["EVALUATED", "PreparedFold", "Scaler", "Stopped", "TrialResult", "prepare_fold", "train"]
 
-_EVALUATED = 8192  # columns evaluated at a time, which bounds the memory of activations
+EVALUATED = 8192  # columns evaluated at a time, which bounds the memory of activations
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
@@ -107,7 +108,7 @@ def prepare_fold(
     )
     target = _target(training.targets, n_labels)
     batches: tuple[Batch, ...] = ()
-    if not protocol.shuffle:
+    if protocol.kit:
         if n % batch_size == 1:
             raise ProtocolError(
                 f"{n} training rows leave a last batch of 1 at batch size {batch_size}, which has "
@@ -124,7 +125,7 @@ def prepare_fold(
         batches=batches,
         batch_size=_adapted(n, batch_size) if protocol.adapt_batch else batch_size,
         validation=tuple(
-            valid[i : i + _EVALUATED].t().contiguous() for i in range(0, len(valid), _EVALUATED)
+            valid[i : i + EVALUATED].t().contiguous() for i in range(0, len(valid), EVALUATED)
         ),
         monitor=monitor,
         scaler=scaler,
@@ -167,7 +168,7 @@ def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[Batch]:
     edges = [*range(0, n, size), n]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         part = shuffled[start:stop]
         yield Batch(
             part, part.t().contiguous(), target[:, start:stop].contiguous(), fold.multilabel

@@ -12,26 +12,23 @@ import json
 import math
 import statistics
 import threading
+import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Fold
-from mambabench.errors import ProtocolError
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows
-from mambabench.probe.fitted import Fitted, FoldOutcome, score_fold
-from mambabench.probe.heads import CompiledHead, HeadParameters, TorchHead
-from mambabench.probe.monitor import Monitor, chosen, probabilities
-from mambabench.probe.protocols import HeadConfig, Protocol, grid_points
+from mambabench.probe.fitted import Fitted, FoldOutcome, HeadPredictor, score_fold
+from mambabench.probe.knn import fit_knn
+from mambabench.probe.linear import fit_linear
+from mambabench.probe.monitor import Monitor, chosen
+from mambabench.probe.protocols import HeadConfig, Inapplicable, Protocol, grid_points
 from mambabench.probe.records import Predictions, RunRecord
 from mambabench.probe.streams import TrialStreams, stream_seed
-from mambabench.probe.trainer import PreparedFold, Scaler, TrialResult, prepare_fold, train
+from mambabench.probe.trainer import PreparedFold, TrialResult, prepare_fold, train
 
 __all__ = ["Job", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
 
@@ -43,6 +40,8 @@ class Job:
     run: Callable[[], Any]
     cost: float = 0.0  # the dearest start first
 
+
+CACHED_FROM_S = 2.0  # a trial that took less is sooner trained again than kept
 
 Steps = Generator[list[Job], list[Any], Any]
 
@@ -110,6 +109,11 @@ def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
     plan = unit.plan
     family = _FAMILIES[plan.protocol.family]
     if plan.protocol.exact:
+        if plan.rows.is_event:
+            raise Inapplicable(
+                f"the exact stream does not apply to {plan.task.name}: hear-eval-kit does not "
+                "finish timestamp tasks, so there is no run to replay; leave --exact out"
+            )
         streams = TrialStreams(unit.seed, exact=True)
         (fitted,) = yield [Job(lambda: run_inline(family(unit, streams)), cost=math.inf)]
     else:
@@ -204,15 +208,17 @@ def _trial(unit: Unit, fold: Fold, config: HeadConfig, streams: TrialStreams | N
     name = f"{fold.test}-{hashlib.sha256(point.encode()).hexdigest()[:16]}"
 
     def run() -> TrialResult:
-        cached = unit.cache.load(name) if unit.cache is not None else None
+        cached = unit.cache.load(name) if unit.cache is not None and streams is None else None
         if cached is not None:
             return cached
         prepared = plan.prepared(fold, config.batch_size)
         own = streams or TrialStreams(
             stream_seed(plan.task.name, plan.protocol.name, unit.seed, fold.test, point)
         )
+        started = time.monotonic()
         result = train(config, prepared, own, kit=plan.protocol.kit, stop=plan.stop)
-        if unit.cache is not None and streams is None:
+        long = time.monotonic() - started >= CACHED_FROM_S
+        if unit.cache is not None and streams is None and long:
             unit.cache.save(name, result)
         return result
 
@@ -222,7 +228,7 @@ def _trial(unit: Unit, fold: Fold, config: HeadConfig, streams: TrialStreams | N
 def _fitted(plan: TaskPlan, fold: Fold, config: HeadConfig, result: TrialResult) -> Fitted:
     prepared = plan.prepared(fold, config.batch_size)
     return Fitted(
-        predict=_Predictor(result.parameters, prepared.scaler, prepared.multilabel),
+        predict=HeadPredictor(result.parameters, prepared.scaler, prepared.multilabel),
         grid_point=asdict(config),
         validation_score=result.score,
         head_sha256=result.parameters.sha256(),
@@ -232,22 +238,33 @@ def _fitted(plan: TaskPlan, fold: Fold, config: HeadConfig, result: TrialResult)
     )
 
 
-@dataclass(frozen=True)
-class _Predictor:
-    """Probabilities [n, n_labels] of rows [n, dim]."""
-
-    parameters: HeadParameters
-    scaler: Scaler | None
-    multilabel: bool
-
-    def __call__(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        parts = []
-        for i in range(0, len(embeddings), 8192):
-            rows = embeddings[i : i + 8192]
-            scaled = np.array(rows, np.float32) if self.scaler is None else self.scaler(rows)
-            columns = torch.from_numpy(scaled).t().contiguous()
-            parts.append(self.parameters.logits(columns))
-        return probabilities(torch.cat(parts, 1), self.multilabel)
+def _linear_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Fit logistic regressions on every fold, each with the strength that validates best there."""
+    plan = unit.plan
+    fits = yield [
+        Job(lambda fold=fold: fit_linear(plan.prepared(fold, 0)))  # type: ignore[misc]
+        for fold in plan.rows.folds
+    ]
+    return fits
 
 
-_FAMILIES: dict[str, Callable[[Unit, TrialStreams | None], Steps]] = {"mlp": _mlp_steps}
+def _knn_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Choose the number of neighbours on every fold's validation rows."""
+    plan = unit.plan
+    if plan.rows.is_event:
+        raise Inapplicable(
+            f"knn does not apply to {plan.task.name}: neighbours vote on clips, a timestamp task "
+            "asks for events; use linear, sound or a kit protocol"
+        )
+    fits = yield [
+        Job(lambda fold=fold: fit_knn(plan.prepared(fold, 0)))  # type: ignore[misc]
+        for fold in plan.rows.folds
+    ]
+    return fits
+
+
+_FAMILIES: dict[str, Callable[[Unit, TrialStreams | None], Steps]] = {
+    "mlp": _mlp_steps,
+    "linear": _linear_steps,
+    "knn": _knn_steps,
+}
