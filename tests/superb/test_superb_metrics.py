@@ -59,7 +59,8 @@ def test_equal_error_rate_solves_the_interpolated_roc():
         if trial % 3 == 0:
             scores = np.round(scores, 1)  # ties
         fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
-        expected = brentq(lambda x, roc=interp1d(fpr, tpr): 1.0 - x - roc(x), 0.0, 1.0)
+        roc = interp1d(fpr, tpr)
+        expected = brentq(lambda x, roc=roc: 1.0 - x - roc(x), 0.0, 1.0)
         assert equal_error_rate(same, scores)[0] == pytest.approx(expected, abs=1e-9)
 
 
