@@ -39,7 +39,7 @@ def read_lexicon(folder: Path) -> dict[str, tuple[str, ...]]:
     known = [folder / name for name in LEXICONS if (folder / name).is_file()]
     paths = known + sorted(path for path in folder.glob("*.txt") if path not in known)
     if not paths:
-        raise DataError(f"{folder}: no lexicon; {_LEXICON_REMEDY}")
+        raise DataError(f"{folder}: the lexicon is missing; {_LEXICON_REMEDY}")
     lexicon: dict[str, tuple[str, ...]] = {}
     for path in paths:
         for number, line in enumerate(read_lines(path, _LEXICON_REMEDY), start=1):
