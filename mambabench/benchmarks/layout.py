@@ -15,16 +15,29 @@ from mambabench.benchmarks.task import (
     Defect,
     EmbeddingType,
     Event,
+    Pooling,
     PredictionType,
+    Source,
     SplitMode,
     Task,
 )
 from mambabench.errors import nearest_names
 
-__all__ = ["METADATA", "VOCABULARY", "read_task"]
+__all__ = ["METADATA", "SOURCES", "SOURCE_COLUMNS", "VOCABULARY", "read_task"]
 
 METADATA = "task_metadata.json"
 VOCABULARY = "labelvocabulary.csv"
+SOURCES = "sources.csv"  # of tasks that point into a corpus of the user's own
+SOURCE_COLUMNS = (
+    "split",
+    "clip",
+    "path",
+    "start_s",
+    "duration_s",
+    "gain_db",
+    "trim_silence",
+    "crop_of",
+)
 _Json = dict[str, Any]
 
 
@@ -45,6 +58,8 @@ def read_task(directory: Path, name: str | None = None) -> tuple[Task | None, li
     clusters = _read_clusters(directory, metadata, defects)
     if clusters:
         clips = _with_clusters(clips, clusters, defects)
+    if metadata.get("audio_root") is not None:
+        clips = _with_sources(directory, metadata["audio_root"], clips, defects)
     return replace(task, labels=labels, clips=clips), defects
 
 
@@ -117,6 +132,13 @@ def _task_of_metadata(
     protocol = metadata.get("protocol")
     if protocol is not None and not isinstance(protocol, str):
         wrong("protocol", f"is {protocol!r}", "give the name of a protocol")
+    stored = {}
+    for field, known in (("pooling", get_args(Pooling)), ("layers", ("last", "all"))):
+        stored[field] = choice(field, known) if field in metadata else known[0]
+    notes = metadata.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        wrong("notes", f"is {notes!r}", "list sentences")
+        notes = []
     parameters = _evaluation_params(metadata, wrong)
     if len(defects) > before:
         return None
@@ -136,6 +158,9 @@ def _task_of_metadata(
         median_filter_ms=parameters[0],
         min_duration_ms=parameters[1],
         task_specific_param_grid=parameters[2],
+        notes=tuple(notes),
+        pooling=cast(Pooling, stored["pooling"]),
+        layers=cast(Any, stored["layers"]),
         **flags,
     )
 
@@ -297,7 +322,7 @@ def _scene_clip(
     if task.prediction_type == "multiclass" and len(labels) != 1:
         wrong(f"clip {name!r} has {len(labels)} labels", "multiclass tasks have exactly one")
         return None
-    if len(set(labels)) < len(labels):
+    if task.prediction_type != "sequence" and len(set(labels)) < len(labels):
         wrong(f"clip {name!r} names a label twice", "name each label once")
         return None
     return Clip(name, labels=labels)
@@ -368,6 +393,45 @@ def _with_clusters(
         )
         for split in clips
     }
+
+
+def _with_sources(
+    directory: Path,
+    root: object,
+    clips: Mapping[str, tuple[Clip, ...]],
+    defects: list[Defect],
+) -> dict[str, tuple[Clip, ...]]:
+    """Give each clip the source that SOURCES names for it; `root` may be relative to the task."""
+    remedy = "prepare the task again from its corpus"
+    try:
+        with (directory / SOURCES).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        base = directory / str(root)
+        found = {(row["split"], row["clip"]): _source(base, row) for row in rows}
+    except FileNotFoundError:
+        defects.append(Defect(SOURCES, f"is missing, but {METADATA} has an audio_root", remedy))
+        return dict(clips)
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        defects.append(Defect(SOURCES, f"cannot be read ({error!r})", remedy))
+        return dict(clips)
+    absent = [f"{s}/{c.name}" for s in clips for c in clips[s] if (s, c.name) not in found]
+    if absent:
+        defects.append(Defect(SOURCES, f"has no row for {_some(absent)}", remedy))
+    return {
+        split: tuple(replace(clip, source=found.get((split, clip.name))) for clip in clips[split])
+        for split in clips
+    }
+
+
+def _source(base: Path, row: Mapping[str, str]) -> Source:
+    return Source(
+        base / row["path"],
+        float(row["start_s"]),
+        float(row["duration_s"]) if row["duration_s"] else None,
+        float(row["gain_db"]),
+        row["trim_silence"] == "1",
+        row["crop_of"] or None,
+    )
 
 
 def _is_plain(name: str) -> bool:
