@@ -120,7 +120,8 @@ def _task_of_metadata(
     prediction_type = cast(PredictionType, choice("prediction_type", get_args(PredictionType)))
     split_mode = cast(SplitMode, choice("split_mode", get_args(SplitMode)))
     splits = _splits(metadata, split_mode, wrong)
-    evaluation = _evaluation(metadata, embedding_type, wrong)
+    own = prediction_type in ("slots", "sequence", "trials", "queries")
+    evaluation = _evaluation(metadata, prediction_type if own else embedding_type, wrong)
     duration = metadata.get("sample_duration")
     if duration is not None and not (_is_number(duration) and duration > 0):
         wrong("sample_duration", f"is {duration!r}", "give seconds, or null where clips differ")
@@ -178,7 +179,8 @@ def _splits(metadata: _Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
     ):
         wrong("splits", f"is {splits!r}", "list the names of the splits, each once")
         return ()
-    if split_mode == "trainvaltest" and set(splits) != {"train", "valid", "test"}:
+    free = metadata.get("prediction_type") in ("trials", "queries")  # they validate otherwise
+    if split_mode == "trainvaltest" and not free and set(splits) != {"train", "valid", "test"}:
         wrong("splits", f"is {splits!r}", 'trainvaltest has "train", "valid" and "test"')
     if split_mode.endswith("kfold") and len(splits) < 3:
         wrong(
@@ -189,7 +191,7 @@ def _splits(metadata: _Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
     return tuple(splits)
 
 
-def _evaluation(metadata: _Json, embedding_type: str, wrong: _Wrong) -> tuple[str, ...]:
+def _evaluation(metadata: _Json, kind: str, wrong: _Wrong) -> tuple[str, ...]:
     from mambabench.benchmarks.metrics import METRICS
 
     names = metadata.get("evaluation")
@@ -200,11 +202,9 @@ def _evaluation(metadata: _Json, embedding_type: str, wrong: _Wrong) -> tuple[st
         if not isinstance(name, str) or name not in METRICS:
             near = nearest_names(str(name), METRICS)
             wrong("evaluation", f"has no metric named {name!r}{near}", "name one of docs/tasks.md")
-        elif METRICS[name].kind != embedding_type and embedding_type in ("scene", "event"):
-            kind = METRICS[name].kind
-            wrong(
-                "evaluation", f"names {name!r}, for {kind} tasks", f"use {embedding_type} metrics"
-            )
+        elif METRICS[name].kind != kind and kind in {metric.kind for metric in METRICS.values()}:
+            other = METRICS[name].kind
+            wrong("evaluation", f"names {name!r}, for {other} tasks", f"use {kind} metrics")
     return tuple(str(name) for name in names)
 
 

@@ -10,6 +10,8 @@ import torch
 from trees import TREES
 
 from mambabench.benchmarks.superb import asv, er, ic, ks, pr, qbe, sid
+from mambabench.benchmarks.superb.prepare import prepare
+from mambabench.benchmarks.task import load_task
 from mambabench.errors import DataError
 
 
@@ -157,3 +159,35 @@ def test_queries(trees):
 def test_an_empty_folder_says_what_is_missing(module, tmp_path):
     with pytest.raises(DataError, match="missing; "):
         module.read(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", list(TREES))
+def test_a_prepared_task_points_into_its_corpus(name, trees, tmp_path):
+    if name == "superb_pr":
+        TREES[name](tmp_path / "fresh")
+    root = tmp_path / "fresh" if name == "superb_pr" else trees[name]
+    done = prepare(name, root, tmp_path / "tasks")
+    first = {p.name: p.read_bytes() for p in done.directory.iterdir()}
+    prepare(name, root, tmp_path / "tasks")
+    assert first == {p.name: p.read_bytes() for p in done.directory.iterdir()}
+    task = load_task(done.directory)
+    assert task.name == name
+    assert task.layers == "all"
+    assert task.notes == done.notes
+    assert {s: len(c) for s, c in task.clips.items()} == done.n_clips
+    sources = [clip.source for clips in task.clips.values() for clip in clips]
+    assert all(s is not None and (s.path.is_file() or name == "superb_sid") for s in sources)
+    clip = task.clips["train"][0] if "train" in task.clips else None
+    if name == "superb_ks":
+        assert clip.source.gain_db == -3.0
+    if name == "superb_asv":
+        assert clip.source.trim_silence
+    if name == "superb_ic":
+        assert len(clip.labels) == 3
+
+
+def test_preparing_from_the_wrong_folder_says_what_it_should_hold(tmp_path):
+    with pytest.raises(DataError, match="no such folder; it should hold IEMOCAP/"):
+        prepare("ER", tmp_path / "x", tmp_path)
+    with pytest.raises(DataError, match="no SUPERB task named 'superb_sit'; did you mean"):
+        prepare("superb_sit", tmp_path, tmp_path)
