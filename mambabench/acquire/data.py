@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mambabench.acquire.archives import Archive
 from mambabench.acquire.fetch import Progress, RemoteFile, fetch, remote_size
-from mambabench.acquire.unpack import RECORD_FOLDER, UnpackLimits, Unpacked, unpack_tasks
+from mambabench.acquire.unpack import RECORD_FOLDER, Unpacked, UnpackLimits, unpack_tasks
 from mambabench.errors import DataError, MambabenchError
 from mambabench.files import read_json, sha256_file
 

@@ -24,7 +24,7 @@ __all__ = ["Progress", "RemoteFile", "fetch", "offline", "remote_size", "require
 Progress = Callable[[str, int, "int | None"], None]  # file name, bytes so far, bytes in all
 
 OFFLINE = "MAMBABENCH_OFFLINE"
-_CHUNK = 1 << 18
+_CHUNK = 1 << 14  # a broken connection loses at most this much
 _TRIES = 6
 _TIMEOUT_S = (10.0, 60.0)  # to connect, between two chunks
 _LONGEST_WAIT_S = 120.0

@@ -197,10 +197,10 @@ def status_(into: Path) -> None:
     if not found:
         click.echo(f"no task directory below {into}")
         return
-    rows = [
-        (s.directory.name, f"{rate} Hz", str(s.n_clips[rate]), origin)
-        for s in found
-        for rate, origin in (s.rates or {0: "no audio"}).items()
-        if rate or not s.rates
-    ]
+    rows = []
+    for s in found:
+        rows += [
+            (s.directory.name, f"{rate} Hz", str(s.n_clips[rate]), origin)
+            for rate, origin in s.rates.items()
+        ] or [(s.directory.name, "no audio", "0", "")]
     print_table(("task directory", "sample rate", "clips", "from"), rows)
