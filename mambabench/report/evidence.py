@@ -78,7 +78,7 @@ def _compute(group: Group, key: str) -> Evidence:
     try:
         scores = [fold_score(group.metric, fold) for fold in ordered]
     except KeyError as error:
-        return Evidence(key, test.n_clips, f"no bootstrap: predictions lack {error}")
+        return Evidence(key, test.n_clips, f"no bootstrap: nothing known of {error}")
     stored = float(np.mean([run.record.score for run in group.runs]))
     found = float(np.mean([score.score for score in scores]))
     if not abs(found - stored) <= 1e-3:

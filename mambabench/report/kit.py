@@ -50,8 +50,7 @@ def _read(path: Path) -> Run:
 
 
 def _record(path: Path, body: dict[str, Any]) -> tuple[RunRecord, int]:
-    task, module = path.resolve().parent.name, path.absolute().parent.parent.name
-    task = path.absolute().parent.name
+    task, module = path.absolute().parent.name, path.absolute().parent.parent.name
     encoder, seed, pretraining_run = module, KIT_SEED, 1
     point = dict(body["hparams"])
     protocol = _protocol(point, task)

@@ -54,7 +54,7 @@ class Run:
     pretraining_run: int = 1  # the digit after "_r" in the folder names of SSAM's authors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """All seeds of one (encoder, task, protocol), in the order of the seeds."""
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mambabench.report.ranking import influence, weighted
 
-__all__ = ["FoldScore", "fold_score"]
+__all__ = ["FoldScore", "fold_score", "score_of_counts"]
 
 Array = npt.NDArray[Any]
 Seed = Mapping[str, Array]  # one seed's arrays of one fold, clips in the order of the fold
@@ -42,7 +42,7 @@ def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
 
     Predictions with ``counts:<metric>`` are scored from these sums; else accuracies, mAP, AUC and
     d' by their own rules; any other scene metric through `benchmarks.metrics`, resample by
-    resample and without parts. KeyError where an array is missing.
+    resample and without parts. KeyError where an array or the metric is unknown.
     """
     if f"counts:{metric}" in seeds[0]:
         counts = np.stack([seed[f"counts:{metric}"] for seed in seeds]).astype(np.float64)
@@ -60,12 +60,9 @@ def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
 
 def score_of_counts(metric: str) -> ScoreOfCounts:
     """Return the function from summed counts [..., k] to scores [...] of an event metric."""
-    from mambabench.benchmarks import metrics
+    from mambabench.benchmarks.metrics import METRICS
 
-    def score(totals: Array) -> Array:
-        return np.asarray(metrics.score(metric, totals), np.float64)
-
-    return score
+    return METRICS[metric].score
 
 
 def _correct(metric: str, target: Array, probability: Array) -> Array:
@@ -215,7 +212,7 @@ def _generic(metric: str, seeds: Sequence[Seed]) -> FoldScore:
     """Score clips repeated by their weights, for metrics that this module has no rule for."""
     from mambabench.benchmarks.metrics import METRICS
 
-    function: Callable[[Array, Array], float] = METRICS[metric].fn
+    function = METRICS[metric]
 
     def at(clips: Array) -> float:
         values = [function(seed["target"][clips], seed["probability"][clips]) for seed in seeds]
