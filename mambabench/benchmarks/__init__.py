@@ -9,7 +9,6 @@ from pathlib import Path
 from mambabench.benchmarks.task import Task, load_task
 from mambabench.errors import DataError, nearest_names
 
-
 __all__ = ["StrayFileWarning", "discover", "find_directories"]
 
 
