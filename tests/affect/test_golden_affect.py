@@ -1,0 +1,56 @@
+"""Every golden case of the affect systems, found through its index."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import golden_depmamba
+import pytest
+import torch
+from golden_common import read_case
+
+FOLDER = (
+    Path(
+        os.environ.get(
+            "MAMBABENCH_GOLDENS", Path(__file__).resolve().parents[2] / "../shared/goldens"
+        )
+    ).resolve()
+    / "affect"
+)
+
+RUNNERS = {
+    "CNNEncoderLayer": golden_depmamba.run_cnn,
+    "MMCNNEncoderLayer": golden_depmamba.run_cnn,
+    "depmamba.adam_trajectory": golden_depmamba.run_adam,
+    "depmamba.forward": golden_depmamba.run_model,
+    "depmamba.padding_dependence": golden_depmamba.run_padding_dependence,
+    "depmamba.train_step": golden_depmamba.run_model,
+    "mixer.bimamba": golden_depmamba.run_mixer,
+    "mixer.mm_bimamba": golden_depmamba.run_mixer,
+    "tmeannet.forward": golden_depmamba.run_tmeannet,
+}
+
+
+def _cases() -> list[Any]:
+    if not (FOLDER / "INDEX.json").is_file():
+        reason = f"{FOLDER} is absent: set MAMBABENCH_GOLDENS to the golden data"
+        return [pytest.param(None, marks=pytest.mark.skip(reason=reason))]
+    index = json.loads((FOLDER / "INDEX.json").read_text(encoding="utf-8"))
+    entries = [*index["cases"], *({**entry, "kind": None} for entry in index.get("metrics", ()))]
+    return [pytest.param(entry, id=entry["path"]) for entry in entries]
+
+
+@pytest.mark.parametrize("entry", _cases())
+def test_golden_affect(entry: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    path = FOLDER / entry["path"]
+    if entry["kind"] is None:
+        golden_metrics.run(path)
+        return
+    case = read_case(path)
+    kind = case.info["kind"]
+    assert kind in RUNNERS, f"no runner for the kind {kind!r}"
+    RUNNERS[kind](case)
