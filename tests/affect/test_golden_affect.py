@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import golden_depmamba
+import golden_mmml
 import pytest
 import torch
 from golden_common import read_case
@@ -28,6 +29,13 @@ RUNNERS = {
     "depmamba.forward": golden_depmamba.run_model,
     "depmamba.padding_dependence": golden_depmamba.run_padding_dependence,
     "depmamba.train_step": golden_depmamba.run_model,
+    "mmml.audio_raw": golden_mmml.run_audio_raw,
+    "mmml.audio_smile": golden_mmml.run_audio_smile,
+    "mmml.audio_spec": golden_mmml.run_audio_spec,
+    "mmml.cme_layer": golden_mmml.run_cme_layer,
+    "mmml.end_to_end": golden_mmml.run_end_to_end,
+    "mmml.fusion": golden_mmml.run_fusion,
+    "mmml.text_context": golden_mmml.run_text_context,
     "mixer.bimamba": golden_depmamba.run_mixer,
     "mixer.mm_bimamba": golden_depmamba.run_mixer,
     "tmeannet.forward": golden_depmamba.run_tmeannet,
