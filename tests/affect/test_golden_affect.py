@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import golden_data
 import golden_depmamba
+import golden_metrics
 import golden_mmml
 import pytest
 import torch
@@ -25,6 +27,11 @@ FOLDER = (
 RUNNERS = {
     "CNNEncoderLayer": golden_depmamba.run_cnn,
     "MMCNNEncoderLayer": golden_depmamba.run_cnn,
+    "dataset.dvlog": golden_data.run_depression,
+    "dataset.lmvd": golden_data.run_depression,
+    "lmvd_extract": golden_data.run_openface,
+    "mmml.dataset_mosi": golden_data.run_mosi,
+    "mmml.dataset_sims": golden_data.run_sims,
     "depmamba.adam_trajectory": golden_depmamba.run_adam,
     "depmamba.forward": golden_depmamba.run_model,
     "depmamba.padding_dependence": golden_depmamba.run_padding_dependence,
