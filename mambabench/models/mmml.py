@@ -52,6 +52,7 @@ class FusionConfig:
     context_middle: int = 768  # the hidden layer of the fused output of cme with context
     mixed_ffn: int = 2048
     dropout: float = 0.3
+    mixed_dropout: float = 0.1  # of the transformer that v3 adds
 
     def __post_init__(self) -> None:
         if self.fusion == "cme":
@@ -240,7 +241,11 @@ class Fusion(nn.Module):
             )
             self.add_module(f"{name}_mixed_layer", layer)
             block = nn.TransformerEncoderLayer(
-                mixed, config.heads, config.mixed_ffn, batch_first=True
+                mixed,
+                config.heads,
+                config.mixed_ffn,
+                config.mixed_dropout,
+                batch_first=True,
             )
             encoder = nn.TransformerEncoder(block, n_layers, enable_nested_tensor=False)
             self.add_module(f"{name}_encoder", encoder)

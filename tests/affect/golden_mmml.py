@@ -39,6 +39,7 @@ def fusion_config(case: Case, *, dropout: float = 0.3) -> FusionConfig:
         context_middle=dims["hidden"],
         mixed_ffn=dims["TransformerEncoder ffn (repo: PyTorch default 2048)"],
         dropout=dropout,
+        mixed_dropout=0.1 if dropout else 0.0,
     )
 
 

@@ -11,6 +11,7 @@ import golden_data
 import golden_depmamba
 import golden_metrics
 import golden_mmml
+import golden_runs
 import pytest
 import torch
 from golden_common import read_case
@@ -35,6 +36,8 @@ RUNNERS = {
     "depmamba.adam_trajectory": golden_depmamba.run_adam,
     "depmamba.forward": golden_depmamba.run_model,
     "depmamba.padding_dependence": golden_depmamba.run_padding_dependence,
+    "depmamba.run": golden_runs.run_depmamba,
+    "mmml.run": golden_runs.run_mmml,
     "depmamba.train_step": golden_depmamba.run_model,
     "mmml.audio_raw": golden_mmml.run_audio_raw,
     "mmml.audio_smile": golden_mmml.run_audio_smile,
