@@ -1,0 +1,150 @@
+"""The numba backend: tensors in, addresses and strides to the kernels, tensors out.
+
+Where torch runs with several threads, large scans are cut into ranges of channel blocks that run
+on as many (the kernels release the GIL). Blocks are independent, so the bytes of a result do not
+depend on the number of threads. No OpenMP: a process that has used this may fork.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambabench.models.scan import kernels
+
+__all__ = ["bidirectional_forward", "conv_forward", "scan_forward"]
+
+_KINDS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
+_WIDTH = 16  # channels come in multiples of this; others are padded by the caller
+_STATES_PER_THREAD = 1_000_000  # about 0.3 ms: below that a second thread costs more than it brings
+_pool: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
+
+
+os.register_at_fork(after_in_child=_forget_pool)  # threads do not survive a fork
+
+
+def _in_ranges(function: Callable[[int, int], None], n_items: int, n_states: int) -> None:
+    """Call `function(first, end)` on ranges that cover n_items, on several threads if it pays."""
+    global _pool
+    n_threads = min(torch.get_num_threads(), n_items, n_states // _STATES_PER_THREAD)
+    if n_threads < 2:
+        function(0, n_items)
+        return
+    if _pool is None:
+        _pool = ThreadPoolExecutor(64, thread_name_prefix="mambabench-scan")
+    cuts = [n_items * i // n_threads for i in range(n_threads + 1)]
+    jobs = [_pool.submit(function, a, b) for a, b in pairwise(cuts[1:])]
+    function(0, cuts[1])
+    for job in jobs:
+        job.result()
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return `x` with unit stride over its last axis."""
+    return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def _address(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _strided(x: Tensor | None) -> tuple[int, int, int]:
+    """Return the address of [batch, length, ...] and its strides over batch and time."""
+    return (0, 0, 0) if x is None else (x.data_ptr(), x.stride(0), x.stride(1))
+
+
+def _scratch(n_elements: int, like: Tensor) -> tuple[Tensor, int]:
+    """Return memory for n_elements (keep it alive) and its first address that 64 divides."""
+    memory = torch.empty(n_elements + 64 // like.element_size(), dtype=like.dtype)
+    return memory, (memory.data_ptr() + 63) & -64
+
+
+def _run(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    bias: Tensor | None, softplus: bool, reverse: bool, out: Tensor, *,
+    last: Tensor | None = None, saved: Tensor | None = None,
+    accumulate: bool = False, scale: float = 1.0,
+) -> None:  # fmt: skip
+    """Scan into `out`; all of one dtype on the CPU, dim a multiple of 16."""
+    batch, length, dim = u.shape
+    d_state = A.shape[1]
+    u, delta, B, C = _rows(u), _rows(delta), _rows(B), _rows(C)
+    z = None if z is None else _rows(z)
+    bias = None if bias is None else bias.contiguous()
+    D = None if D is None else D.contiguous()
+    rates = A.t().contiguous()
+    lanes = 64 // u.element_size()
+    vectors = 2 if dim % (2 * lanes) == 0 else 1
+    arguments: tuple[Any, ...] = (
+        _KINDS[u.dtype], *_strided(u), *_strided(delta), rates.data_ptr(), *_strided(B),
+        *_strided(C), _address(D), *_strided(z), _address(bias), *_strided(out), _address(last),
+        _address(saved), length, dim, d_state, vectors, int(softplus), int(reverse),
+        int(accumulate), float(scale),
+    )  # fmt: skip
+
+    def blocks(first: int, end: int) -> None:
+        memory, address = _scratch(2 * vectors * (d_state + 24) * lanes, u)
+        kernels.scan_forward(*arguments, address, first, end)
+        del memory
+
+    _in_ranges(blocks, batch * dim // (lanes * vectors), batch * length * dim * d_state)
+
+
+def scan_forward(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+    bias: Tensor | None, softplus: bool, reverse: bool, want_last: bool, want_saved: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return y [batch, length, dim], the last state [batch, d_state, dim] and, for the backward,
+    the states before every chunk [batch, chunks, d_state, dim]; the last two empty if not wanted.
+    """
+    batch, length, dim = u.shape
+    d_state = A.shape[1]
+    out = torch.empty((batch, length, dim), dtype=u.dtype)
+    last = out.new_empty((batch, d_state, dim) if want_last else (0, 0, 0))
+    chunks = -(-length // kernels.CHUNK)
+    saved = out.new_empty((batch, chunks, d_state, dim) if want_saved else (0, 0, 0, 0))
+    _run(
+        u, delta, A, B, C, D, z, bias, softplus, reverse, out,
+        last=last if want_last else None, saved=saved if want_saved else None,
+    )  # fmt: skip
+    return out, last, saved
+
+
+def bidirectional_forward(
+    forward: Any, backward: Any, z: Tensor | None, softplus: bool, scale: float
+) -> Tensor:
+    """Return scale * (y_forward + y_backward) * silu(z) with no flips and no intermediate sum."""
+    out = torch.empty(forward.u.shape, dtype=forward.u.dtype)
+    u, delta, A, B, C, D, bias = forward
+    _run(u, delta, A, B, C, D, None, bias, softplus, False, out)
+    u, delta, A, B, C, D, bias = backward
+    _run(u, delta, A, B, C, D, z, bias, softplus, True, out, accumulate=True, scale=scale)
+    return out if z is not None or scale == 1.0 else out.mul_(scale)
+
+
+def conv_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
+) -> Tensor:
+    """Convolve `x` [batch, length, dim] with `weight` [dim, taps]; dim a multiple of 16."""
+    batch, length, dim = x.shape
+    x = _rows(x)
+    out = torch.empty((batch, length, dim), dtype=x.dtype)
+    taps = weight.t().contiguous()
+    bias = None if bias is None else bias.contiguous()
+    kernels.conv_forward(
+        _KINDS[x.dtype], *_strided(x), taps.data_ptr(), _address(bias), *_strided(out),
+        batch, length, dim, weight.shape[1], int(silu), int(reverse),
+    )  # fmt: skip
+    return out

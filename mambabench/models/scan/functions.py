@@ -1,0 +1,187 @@
+"""The selective scan and the causal convolution as mambabench's own code calls them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mambabench.errors import EncoderError
+from mambabench.models.scan.backends import BACKENDS, Request, choose_backend
+
+__all__ = ["Direction", "causal_conv1d", "selective_scan", "selective_scan_bidirectional"]
+
+
+class Direction(NamedTuple):
+    """The inputs of a scan in one direction, all in the order of time (nothing flipped)."""
+
+    u: Tensor  # [batch, length, dim]
+    delta: Tensor  # [batch, length, dim]
+    A: Tensor  # [dim, d_state]
+    B: Tensor  # [batch, length, d_state]
+    C: Tensor  # [batch, length, d_state]
+    D: Tensor | None = None  # [dim]
+    delta_bias: Tensor | None = None  # [dim]
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+    return_last_state: bool = False,
+    backend: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Return y [batch, length, dim] of the selective state space recurrence, times silu(z).
+
+    `u`, `delta`, `z` [batch, length, dim]; `A` [dim, d_state]; `B`, `C` [batch, length, d_state];
+    `D`, `delta_bias` [dim]. `delta_softplus`: the step is softplus(delta + delta_bias). `reverse`:
+    from the last step to the first, as flipping every input and the result would do. With
+    `return_last_state` also the state after the final step, [batch, dim, d_state], float32 or
+    wider. float32 and float64 are computed as they are, narrower types in float32; y has the type
+    of `u`. Strided inputs are read in place. `backend` names one of BACKENDS; by default the
+    fastest that runs here. Source: "Mamba", Gu and Dao 2023, section 3.2.
+
+    Raises EncoderError for shapes that do not fit and for a named backend that cannot run.
+    """
+    _check_scan(u, delta, A, B, C, D, z, delta_bias)
+    tensors: tuple[Tensor | None, ...] = (u, delta, A, B, C, D, z, delta_bias)
+    dtype, module = _dispatch(tensors, u, A.shape[1], backend)
+    if dtype is not None:
+        tensors = _cast(tensors, dtype)
+    y, last = module.scan(*tensors, delta_softplus, reverse)
+    y = y.to(u.dtype)
+    return (y, last) if return_last_state else y
+
+
+def selective_scan_bidirectional(
+    forward: Direction,
+    backward: Direction,
+    z: Tensor | None = None,
+    delta_softplus: bool = False,
+    scale: float = 1.0,
+    backend: str | None = None,
+) -> Tensor:
+    """Return scale * (y_forward + y_backward) * silu(z), the sum fused into the second scan.
+
+    `backward` runs from the last step to the first on inputs in the order of time. Source: "Vision
+    Mamba", Zhu et al. 2024, Algorithm 1. Raises as `selective_scan` does.
+    """
+    for direction in (forward, backward):
+        u, delta, A, B, C, D, bias = direction
+        _check_scan(u, delta, A, B, C, D, z, bias)
+    if forward.u.shape != backward.u.shape:
+        raise EncoderError(
+            f"the directions differ in shape: u is {tuple(forward.u.shape)} forward and "
+            f"{tuple(backward.u.shape)} backward"
+        )
+    tensors: tuple[Tensor | None, ...] = (*forward, *backward, z)
+    dtype, module = _dispatch(tensors, forward.u, forward.A.shape[1], backend)
+    if dtype is not None:
+        tensors = _cast(tensors, dtype)
+    pair: Any = tensors
+    if hasattr(module, "bidirectional"):
+        y = module.bidirectional(
+            Direction(*pair[:7]), Direction(*pair[7:14]), tensors[14], delta_softplus, scale
+        )
+        return y.to(forward.u.dtype)  # type: ignore[no-any-return]
+    first = module.scan(*tensors[:6], None, tensors[6], delta_softplus, False)[0]
+    second = module.scan(*tensors[7:13], None, tensors[13], delta_softplus, True)[0]
+    y = (first + second) * scale
+    if tensors[14] is not None:
+        y = y * functional.silu(tensors[14])
+    return y.to(forward.u.dtype)  # type: ignore[no-any-return]
+
+
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    reverse: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Return the depthwise causal convolution of `x` [batch, length, dim] along time, then SiLU.
+
+    `weight` [dim, taps], `bias` [dim], `activation` None or "silu" (also called "swish").
+    `reverse`: anti-causal, as flipping the input and the result would do. Raises EncoderError for
+    shapes that do not fit, an unknown activation and a named backend that cannot run.
+    """
+    if activation not in (None, "silu", "swish"):
+        raise EncoderError(f"activation={activation!r} is unknown: use 'silu' or None")
+    if x.ndim != 3 or weight.ndim != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] < 1:
+        raise EncoderError(
+            f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not fit: x is [batch, length, "
+            "dim], weight is [dim, taps]"
+        )
+    if bias is not None and bias.shape != x.shape[2:]:
+        raise EncoderError(f"bias has shape {tuple(bias.shape)}, expected {tuple(x.shape[2:])}")
+    tensors: tuple[Tensor | None, ...] = (x, weight, bias)
+    dtype, module = _dispatch(tensors, x, 1, backend)
+    if dtype is not None:
+        tensors = _cast(tensors, dtype)
+    y = module.conv(*tensors, activation is not None, reverse)
+    return y.to(x.dtype)  # type: ignore[no-any-return]
+
+
+def _dispatch(
+    tensors: tuple[Tensor | None, ...], u: Tensor, d_state: int, backend: str | None
+) -> tuple[torch.dtype | None, Any]:
+    """Return the dtype to convert to (None: none) and the module that computes."""
+    dtype, same, grad = torch.float32, True, False
+    for x in tensors:
+        if x is not None:
+            same = same and x.dtype == u.dtype
+            grad = grad or x.requires_grad
+            if x.dtype == torch.float64:
+                dtype = torch.float64
+            if x.device != u.device:
+                raise EncoderError(f"the inputs lie on {u.device} and on {x.device}: move them")
+    grad = grad and torch.is_grad_enabled()
+    module = _module(u.device.type, dtype, d_state, grad, backend)
+    return (None if same and u.dtype == dtype else dtype), module
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _module(device: str, dtype: torch.dtype, d_state: int, grad: bool, backend: str | None) -> Any:
+    request = Request(device, dtype, d_state, grad)
+    return BACKENDS[choose_backend(request, backend)].load()
+
+
+def _cast(tensors: tuple[Tensor | None, ...], dtype: torch.dtype) -> tuple[Tensor | None, ...]:
+    return tuple(None if x is None else x.to(dtype) for x in tensors)
+
+
+def _check_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    z: Tensor | None, bias: Tensor | None,
+) -> None:  # fmt: skip
+    if u.ndim != 3 or A.ndim != 2:
+        raise EncoderError(
+            f"u has shape {tuple(u.shape)} and A {tuple(A.shape)}: expected [batch, length, dim] "
+            "and [dim, d_state]"
+        )
+    batch, length, dim = u.shape
+    states = (batch, length, A.shape[1])
+    expected = (
+        ("delta", delta, u.shape), ("A", A, (dim, A.shape[1])), ("B", B, states),
+        ("C", C, states), ("D", D, (dim,)), ("z", z, u.shape), ("delta_bias", bias, (dim,)),
+    )  # fmt: skip
+    for name, x, shape in expected:
+        if x is not None and x.shape != shape:
+            raise EncoderError(
+                f"{name} has shape {tuple(x.shape)}, expected {tuple(shape)} beside u "
+                f"{tuple(u.shape)} and A {tuple(A.shape)}"
+            )
+        if x is not None and not x.is_floating_point():
+            raise EncoderError(f"{name} has dtype {x.dtype}: only real floating dtypes are scanned")
+    if not u.is_floating_point():
+        raise EncoderError(f"u has dtype {u.dtype}: only real floating dtypes are scanned")

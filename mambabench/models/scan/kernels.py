@@ -1,0 +1,488 @@
+"""CPU kernels of the selective scan and the depthwise convolution, in explicit SIMD vectors.
+
+Everything that numba compiles is in this one file, the vector type included: numba's cache on disk
+notices edits only of the file that defines a function, so a vector type elsewhere could leave
+stale machine code behind.
+
+A vector holds 64 bytes (16 float32 or 8 float64) and lowers to one AVX-512, two AVX2 or four NEON
+registers. SIMD runs over the channels, never over the states, so no state count wastes lanes. The
+kernels take raw addresses and strides in elements: one specialisation per precision serves
+every layout with unit stride over channels, and the reverse direction is a negative stride.
+`kind` is a scalar whose type says the precision; its value does not matter.
+"""
+
+# mypy: ignore-errors
+# (numba gives the types here: an intrinsic is called without the typing context it declares)
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+__all__ = ["CHUNK", "conv_forward", "scan_forward"]
+
+CHUNK = 16  # time steps whose states stay in registers in the forward kernel
+_INT32 = ir.IntType(32)
+_LOG2E = 1.4426950408889634
+
+# 2**f on [-1/2, 1/2], highest power first. The constant is exactly 1: else a bias of 1e-7 a step
+# would build up over thousands of steps.
+_EXP2_F32 = (1.32833926e-3, 9.67429824e-3, 5.55067802e-2, 2.4022181e-1, 6.93147015e-1, 1.0)
+_EXP2_F64 = (
+    2.5729324177362305e-11, 4.4558179083360645e-10, 7.0548973041554995e-09, 1.0178057087733941e-07,
+    1.3215486808705563e-06, 1.5252733841556773e-05, 0.00015403530393370734, 0.001333355814640647,
+    0.00961812910762848, 0.055504108664821625, 0.24022650695910072, 0.6931471805599453, 1.0,
+)  # fmt: skip
+# log(1 + t) / t on [0, 1]
+_LOG1P_F32 = (
+    0.00536377009, -0.0300616915, 0.0791981789, -0.137532933, 0.191534215, -0.248570972,
+    0.333213106, -0.49999647, 1.0,
+)  # fmt: skip
+_LOG1P_F64 = (
+    1.507843780222621e-05, -0.0001818830325500265, 0.001043354876634814, -0.0038046517253179694,
+    0.009968982838076882, -0.020179668043339125, 0.03327845491726436, -0.046798182549893104,
+    0.05858685252957079, -0.06799320385322372, 0.07573035633807378, -0.08299931758127772,
+    0.09083470413958532, -0.09998705428075007, 0.11110938960467566, -0.12499983019721868,
+    0.14285713092791552, -0.1666666661032813, 0.19999999998361212, -0.2499999999997462,
+    0.33333333333333176, -0.5, 1.0,
+)  # fmt: skip
+
+
+class _Vector(types.Type):
+    """numba's type of one SIMD vector; methods emit LLVM instructions on such vectors."""
+
+    def __init__(self, double: bool) -> None:
+        super().__init__(name="float64x8" if double else "float32x16")
+        self.scalar = types.float64 if double else types.float32
+        self.element: Any = ir.DoubleType() if double else ir.FloatType()
+        self.integer = ir.IntType(64) if double else _INT32
+        self.lanes, self.n_bytes = (8, 8) if double else (16, 4)
+        self.mantissa_bits, self.lowest = (52, -1020.0) if double else (23, -126.0)
+        self.highest = 1024.0 if double else 128.0  # the bits of 2**highest are those of infinity
+        self.magic = 6755399441055744.0 if double else 12582912.0  # adding it rounds to integers
+        self.suffix = f"v{self.lanes}f{8 * self.n_bytes}"
+        self.exp2_polynomial = _EXP2_F64 if double else _EXP2_F32
+        self.log1p_polynomial = _LOG1P_F64 if double else _LOG1P_F32
+        self.llvm = ir.VectorType(self.element, self.lanes)
+        self.llvm_integer = ir.VectorType(self.integer, self.lanes)
+        self.round = float if double else (lambda x: float(np.float32(x)))
+
+    def constant(self, x: float) -> Any:
+        return ir.Constant(self.llvm, [self.round(x)] * self.lanes)
+
+    def integers(self, x: int) -> Any:
+        return ir.Constant(self.llvm_integer, [x] * self.lanes)
+
+    def pick(self, b: Any, x: Any, y: Any, lanes: list[int]) -> Any:
+        return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INT32, self.lanes), lanes))
+
+    def broadcast(self, b: Any, scalar: Any) -> Any:
+        undefined = ir.Constant(self.llvm, ir.Undefined)
+        first = b.insert_element(undefined, scalar, ir.Constant(_INT32, 0))
+        return self.pick(b, first, undefined, [0] * self.lanes)
+
+    def multiply_add(self, b: Any, x: Any, y: Any, z: Any) -> Any:
+        # "fmuladd", not "fma": without an FMA unit the latter becomes a library call per lane
+        signature = ir.FunctionType(self.llvm, [self.llvm] * 3)
+        name = f"llvm.fmuladd.{self.suffix}"
+        return b.call(cgutils.get_or_insert_function(b.module, signature, name), [x, y, z])
+
+    def polynomial(self, b: Any, coefficients: tuple[float, ...], x: Any) -> Any:
+        p = self.constant(coefficients[0])
+        for c in coefficients[1:]:
+            p = self.multiply_add(b, p, x, self.constant(c))
+        return p
+
+    def maximum(self, b: Any, x: Any, bound: Any) -> Any:
+        return b.select(b.fcmp_unordered(">", x, bound), x, bound)  # unordered: NaN stays NaN
+
+    def minimum(self, b: Any, x: Any, bound: Any) -> Any:
+        return b.select(b.fcmp_unordered("<", x, bound), x, bound)
+
+    def exp2(self, b: Any, x: Any) -> Any:
+        x = self.maximum(b, x, self.constant(self.lowest))
+        x = self.minimum(b, x, self.constant(self.highest))
+        shifted = b.fadd(x, self.constant(self.magic))
+        fraction = b.fsub(x, b.fsub(shifted, self.constant(self.magic)))
+        p = self.polynomial(b, self.exp2_polynomial, fraction)
+        exponent = b.shl(b.bitcast(shifted, self.llvm_integer), self.integers(self.mantissa_bits))
+        return b.bitcast(b.add(b.bitcast(p, self.llvm_integer), exponent), self.llvm)
+
+    def sigmoid(self, b: Any, x: Any) -> Any:
+        # bounded so that x * sigmoid(x) is -0 and not NaN for x = -infinity
+        small = self.exp2(
+            b, self.minimum(b, b.fmul(x, self.constant(-_LOG2E)), self.constant(-self.lowest))
+        )
+        return b.fdiv(self.constant(1.0), b.fadd(self.constant(1.0), small))
+
+    def softplus(self, b: Any, x: Any) -> Any:
+        """max(x, 0) + log(1 + exp(-|x|)): no division, no branch."""
+        sign = self.integers(-(1 << (8 * self.n_bytes - 1)))
+        negative = b.bitcast(b.or_(b.bitcast(x, self.llvm_integer), sign), self.llvm)
+        t = self.exp2(b, b.fmul(negative, self.constant(_LOG2E)))
+        p = self.polynomial(b, self.log1p_polynomial, t)
+        return self.multiply_add(b, p, t, self.maximum(b, x, self.constant(0.0)))
+
+
+@register_model(_Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: _Vector) -> None:
+        super().__init__(manager, vector, vector.llvm)
+
+
+_VECTORS = {types.float32: _Vector(double=False), types.float64: _Vector(double=True)}
+
+
+def _elementwise(emit: Any) -> Any:
+    """Make an operation on one vector from a method of `_Vector`."""
+
+    @intrinsic
+    def operation(typing: Any, x: Any) -> Any:
+        return x(x), lambda context, b, signature, a: emit(signature.args[0], b, a[0])
+
+    return operation
+
+
+_exp2, _sigmoid, _softplus = map(_elementwise, (_Vector.exp2, _Vector.sigmoid, _Vector.softplus))
+
+
+@intrinsic
+def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    return x(x, x, x), lambda context, b, signature, a: x.multiply_add(b, *a)
+
+
+@intrinsic
+def _add(typing: Any, x: Any, y: Any) -> Any:
+    return x(x, x), lambda context, b, signature, a: b.fadd(*a)
+
+
+@intrinsic
+def _sub(typing: Any, x: Any, y: Any) -> Any:
+    return x(x, x), lambda context, b, signature, a: b.fsub(*a)
+
+
+@intrinsic
+def _mul(typing: Any, x: Any, y: Any) -> Any:
+    return x(x, x), lambda context, b, signature, a: b.fmul(*a)
+
+
+@intrinsic
+def _lanes(typing: Any, kind: Any) -> Any:
+    """Lanes of a vector of `kind`, a constant of the compiled code."""
+    vector = _VECTORS[kind]
+    return types.int64(kind), lambda context, b, signature, a: ir.Constant(
+        ir.IntType(64), vector.lanes
+    )
+
+
+@intrinsic
+def _fill(typing: Any, kind: Any, x: Any) -> Any:
+    """Vector of `kind` with the int or float `x` in every lane."""
+    vector = _VECTORS[kind]
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        return vector.broadcast(b, context.cast(b, a[1], signature.args[1], vector.scalar))
+
+    return vector(kind, x), emit
+
+
+def _pointer(b: Any, address: Any, index: Any, element: Any, n_bytes: int) -> Any:
+    offset = b.mul(index, ir.Constant(index.type, n_bytes))
+    return b.inttoptr(b.add(address, offset), element.as_pointer())
+
+
+@intrinsic
+def _load(typing: Any, kind: Any, address: Any, index: Any) -> Any:
+    """Vector of `kind` from `address` (bytes) + `index` (elements); need not be aligned."""
+    vector = _VECTORS[kind]
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        value = b.load(_pointer(b, a[1], a[2], vector.llvm, vector.n_bytes))
+        value.align = vector.n_bytes
+        return value
+
+    return vector(kind, types.int64, types.int64), emit
+
+
+@intrinsic
+def _store(typing: Any, address: Any, index: Any, value: Any) -> Any:
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        b.store(a[2], _pointer(b, a[0], a[1], value.llvm, value.n_bytes)).align = value.n_bytes
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, value), emit
+
+
+@intrinsic
+def _spread(typing: Any, kind: Any, address: Any, index: Any) -> Any:
+    """One scalar of `kind` at `address` + `index`, in every lane."""
+    vector = _VECTORS[kind]
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        return vector.broadcast(b, b.load(_pointer(b, a[1], a[2], vector.element, vector.n_bytes)))
+
+    return vector(kind, types.int64, types.int64), emit
+
+
+@intrinsic
+def _prefetch(typing: Any, kind: Any, address: Any, index: Any) -> Any:
+    vector = _VECTORS[kind]
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0i8"
+        )
+        pointer = _pointer(b, a[1], a[2], ir.IntType(8), vector.n_bytes)
+        b.call(function, [pointer, *(ir.Constant(_INT32, x) for x in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(kind, types.int64, types.int64), emit
+
+
+@intrinsic
+def _sum_lanes(typing: Any, kind: Any, address: Any) -> Any:
+    """Sum each of the `lanes` vectors at `address` over its lanes: lane t is the sum of vector t.
+
+    A tree of shuffles and additions: about a quarter of the work of one horizontal sum per vector.
+    """
+    vector = _VECTORS[kind]
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        index = [ir.Constant(ir.IntType(64), t * vector.lanes) for t in range(vector.lanes)]
+        rows = [b.load(_pointer(b, a[1], i, vector.llvm, vector.n_bytes)) for i in index]
+        half = vector.lanes // 2
+        while half:
+            # lanes without the bit `half` come from the first row, the others from the second
+            pick = [(i & ~half) + (vector.lanes if i & half else 0) for i in range(vector.lanes)]
+            other = [i + half for i in pick]
+            rows = [
+                b.fadd(vector.pick(b, x, y, pick), vector.pick(b, x, y, other))
+                for x, y in zip(rows[:half], rows[half:], strict=True)
+            ]
+            half //= 2
+        return rows[0]
+
+    return vector(kind, types.int64), emit
+
+
+def _compile(function: Any) -> Any:
+    """Compile for the types of the first call, keeping machine code on disk where that can be."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder that can be written to, neither beside this file nor at home
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+@_compile
+def _scan_block(
+    kind, u, us, delta, ts, A, Bm, bs, Cm, cs, skip, z, zs, bias, out, os, last, saved,
+    length, dim, n_states, d0, nv, softplus, accumulate, scale, scratch,
+):  # fmt: skip
+    """Scan nv * lanes channels from d0 of one batch element; all addresses are at its first row.
+
+    Chunks of CHUNK steps: a pass for softplus, delta * u and D * u; then per group of four states
+    a loop over time with states and decay rates in registers; then gate, sum and store.
+    """
+    w = _lanes(kind)
+    h = 0
+    rates = h + nv * n_states * w
+    deltas = rates + nv * n_states * w
+    inputs = deltas + nv * CHUNK * w
+    ys = inputs + nv * CHUNK * w
+    log2e = _fill(kind, _LOG2E)
+    zero = _fill(kind, 0.0)
+    for v in range(nv):
+        for n in range(n_states):
+            at = (v * n_states + n) * w
+            _store(scratch, h + at, zero)
+            _store(scratch, rates + at, _mul(_load(kind, A, n * dim + d0 + v * w), log2e))
+    scales = _fill(kind, scale)
+    for k in range(0, length, CHUNK):
+        m = min(CHUNK, length - k)
+        for v in range(nv):
+            d = d0 + v * w
+            offset = _load(kind, bias, d) if bias != 0 else zero
+            direct = _load(kind, skip, d) if skip != 0 else zero
+            for t in range(m):
+                step = _add(_load(kind, delta, (k + t) * ts + d), offset)
+                if softplus != 0:
+                    step = _softplus(step)
+                x = _load(kind, u, (k + t) * us + d)
+                at = (v * CHUNK + t) * w
+                _store(scratch, deltas + at, step)
+                _store(scratch, inputs + at, _mul(step, x))
+                _store(scratch, ys + at, _mul(direct, x))
+        for t in range(CHUNK, min(2 * CHUNK, length - k)):
+            for v in range(nv):
+                _prefetch(kind, u, (k + t) * us + d0 + v * w)
+                _prefetch(kind, delta, (k + t) * ts + d0 + v * w)
+                if z != 0:
+                    _prefetch(kind, z, (k + t) * zs + d0 + v * w)
+                _prefetch(kind, out, (k + t) * os + d0 + v * w)
+        for v in range(nv):
+            if saved != 0:
+                for n in range(n_states):
+                    at = ((k // CHUNK) * n_states + n) * dim + d0 + v * w
+                    _store(saved, at, _load(kind, scratch, h + (v * n_states + n) * w))
+            n = 0
+            while n + 4 <= n_states:
+                j = (v * n_states + n) * w
+                h0 = _load(kind, scratch, h + j)
+                h1 = _load(kind, scratch, h + j + w)
+                h2 = _load(kind, scratch, h + j + 2 * w)
+                h3 = _load(kind, scratch, h + j + 3 * w)
+                a0 = _load(kind, scratch, rates + j)
+                a1 = _load(kind, scratch, rates + j + w)
+                a2 = _load(kind, scratch, rates + j + 2 * w)
+                a3 = _load(kind, scratch, rates + j + 3 * w)
+                p = k * bs + n
+                q = k * cs + n
+                at = v * CHUNK * w
+                for _ in range(m):
+                    step = _load(kind, scratch, deltas + at)
+                    x = _load(kind, scratch, inputs + at)
+                    y = _load(kind, scratch, ys + at)
+                    h0 = _fma(_exp2(_mul(step, a0)), h0, _mul(x, _spread(kind, Bm, p)))
+                    y = _fma(h0, _spread(kind, Cm, q), y)
+                    h1 = _fma(_exp2(_mul(step, a1)), h1, _mul(x, _spread(kind, Bm, p + 1)))
+                    y = _fma(h1, _spread(kind, Cm, q + 1), y)
+                    h2 = _fma(_exp2(_mul(step, a2)), h2, _mul(x, _spread(kind, Bm, p + 2)))
+                    y = _fma(h2, _spread(kind, Cm, q + 2), y)
+                    h3 = _fma(_exp2(_mul(step, a3)), h3, _mul(x, _spread(kind, Bm, p + 3)))
+                    y = _fma(h3, _spread(kind, Cm, q + 3), y)
+                    _store(scratch, ys + at, y)
+                    p += bs
+                    q += cs
+                    at += w
+                _store(scratch, h + j, h0)
+                _store(scratch, h + j + w, h1)
+                _store(scratch, h + j + 2 * w, h2)
+                _store(scratch, h + j + 3 * w, h3)
+                n += 4
+            while n < n_states:
+                j = (v * n_states + n) * w
+                h0 = _load(kind, scratch, h + j)
+                a0 = _load(kind, scratch, rates + j)
+                p = k * bs + n
+                q = k * cs + n
+                at = v * CHUNK * w
+                for _ in range(m):
+                    decay = _exp2(_mul(_load(kind, scratch, deltas + at), a0))
+                    drive = _mul(_load(kind, scratch, inputs + at), _spread(kind, Bm, p))
+                    h0 = _fma(decay, h0, drive)
+                    y = _fma(h0, _spread(kind, Cm, q), _load(kind, scratch, ys + at))
+                    _store(scratch, ys + at, y)
+                    p += bs
+                    q += cs
+                    at += w
+                _store(scratch, h + j, h0)
+                n += 1
+        for t in range(m):
+            for v in range(nv):
+                i = (k + t) * os + d0 + v * w
+                y = _load(kind, scratch, ys + (v * CHUNK + t) * w)
+                if accumulate != 0:
+                    y = _add(y, _load(kind, out, i))
+                if z != 0:
+                    gate = _load(kind, z, (k + t) * zs + d0 + v * w)
+                    y = _mul(y, _mul(scales, _mul(gate, _sigmoid(gate))))
+                _store(out, i, y)
+    if last != 0:
+        for v in range(nv):
+            for n in range(n_states):
+                value = _load(kind, scratch, h + (v * n_states + n) * w)
+                _store(last, n * dim + d0 + v * w, value)
+
+
+@_compile
+def scan_forward(
+    kind, u, ub, us, delta, tb, ts, A, Bm, bb, bs, Cm, cb, cs, skip, z, zb, zs, bias,
+    out, ob, os, last, saved, length, dim, n_states, nv, softplus, reverse, accumulate, scale,
+    scratch, first, end,
+):  # fmt: skip
+    """Scan the channel blocks first <= i < end of all batch * dim / (nv * lanes) blocks.
+
+    Addresses in bytes (0: argument absent), strides in elements: `ub`, `us` are those of `u` over
+    batch and time, and so on. `A` is [n_states, dim]; `skip` (D) and `bias` are [dim]; `last` is
+    [batch, n_states, dim]; `saved` [batch, ceil(length / CHUNK), n_states, dim] takes the state
+    before every chunk; `scratch` is aligned to 64 bytes and holds 2 * nv * (n_states + 24) * lanes
+    elements. `accumulate`: add to `out`; then times scale * silu(z) where there is a z.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    blocks = dim // (w * nv)
+    n_chunks = (length + CHUNK - 1) // CHUNK
+    start = length - 1 if reverse != 0 else 0
+    sign = -1 if reverse != 0 else 1
+    for i in range(first, end):
+        b = i // blocks
+        _scan_block(
+            kind,
+            u + (b * ub + start * us) * size, sign * us,
+            delta + (b * tb + start * ts) * size, sign * ts,
+            A,
+            Bm + (b * bb + start * bs) * size, sign * bs,
+            Cm + (b * cb + start * cs) * size, sign * cs,
+            skip,
+            z + (b * zb + start * zs) * size if z != 0 else 0, sign * zs,
+            bias,
+            out + (b * ob + start * os) * size, sign * os,
+            last + b * n_states * dim * size if last != 0 else 0,
+            saved + b * n_chunks * n_states * dim * size if saved != 0 else 0,
+            length, dim, n_states, (i % blocks) * w * nv, nv, softplus, accumulate, scale, scratch,
+        )  # fmt: skip
+
+
+@_compile
+def conv_forward(
+    kind, x, xb, xs, weight, bias, out, ob, os, batch, length, dim, taps, silu, reverse
+):
+    """Depthwise causal convolution along time, then SiLU; `weight` is [taps, dim].
+
+    Reverse: anti-causal, the flipped result of the flipped input. Four taps, Mamba's width, keep
+    the window in registers.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    zero = _fill(kind, 0.0)
+    start = length - 1 if reverse != 0 else 0
+    sign = -1 if reverse != 0 else 1
+    xs_ = sign * xs
+    os_ = sign * os
+    for b in range(batch):
+        row = x + (b * xb + start * xs) * size
+        to = out + (b * ob + start * os) * size
+        for d in range(0, dim, w):
+            offset = _load(kind, bias, d) if bias != 0 else zero
+            if taps == 4:
+                w0 = _load(kind, weight, d)
+                w1 = _load(kind, weight, dim + d)
+                w2 = _load(kind, weight, 2 * dim + d)
+                w3 = _load(kind, weight, 3 * dim + d)
+                x0 = zero
+                x1 = zero
+                x2 = zero
+                for t in range(length):
+                    x3 = _load(kind, row, t * xs_ + d)
+                    y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
+                    if silu != 0:
+                        y = _mul(y, _sigmoid(y))
+                    _store(to, t * os_ + d, y)
+                    x0 = x1
+                    x1 = x2
+                    x2 = x3
+            else:
+                for t in range(length):
+                    y = offset
+                    for k in range(max(0, taps - 1 - t), taps):
+                        value = _load(kind, row, (t - (taps - 1 - k)) * xs_ + d)
+                        y = _fma(value, _load(kind, weight, k * dim + d), y)
+                    if silu != 0:
+                        y = _mul(y, _sigmoid(y))
+                    _store(to, t * os_ + d, y)
