@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambabench.errors import ProtocolError
-from mambabench.models.scan import causal_conv1d, selective_scan
+from mambabench.models.scan import Direction, causal_conv1d, selective_scan_bidirectional
 
 __all__ = ["BiMamba", "CnnLayer", "DepMamba", "DepMambaConfig", "TMeanNet", "masked_mean"]
 
@@ -180,15 +180,13 @@ class BiMamba(nn.Module):
         out = []
         for x, prefix in zip(streams, self._prefixes, strict=True):
             u, z = self.get_submodule(f"{prefix}in_proj")(x).chunk(2, dim=-1)
-            forward = self._direction(u, z, prefix, "", mask)
-            backward = self._direction(u, z, prefix, "_b", mask)
-            y = 0.5 * forward + 0.5 * backward
+            forward = self._direction(u, prefix, "", mask)
+            backward = self._direction(u, prefix, "_b", mask)
+            y = selective_scan_bidirectional(forward, backward, z, True, scale=0.5)
             out.append(self.get_submodule(f"{prefix}out_proj")(y))
         return tuple(out)
 
-    def _direction(
-        self, u: Tensor, z: Tensor, prefix: str, suffix: str, mask: Tensor | None
-    ) -> Tensor:
+    def _direction(self, u: Tensor, prefix: str, suffix: str, mask: Tensor | None) -> Direction:
         reverse = suffix == "_b"
         conv = self.get_submodule(f"{prefix}conv1d{suffix}")
         dt_proj = self.get_submodule(f"{prefix}dt_proj{suffix}")
@@ -199,17 +197,14 @@ class BiMamba(nn.Module):
         u = causal_conv1d(u, conv.weight[:, 0], conv.bias, activation="silu", reverse=reverse)
         u = _times(u, mask)  # a zero input leaves the state at zero: padding is never heard
         dt, B, C = self.get_submodule(f"{prefix}x_proj{suffix}")(u).split([rank, n, n], dim=-1)
-        return selective_scan(
+        return Direction(
             u,
             F.linear(dt, dt_proj.weight),
             -torch.exp(A_log),
             B,
             C,
             self.get_parameter(f"{prefix}D{suffix}"),
-            z,
-            delta_bias=dt_proj.bias,
-            delta_softplus=True,
-            reverse=reverse,
+            dt_proj.bias,
         )
 
 
