@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["info", "provenance"]
+__all__ = ["info", "provenance", "usable_cores"]
 
 _PACKAGES = (
     "mambabench",
@@ -105,4 +105,81 @@ def provenance() -> Json:
         "cores": usable_cores(),
         "memory_gib": _memory_gib(),
         "versions": _versions(),
+    }
+
+
+def _devices() -> Json:
+    import torch
+
+    found: Json = {"cpu": {"cores": usable_cores(), "memory_gib": _memory_gib()}}
+    if not torch.cuda.is_available():
+        reason = "torch has no CUDA build" if torch.version.cuda is None else "no CUDA device seen"
+        return found | {"cuda": {"available": False, "reason": reason}}
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        found[f"cuda:{index}"] = {
+            "available": True,
+            "name": properties.name,
+            "memory_gib": round(properties.total_memory / 2**30, 1),
+            "compute_capability": f"{properties.major}.{properties.minor}",
+        }
+    return found
+
+
+def _scan_backends() -> Json:
+    from mambabench.models.scan import describe_backends
+
+    return {
+        f"{status.device}: {status.name}": {
+            "chosen": status.chosen,
+            "version": status.version or None,
+            "reason": status.reason,
+        }
+        for status in describe_backends()
+    }
+
+
+def _precisions() -> Json:
+    flags = set(_cpu()[1])
+    fast_bf16 = bool(flags & {"avx512_bf16", "amx_bf16"})
+    fast_int8 = bool(flags & {"avx512_vnni", "amx_int8"})
+    return {
+        "fp32": {"default": True, "reason": "equal to the published encoders"},
+        "bf16": {
+            "default": False,
+            "reason": "this CPU computes it fast"
+            if fast_bf16
+            else "this CPU emulates it: slower than fp32",
+        },
+        "int8": {
+            "default": False,
+            "reason": "this CPU computes it fast"
+            if fast_int8
+            else "this CPU has no int8 dot products: little or no gain",
+        },
+    }
+
+
+def info() -> Json:
+    """Return what this machine will use and why. The twin of ``mambabench info --json``.
+
+    Keys: ``schema`` ("mambabench.info/1"), the fields of `provenance` (git_commit, python,
+    platform, cpu, cpu_flags, cores, memory_gib, versions), ``devices``, ``scan`` (every backend of
+    every device: chosen, version, reason), ``precision``, ``jobs`` (default number of workers),
+    ``environment`` (the variables that mambabench reads, null where unset).
+    """
+    variables = (
+        "MAMBABENCH_SCAN_BACKEND",
+        "MAMBABENCH_OFFLINE",
+        "PT_MAMBA_MODEL_DIR",
+        "NUMBA_CACHE_DIR",
+    )
+    return {
+        "schema": "mambabench.info/1",
+        **provenance(),
+        "devices": _devices(),
+        "scan": _scan_backends(),
+        "precision": _precisions(),
+        "jobs": usable_cores(),
+        "environment": {name: os.environ.get(name) for name in variables},
     }

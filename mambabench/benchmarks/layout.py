@@ -15,16 +15,29 @@ from mambabench.benchmarks.task import (
     Defect,
     EmbeddingType,
     Event,
+    Pooling,
     PredictionType,
+    Source,
     SplitMode,
     Task,
 )
 from mambabench.errors import nearest_names
 
-__all__ = ["METADATA", "VOCABULARY", "read_task"]
+__all__ = ["METADATA", "SOURCES", "SOURCE_COLUMNS", "VOCABULARY", "read_task"]
 
 METADATA = "task_metadata.json"
 VOCABULARY = "labelvocabulary.csv"
+SOURCES = "sources.csv"  # of tasks that point into a corpus of the user's own
+SOURCE_COLUMNS = (
+    "split",
+    "clip",
+    "path",
+    "start_s",
+    "duration_s",
+    "gain_db",
+    "trim_silence",
+    "crop_of",
+)
 _Json = dict[str, Any]
 
 
@@ -45,6 +58,8 @@ def read_task(directory: Path, name: str | None = None) -> tuple[Task | None, li
     clusters = _read_clusters(directory, metadata, defects)
     if clusters:
         clips = _with_clusters(clips, clusters, defects)
+    if metadata.get("audio_root") is not None:
+        clips = _with_sources(directory, metadata["audio_root"], clips, defects)
     return replace(task, labels=labels, clips=clips), defects
 
 
@@ -105,7 +120,8 @@ def _task_of_metadata(
     prediction_type = cast(PredictionType, choice("prediction_type", get_args(PredictionType)))
     split_mode = cast(SplitMode, choice("split_mode", get_args(SplitMode)))
     splits = _splits(metadata, split_mode, wrong)
-    evaluation = _evaluation(metadata, embedding_type, wrong)
+    own = prediction_type in ("slots", "sequence", "trials", "queries")
+    evaluation = _evaluation(metadata, prediction_type if own else embedding_type, wrong)
     duration = metadata.get("sample_duration")
     if duration is not None and not (_is_number(duration) and duration > 0):
         wrong("sample_duration", f"is {duration!r}", "give seconds, or null where clips differ")
@@ -117,6 +133,13 @@ def _task_of_metadata(
     protocol = metadata.get("protocol")
     if protocol is not None and not isinstance(protocol, str):
         wrong("protocol", f"is {protocol!r}", "give the name of a protocol")
+    stored = {}
+    for field, known in (("pooling", get_args(Pooling)), ("layers", ("last", "all"))):
+        stored[field] = choice(field, known) if field in metadata else known[0]
+    notes = metadata.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        wrong("notes", f"is {notes!r}", "list sentences")
+        notes = []
     parameters = _evaluation_params(metadata, wrong)
     if len(defects) > before:
         return None
@@ -136,6 +159,9 @@ def _task_of_metadata(
         median_filter_ms=parameters[0],
         min_duration_ms=parameters[1],
         task_specific_param_grid=parameters[2],
+        notes=tuple(notes),
+        pooling=cast(Pooling, stored["pooling"]),
+        layers=cast(Any, stored["layers"]),
         **flags,
     )
 
@@ -153,7 +179,8 @@ def _splits(metadata: _Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
     ):
         wrong("splits", f"is {splits!r}", "list the names of the splits, each once")
         return ()
-    if split_mode == "trainvaltest" and set(splits) != {"train", "valid", "test"}:
+    free = metadata.get("prediction_type") in ("trials", "queries")  # they validate otherwise
+    if split_mode == "trainvaltest" and not free and set(splits) != {"train", "valid", "test"}:
         wrong("splits", f"is {splits!r}", 'trainvaltest has "train", "valid" and "test"')
     if split_mode.endswith("kfold") and len(splits) < 3:
         wrong(
@@ -164,7 +191,7 @@ def _splits(metadata: _Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
     return tuple(splits)
 
 
-def _evaluation(metadata: _Json, embedding_type: str, wrong: _Wrong) -> tuple[str, ...]:
+def _evaluation(metadata: _Json, kind: str, wrong: _Wrong) -> tuple[str, ...]:
     from mambabench.benchmarks.metrics import METRICS
 
     names = metadata.get("evaluation")
@@ -175,11 +202,9 @@ def _evaluation(metadata: _Json, embedding_type: str, wrong: _Wrong) -> tuple[st
         if not isinstance(name, str) or name not in METRICS:
             near = nearest_names(str(name), METRICS)
             wrong("evaluation", f"has no metric named {name!r}{near}", "name one of docs/tasks.md")
-        elif METRICS[name].kind != embedding_type and embedding_type in ("scene", "event"):
-            kind = METRICS[name].kind
-            wrong(
-                "evaluation", f"names {name!r}, for {kind} tasks", f"use {embedding_type} metrics"
-            )
+        elif METRICS[name].kind != kind and kind in {metric.kind for metric in METRICS.values()}:
+            other = METRICS[name].kind
+            wrong("evaluation", f"names {name!r}, for {other} tasks", f"use {kind} metrics")
     return tuple(str(name) for name in names)
 
 
@@ -297,7 +322,7 @@ def _scene_clip(
     if task.prediction_type == "multiclass" and len(labels) != 1:
         wrong(f"clip {name!r} has {len(labels)} labels", "multiclass tasks have exactly one")
         return None
-    if len(set(labels)) < len(labels):
+    if task.prediction_type != "sequence" and len(set(labels)) < len(labels):
         wrong(f"clip {name!r} names a label twice", "name each label once")
         return None
     return Clip(name, labels=labels)
@@ -368,6 +393,45 @@ def _with_clusters(
         )
         for split in clips
     }
+
+
+def _with_sources(
+    directory: Path,
+    root: object,
+    clips: Mapping[str, tuple[Clip, ...]],
+    defects: list[Defect],
+) -> dict[str, tuple[Clip, ...]]:
+    """Give each clip the source that SOURCES names for it; `root` may be relative to the task."""
+    remedy = "prepare the task again from its corpus"
+    try:
+        with (directory / SOURCES).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+        base = directory / str(root)
+        found = {(row["split"], row["clip"]): _source(base, row) for row in rows}
+    except FileNotFoundError:
+        defects.append(Defect(SOURCES, f"is missing, but {METADATA} has an audio_root", remedy))
+        return dict(clips)
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        defects.append(Defect(SOURCES, f"cannot be read ({error!r})", remedy))
+        return dict(clips)
+    absent = [f"{s}/{c.name}" for s in clips for c in clips[s] if (s, c.name) not in found]
+    if absent:
+        defects.append(Defect(SOURCES, f"has no row for {_some(absent)}", remedy))
+    return {
+        split: tuple(replace(clip, source=found.get((split, clip.name))) for clip in clips[split])
+        for split in clips
+    }
+
+
+def _source(base: Path, row: Mapping[str, str]) -> Source:
+    return Source(
+        base / row["path"],
+        float(row["start_s"]),
+        float(row["duration_s"]) if row["duration_s"] else None,
+        float(row["gain_db"]),
+        row["trim_silence"] == "1",
+        row["crop_of"] or None,
+    )
 
 
 def _is_plain(name: str) -> bool:

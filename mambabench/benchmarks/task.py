@@ -11,10 +11,25 @@ from typing import Literal
 
 from mambabench.errors import DataError
 
-__all__ = ["Clip", "Defect", "Event", "Fold", "Task", "folds", "load_task"]
+__all__ = [
+    "Clip",
+    "Defect",
+    "Event",
+    "Fold",
+    "Source",
+    "Task",
+    "clip_path",
+    "folds",
+    "load_task",
+]
 
 EmbeddingType = Literal["scene", "event"]
-PredictionType = Literal["multiclass", "multilabel"]
+# HEAR's two; and SUPERB's: several labels that must all be right, a sequence of symbols, speakers
+# that trials compare, queries sought in documents
+PredictionType = Literal["multiclass", "multilabel", "slots", "sequence", "trials", "queries"]
+# what of an encoder is stored for a clip: its scene embedding, the time mean of its frames, or
+# the frames themselves
+Pooling = Literal["scene", "time_mean", "frames"]
 SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
 
 
@@ -28,6 +43,18 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a clip's samples lie when the task points into a corpus of the user's own."""
+
+    path: Path  # of the audio file
+    start_s: float = 0.0
+    duration_s: float | None = None  # None: to the end
+    gain_db: float = 0.0
+    trim_silence: bool = False  # drop silent blocks of 0.1 s before anything else
+    crop_of: str | None = None  # clips with the same value are stored crops of one clip
+
+
+@dataclass(frozen=True)
 class Clip:
     """One clip of a split: its file name and what it is labelled with."""
 
@@ -35,6 +62,7 @@ class Clip:
     labels: tuple[str, ...] = ()  # scene tasks
     events: tuple[Event, ...] = ()  # timestamp tasks
     cluster: str | None = None  # what it is not independent in (speaker, recording), where known
+    source: Source | None = None  # None: <sample rate>/<split>/<name> in the task directory
 
 
 @dataclass(frozen=True)
@@ -58,6 +86,9 @@ class Task:
     min_duration_ms: tuple[float, ...] | None = None
     task_specific_param_grid: tuple[tuple[str, tuple[object, ...]], ...] = ()
     restricted: bool = False  # EULA data: never in results/, a page or an export
+    pooling: Pooling = "scene"
+    layers: Literal["last", "all"] = "last"  # what is stored unless --layers says otherwise
+    notes: tuple[str, ...] = ()  # what a reader of the results must know
 
 
 @dataclass(frozen=True)
@@ -112,3 +143,10 @@ def load_task(directory: Path, name: str | None = None) -> Task:
         more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
         raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")
     return task
+
+
+def clip_path(task: Task, sample_rate_hz: int, split: str, name: str) -> Path:
+    """Return where the audio of a clip lies: the named file, or the .flac made from it."""
+    path = task.directory / str(sample_rate_hz) / split / name
+    flac = path.with_suffix(".flac")
+    return flac if not path.exists() and flac.exists() else path

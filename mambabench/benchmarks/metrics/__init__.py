@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as _np
+
 from mambabench.benchmarks.metrics import events as _events
 from mambabench.benchmarks.metrics import scenes as _scenes
 
@@ -30,7 +32,7 @@ class Metric:
 
     name: str
     higher_is_better: bool
-    kind: Literal["scene", "event"]
+    kind: Literal["scene", "event", "slots", "sequence", "trials", "queries"]
     title: str  # for tables
     scene: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float] | None = None
     counts_function: Callable[[Events, Events], npt.NDArray[np.float64]] | None = None
@@ -82,6 +84,16 @@ def _onset_metric(name: str, title: str, collar_s: float, offset: bool) -> Metri
     )
 
 
+def _ratio(name: str) -> Callable[..., dict[str, npt.NDArray[np.float64]]]:
+    """Return the parts of counts [..., 2]: the first over the second, NaN where that is 0."""
+
+    def parts(counts: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+        whole = counts[..., 1]
+        return {name: counts[..., 0] / _np.where(whole > 0, whole, _np.nan)}
+
+    return parts
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -107,5 +119,23 @@ METRICS: dict[str, Metric] = {
             parts_function=_events.segment_parts,
             primary_part="error_rate",
         ),
+        Metric(
+            "joint_acc",
+            True,
+            "slots",
+            "accuracy, all slots right",
+            parts_function=_ratio("accuracy"),
+            primary_part="accuracy",
+        ),
+        Metric(
+            "per",
+            False,
+            "sequence",
+            "phone error rate",
+            parts_function=_ratio("error_rate"),
+            primary_part="error_rate",
+        ),
+        Metric("eer", False, "trials", "equal error rate"),
+        Metric("mtwv", True, "queries", "maximum term-weighted value"),
     )
 }
