@@ -52,7 +52,9 @@ def score_fold(fitted: Fitted, rows: TestRows, task: Task) -> FoldOutcome:
         "cluster": np.array(rows.clusters, dtype=np.str_),
     }
     if rows.events is None:
-        scores = {name: _finite(_metric(name)(rows.targets, probability)) for name in task.evaluation}
+        scores = {
+            name: _finite(_metric(name)(rows.targets, probability)) for name in task.evaluation
+        }
         arrays |= {"target": rows.targets, "probability": probability}
     else:
         assert fitted.post_processing is not None

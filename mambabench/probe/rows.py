@@ -38,4 +38,3 @@ class TestRows(SplitRows):
     """Rows that score the chosen head, and nothing else."""
 
     __test__ = False  # not a test class
-
