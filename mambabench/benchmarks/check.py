@@ -70,7 +70,7 @@ def check_directory(
 
 def stray_files(task: Task) -> tuple[str, ...]:
     """Return the entries of the task's directory that nothing names, relative to it, sorted."""
-    expected = {METADATA, VOCABULARY, *(f"{split}.json" for split in task.splits)}
+    expected = {METADATA, VOCABULARY, ".mambabench", *(f"{split}.json" for split in task.splits)}
     clusters = read_json(task.directory / METADATA).get("clusters")
     if isinstance(clusters, str):
         expected.add(clusters)

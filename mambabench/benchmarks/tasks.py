@@ -8,10 +8,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from mambabench.benchmarks import discover, find_directories
+from mambabench.benchmarks import discover, find_directories, near_tasks
 from mambabench.benchmarks.check import TaskCheck, check_directory
 from mambabench.benchmarks.task import Task, load_task
-from mambabench.errors import DataError, nearest_names
+from mambabench.errors import DataError
 
 __all__ = ["FAMILIES", "TaskRow", "check", "list", "show"]
 
@@ -58,7 +58,7 @@ def show(task: Path | str, tasks: Sequence[Path | str] = ()) -> Task | TaskRow:
         return load_task(Path(task))
     known = {row.name: row for row in list()}
     if str(task) not in known:
-        near = nearest_names(str(task), known)
+        near = near_tasks(str(task), known)
         raise DataError(f"no task named {str(task)!r}, and no such directory{near}")
     return known[str(task)]
 
