@@ -111,9 +111,7 @@ def _capture(model: DepMamba, got: dict[str, Any]) -> None:
             block.mamba.register_forward_hook(keep(f"{prefix}.mixer{i}", pair=pair))
             block.register_forward_hook(keep(f"{prefix}.block{i}", pair=pair))
         encoder.register_forward_hook(keep(f"{prefix}_out", pair=pair))
-    model.output.register_forward_hook(
-        lambda _m, inputs, _o: got.__setitem__("pooled", inputs[0])
-    )
+    model.output.register_forward_hook(lambda _m, inputs, _o: got.__setitem__("pooled", inputs[0]))
 
 
 def run_model(case: Case) -> None:

@@ -141,9 +141,7 @@ def run_cme_layer(case: Case) -> None:
     assert_outputs(case, got)
 
 
-def _run_simple(
-    case: Case, model: nn.Module, names: tuple[str, ...], got: dict[str, Any]
-) -> None:
+def _run_simple(case: Case, model: nn.Module, names: tuple[str, ...], got: dict[str, Any]) -> None:
     assert case.weights is not None
     load_strict(model, renamed_weight_norm(case.weights), "golden weights")
     model.train(case.train)
