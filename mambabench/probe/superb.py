@@ -292,7 +292,7 @@ def _pairs(speakers: Sequence[str]) -> tuple[npt.NDArray[np.bool_], tuple[Any, A
 
 
 def _verification(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOutcome:
-    """Run ASV. ``superb`` picks the checkpoint by test trials, ``superb-clean`` by held-out ones."""
+    """Run ASV; test trials pick the checkpoint under ``superb``, held-out ones if clean."""
     train, test = _Split(stored, "train"), _Split(stored, "test")
     frames = train.frames()
     speakers = [clip.labels[0] for clip in train.clips]

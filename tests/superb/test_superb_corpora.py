@@ -202,7 +202,7 @@ def test_the_command_prepares_and_the_check_names_counts(trees, tmp_path):
     assert "superb_er: Session1" in done.output
     checked = run(command, ["check", str(tmp_path / "superb_er")])
     assert checked.exit_code == 1
-    assert "Session1: 28 clips, published 1,085" in checked.output
+    assert "superb_er/Session1: 32 clips, published 1,085" in checked.output.replace("\n", "")
     assert "label neu: 24 clips, published 1,708" in checked.output
     listed = run(command, ["list"])
     assert "superb_asv" in listed.output

@@ -59,17 +59,20 @@ TASKS: dict[str, SuperbTask] = {
             "VoxCeleb1/ and iden_split.txt", 153516, 1251,
         ),
         SuperbTask(
-            "superb_er", "ER", "er", "multiclass", "time_mean", "top1_acc", "IEMOCAP/", 5531, 4,
+            "superb_er", "ER", "er", "multiclass", "time_mean", "top1_acc",
+            "IEMOCAP/", 5531, 4,
         ),
         SuperbTask(
-            "superb_pr", "PR", "pr", "sequence", "frames", "per", "LibriSpeech/ and lexicon/", 33862, 71,
+            "superb_pr", "PR", "pr", "sequence", "frames", "per",
+            "LibriSpeech/ and lexicon/", 33862, 71,
         ),
         SuperbTask(
             "superb_asv", "ASV", "asv", "trials", "frames", "eer",
             "VoxCeleb1/ and voxceleb1_test_v2.txt", None, 1211,
         ),
         SuperbTask(
-            "superb_qbe", "QbE", "qbe", "queries", "frames", "mtwv", "scoring/, Audio/ and queries", None, None,
+            "superb_qbe", "QbE", "qbe", "queries", "frames", "mtwv",
+            "scoring/, Audio/, dev_queries/ and eval_queries/", None, None,
         ),
     )
 }  # fmt: skip
