@@ -69,8 +69,10 @@ def _compute(group: Group, key: str) -> Evidence:
             seed = run.record.seed
             return Evidence(key, declared, f"seed {seed}: {run.record.reason or 'no score'}")
         if not run.has_predictions:
-            what = "hear-eval-kit's results name no clips" if run.source != "mambabench" else (
-                f"the predictions of seed {run.record.seed} are missing"
+            what = (
+                "hear-eval-kit's results name no clips"
+                if run.source != "mambabench"
+                else (f"the predictions of seed {run.record.seed} are missing")
             )
             return Evidence(key, declared, f"no bootstrap: {what}")
     seeds = [read_predictions(run.path) for run in group.runs]
@@ -120,7 +122,9 @@ def _same_clips(
                 )
             order = np.argsort(own["clip"], kind="stable")
             n_clips = len(order)
-            sorted_ = {k: v[order] for k, v in own.items() if k[:6] != "event_" and len(v) == n_clips}
+            sorted_ = {
+                k: v[order] for k, v in own.items() if k[:6] != "event_" and len(v) == n_clips
+            }
             if rows and not np.array_equal(rows[0]["clip"], sorted_["clip"]):
                 raise StoreError(
                     f"{run.path}: the test clips of fold {fold!r} are not those of "

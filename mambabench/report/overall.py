@@ -206,9 +206,7 @@ def _by_min_max(
     return result
 
 
-def _among_published(
-    encoders: Sequence[str], tasks: Sequence[str], table: Array
-) -> list[Overall]:
+def _among_published(encoders: Sequence[str], tasks: Sequence[str], table: Array) -> list[Overall]:
     """Place encoders among the HEAR leaderboard's models, on the tasks that all of them have."""
     from mambabench.report.published import published_folder, read_published
 

@@ -75,9 +75,7 @@ def _correct(metric: str, target: Array, probability: Array) -> Array:
 
 def _linear(correct: Array) -> FoldScore:
     def resampled(weights: Array) -> Array:
-        return (
-            _product(correct[None], weights)[0] / weights.sum(axis=0, dtype=np.float64)
-        )
+        return _product(correct[None], weights)[0] / weights.sum(axis=0, dtype=np.float64)
 
     return FoldScore(correct / len(correct), resampled, float(correct.mean()))
 
@@ -143,7 +141,9 @@ def _macro_f1(totals: Array) -> Array:
 
 
 def _ranked(metric: str, seeds: Sequence[Seed]) -> FoldScore:
-    pairs = [(_multilabel(seed["target"], seed["probability"]), seed["probability"]) for seed in seeds]
+    pairs = [
+        (_multilabel(seed["target"], seed["probability"]), seed["probability"]) for seed in seeds
+    ]
     scores, parts = [], []
     for target, probability in pairs:
         values, slopes = influence(target, probability)

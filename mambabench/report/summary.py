@@ -220,7 +220,10 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
         own = list(members)
         known = sorted(
             (row for row in own if row.mean is not None),
-            key=lambda row: (-(row.mean or 0) if row.higher_is_better else row.mean or 0, row.encoder),
+            key=lambda row: (
+                -(row.mean or 0) if row.higher_is_better else row.mean or 0,
+                row.encoder,
+            ),
         )
         tests = {
             frozenset((c.encoder, c.other)): c.p_holm
