@@ -16,6 +16,7 @@ __all__ = [
     "read_json",
     "sha256_bytes",
     "sha256_file",
+    "write_bytes",
     "write_json",
 ]
 
@@ -52,12 +53,16 @@ def canonical_json(value: object) -> bytes:
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` atomically as canonical JSON."""
-    data = canonical_json(value)
-    atomic_write(path, lambda file: _write_all(file, data))
+    write_bytes(path, canonical_json(value))
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    atomic_write(path, write)
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,6 @@
 """A task in HEAR's on-disk layout: metadata, label vocabulary and the clips of every split.
 
-Source of the layout: hear-preprocess as published (HEAR 2021), documented in docs/file-formats.md.
+Source of the layout: hear-preprocess as published (HEAR 2021), documented in docs/tasks.md.
 """
 
 from __future__ import annotations
@@ -9,10 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Clip", "Event", "Task"]
+from mambabench.errors import DataError
+
+__all__ = [
+    "Clip",
+    "Defect",
+    "Event",
+    "Fold",
+    "Source",
+    "Task",
+    "clip_path",
+    "folds",
+    "load_task",
+]
 
 EmbeddingType = Literal["scene", "event"]
-PredictionType = Literal["multiclass", "multilabel"]
+# HEAR's two; and SUPERB's: several labels that must all be right, a sequence of symbols, speakers
+# that trials compare, queries sought in documents
+PredictionType = Literal["multiclass", "multilabel", "slots", "sequence", "trials", "queries"]
+# what of an encoder is stored for a clip: its scene embedding, the time mean of its frames, or
+# the frames themselves
+Pooling = Literal["scene", "time_mean", "frames"]
 SplitMode = Literal["trainvaltest", "new_split_kfold", "presplit_kfold"]
 
 
@@ -26,6 +43,18 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a clip's samples lie when the task points into a corpus of the user's own."""
+
+    path: Path  # of the audio file
+    start_s: float = 0.0
+    duration_s: float | None = None  # None: to the end
+    gain_db: float = 0.0
+    trim_silence: bool = False  # drop silent blocks of 0.1 s before anything else
+    crop_of: str | None = None  # clips with the same value are stored crops of one clip
+
+
+@dataclass(frozen=True)
 class Clip:
     """One clip of a split: its file name and what it is labelled with."""
 
@@ -33,6 +62,7 @@ class Clip:
     labels: tuple[str, ...] = ()  # scene tasks
     events: tuple[Event, ...] = ()  # timestamp tasks
     cluster: str | None = None  # what it is not independent in (speaker, recording), where known
+    source: Source | None = None  # None: <sample rate>/<split>/<name> in the task directory
 
 
 @dataclass(frozen=True)
@@ -56,3 +86,67 @@ class Task:
     min_duration_ms: tuple[float, ...] | None = None
     task_specific_param_grid: tuple[tuple[str, tuple[object, ...]], ...] = ()
     restricted: bool = False  # EULA data: never in results/, a page or an export
+    pooling: Pooling = "scene"
+    layers: Literal["last", "all"] = "last"  # what is stored unless --layers says otherwise
+    notes: tuple[str, ...] = ()  # what a reader of the results must know
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Which splits train, select and test one head."""
+
+    test: str
+    valid: str
+    train: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing wrong with a task directory, and what to do about it."""
+
+    file: str  # relative to the task directory
+    problem: str
+    remedy: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem}; {self.remedy}"
+
+
+def folds(task: Task) -> tuple[Fold, ...]:
+    """Return the task's folds in HEAR's order.
+
+    ``trainvaltest`` has one. With k folds, sorted by name, fold i tests on i, selects on i + 1
+    (modulo k) and trains on the others in sorted order (hear-eval-kit, data splits).
+    """
+    if task.split_mode == "trainvaltest":
+        return (Fold("test", "valid", ("train",)),)
+    names = sorted(task.splits)
+    result = []
+    for i, test in enumerate(names):
+        valid = names[(i + 1) % len(names)]
+        result.append(Fold(test, valid, tuple(n for n in names if n not in (test, valid))))
+    return tuple(result)
+
+
+def load_task(directory: Path, name: str | None = None) -> Task:
+    """Read the task in `directory`; audio is not opened and may be absent.
+
+    `name` is the task's id where the directory does not carry it (a store's copy). Raises DataError
+    that names the first defect with file and remedy, and how many more there are.
+    """
+    from mambabench.benchmarks.layout import read_task
+
+    directory = Path(directory)
+    task, defects = read_task(directory, name)
+    if task is None or defects:
+        more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
+        raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")
+    return task
+
+
+def clip_path(task: Task, sample_rate_hz: int, split: str, name: str) -> Path:
+    """Return where the audio of a clip lies: the named file, or the .flac made from it."""
+    path = task.directory / str(sample_rate_hz) / split / name
+    flac = path.with_suffix(".flac")
+    return flac if not path.exists() and flac.exists() else path

@@ -1,0 +1,130 @@
+"""Emotion recognition (ER): IEMOCAP, four classes, five folds by session.
+
+Source: s3prl 0.4.18, downstream `emotion`; SUPERB (Yang et al. 2021), table 1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mambabench.benchmarks.superb.sources import (
+    Corpus,
+    Defect,
+    SourceClip,
+    count_defects,
+    missing_files,
+    require_folder,
+)
+from mambabench.errors import DataError
+
+__all__ = ["CLASSES", "PUBLISHED_COUNTS", "Preset", "check", "development_split", "read"]
+
+FOLDER = "IEMOCAP"
+Preset = Literal["superb", "superb-clean"]
+CLASSES = ("neu", "hap", "ang", "sad")
+_MERGED = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
+SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
+PUBLISHED_COUNTS = dict(zip(SESSIONS, (1085, 1023, 1151, 1031, 1241), strict=True))
+PUBLISHED_LABELS = {"neu": 1708, "hap": 1636, "ang": 1103, "sad": 1084}
+_LINE = re.compile(r"^\[[\d.]+ - [\d.]+\]\t(?P<name>\S+)\t(?P<emotion>\w+)\t")
+_REMEDY = (
+    "unpack IEMOCAP_full_release so that IEMOCAP/Session1..5 lie in the corpus folder "
+    "(the release comes from its owner on request)"
+)
+
+
+def _evaluated(root: Path, session: str) -> list[SourceClip]:
+    """Derive one session's clips from its EmoEvaluation files, in sorted order of names."""
+    folder = root / FOLDER / session / "dialog" / "EmoEvaluation"
+    require_folder(folder, f"the labels of {session}", _REMEDY)
+    found = []
+    for path in sorted(folder.glob("*.txt")):
+        for line in path.read_text(encoding="latin-1").splitlines():
+            match = _LINE.match(line)
+            if match and match["emotion"] in _MERGED:
+                found.append(_clip(session, match["name"], _MERGED[match["emotion"]]))
+    return sorted(found, key=lambda clip: clip.name)
+
+
+def _clip(session: str, name: str, label: str) -> SourceClip:
+    dialog = name.rpartition("_")[0]
+    # the speaker is the session's woman or man: the letter before the turn's number
+    return SourceClip(
+        f"{name}.wav",
+        f"{FOLDER}/{session}/sentences/wav/{dialog}/{name}.wav",
+        (label,),
+        cluster=f"{session}{name.rpartition('_')[2][0]}",
+    )
+
+
+def _listed(path: Path, session: str) -> list[SourceClip]:
+    """Read s3prl's shipped list of one session's test fold, in its own order."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["meta_data"]
+        return [_clip(session, Path(entry["path"]).stem, entry["label"]) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a list of s3prl's form ({error}); copy it again") from error
+
+
+def read(root: Path) -> Corpus:
+    """Read `root`/IEMOCAP: one split a session.
+
+    Where `root`/meta_data/SessionN/test_meta_data.json (s3prl's lists) exist for all sessions,
+    their order is taken, which the seeded development split of the compatible preset depends on;
+    otherwise the clips come from the EmoEvaluation files in sorted order, and a note says so.
+    """
+    require_folder(root / FOLDER, "IEMOCAP", _REMEDY)
+    lists = {s: root / "meta_data" / s / "test_meta_data.json" for s in SESSIONS}
+    shipped = all(path.is_file() for path in lists.values())
+    splits = {
+        session: tuple(_listed(lists[session], session) if shipped else _evaluated(root, session))
+        for session in SESSIONS
+    }
+    note = (
+        "clip order: s3prl's lists"
+        if shipped
+        else "clip order: sorted names; s3prl's lists are not in meta_data/, so the development "
+        "clips of the preset `superb` are drawn by its rule but differ from its own"
+    )
+    return Corpus("superb_er", splits, CLASSES, (note,))
+
+
+def development_split(
+    pool: Sequence[SourceClip], preset: Preset
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Split the clips of four sessions into training and development indices.
+
+    ``superb``: s3prl's rule, the first int(0.8 n) of a permutation drawn from torch's generator
+    seeded 0, so speakers stand on both sides. ``superb-clean``: the pool's last session is
+    development, so no speaker does.
+    """
+    if preset == "superb":
+        import torch
+
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(len(pool), generator=generator).tolist()
+        n_train = int(0.8 * len(pool))
+        return tuple(order[:n_train]), tuple(order[n_train:])
+    sessions = [(clip.cluster or "")[:-1] for clip in pool]
+    last = max(sessions)
+    return (
+        tuple(index for index, session in enumerate(sessions) if session != last),
+        tuple(index for index, session in enumerate(sessions) if session == last),
+    )
+
+
+def check(root: Path) -> tuple[Defect, ...]:
+    """List missing files, sessions and labels of another number than published."""
+    corpus = read(root)
+    clips = [clip for split in corpus.splits.values() for clip in split]
+    labels = tuple(
+        Defect(f"label {label}", f"{found:,} clips, published {expected:,}", _REMEDY)
+        for label, expected in PUBLISHED_LABELS.items()
+        if (found := sum(clip.labels == (label,) for clip in clips)) != expected
+    )
+    counts = count_defects(corpus, PUBLISHED_COUNTS, _REMEDY)
+    return missing_files(root, clips, _REMEDY) + labels + counts

@@ -1,0 +1,98 @@
+"""What every SUPERB task reads its corpus into: clips that point into the user's own folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mambabench.errors import DataError
+
+__all__ = [
+    "Corpus",
+    "Defect",
+    "SourceClip",
+    "count_defects",
+    "missing_files",
+    "read_lines",
+    "require_folder",
+]
+
+
+@dataclass(frozen=True)
+class SourceClip:
+    """One clip of a corpus: where its samples lie and what it is labelled with."""
+
+    name: str  # unique within its split; becomes the clip's name in the store
+    path: str  # of the audio file, relative to the corpus folder, with forward slashes
+    labels: tuple[str, ...]  # one label, one per slot, or a sequence of phones
+    cluster: str | None = None  # the speaker, where the corpus says so
+    start_s: float = 0.0  # first second read
+    duration_s: float | None = None  # seconds read; None: to the end
+    gain_db: float = 0.0  # applied to the samples
+    crop_of: str | None = None  # several stored crops of one clip carry the same clip's name
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus read with one preset: its splits, label vocabulary and what must be said of it."""
+
+    task: str
+    splits: Mapping[str, tuple[SourceClip, ...]]
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())  # recorded with the task, shown by the report
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing wrong with a corpus folder, with its remedy."""
+
+    where: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+def require_folder(folder: Path, what: str, remedy: str) -> Path:
+    """Return `folder`; DataError naming it, what it should hold and the remedy if it is absent."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: {what} is missing; {remedy}")
+    return folder
+
+
+def read_lines(path: Path, remedy: str) -> list[str]:
+    """Return the non-empty lines of a list file; DataError with the remedy if it is absent."""
+    if not path.is_file():
+        raise DataError(f"{path}: the list file is missing; {remedy}")
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def count_defects(corpus: Corpus, published: Mapping[str, int], remedy: str) -> tuple[Defect, ...]:
+    """Compare the number of distinct clips of each split with the published counts.
+
+    Several stored crops of one clip count once.
+    """
+    found = {
+        split: len({clip.crop_of or clip.name for clip in clips})
+        for split, clips in corpus.splits.items()
+    }
+    return tuple(
+        Defect(
+            f"{corpus.task}/{split}",
+            f"{found.get(split, 0):,} clips, published {expected:,}",
+            remedy,
+        )
+        for split, expected in published.items()
+        if found.get(split, 0) != expected
+    )
+
+
+def missing_files(root: Path, clips: Sequence[SourceClip], remedy: str) -> tuple[Defect, ...]:
+    """Return one defect per listed audio file that is not below `root`."""
+    return tuple(
+        Defect(path, "listed, but there is no such file", remedy)
+        for path in sorted({clip.path for clip in clips})
+        if not (root / path).is_file()
+    )

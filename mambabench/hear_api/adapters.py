@@ -1,0 +1,212 @@
+"""Make any HEAR module look like an encoder of ours."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mambabench.errors import EncoderError
+from mambabench.files import canonical_json, sha256_file
+from mambabench.hear_api.provider import Provider, foreign_code, import_provider, load_model
+from mambabench.models.encoder import LoadedEncoder
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "check_scene",
+    "check_timestamps",
+    "load_hear_module",
+    "only_output",
+    "with_name",
+]
+
+
+def load_hear_module(
+    name_or_path: str | Path, checkpoint: str | Path | None = None, device: str = "auto"
+) -> LoadedEncoder:
+    """Load the HEAR module `name_or_path` (dotted name or ``.py`` file) as an encoder.
+
+    Its two embedding functions run without gradients on `device`, and everything that they return
+    is checked: type, shape, declared width. Raises EncoderError naming the provider and the fault.
+    """
+    from mambabench.hear_api.factory import HearModel
+    from mambabench.models.registry import resolve_device
+
+    provider = import_provider(str(name_or_path))
+    device = resolve_device(device)
+    model = load_model(provider, checkpoint, device)
+    if isinstance(model, HearModel):  # ours: the encoder inside has all its hidden layers
+        return with_name(model.encoder, provider.name, checkpoint is not None)
+    return _wrap(provider, model, checkpoint, device)
+
+
+def with_name(encoder: LoadedEncoder, name: str, has_checkpoint: bool) -> LoadedEncoder:
+    """Return `encoder` under the name that the user gave it, with the label that goes with it."""
+    label = f"{name}@{encoder.identity[:8]}" if has_checkpoint else name
+    return replace(encoder, name=name, label=label)
+
+
+@dataclass(frozen=True)
+class _HearFunctions:
+    """The two embedding functions of a provider, checked at every call."""
+
+    provider: Provider
+    model: torch.nn.Module
+    device: str
+
+    def scene(self, audio: torch.Tensor, layers: tuple[int, ...] | None) -> torch.Tensor:
+        """Return float32 [n_clips, 1, scene_embedding_size]."""
+        import torch
+
+        only_output(self.provider.name, layers)
+        with (
+            torch.no_grad(),
+            foreign_code(self.provider.name, f"embedding {_shape(audio)} of audio"),
+        ):
+            result = self.provider.get_scene_embeddings(audio.to(self.device), self.model)
+        check_scene(self.provider.name, result, len(audio), int(self.model.scene_embedding_size))  # type: ignore[arg-type]
+        embeddings: torch.Tensor = result.float()
+        return embeddings[:, None]
+
+    def finite_scene(self, audio: torch.Tensor) -> torch.Tensor:
+        """Return scene embeddings of a signal on which no encoder has an excuse for NaN."""
+        embeddings = self.scene(audio, None)
+        if not bool(embeddings.isfinite().all()):
+            raise EncoderError(
+                f"provider {self.provider.name!r} gives NaN or infinite embeddings on plain tones"
+            )
+        return embeddings
+
+    def timestamps(
+        self, audio: torch.Tensor, layers: tuple[int, ...] | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 [n_clips, n_frames, 1, timestamp_embedding_size] and times in ms."""
+        import torch
+
+        only_output(self.provider.name, layers)
+        with (
+            torch.no_grad(),
+            foreign_code(self.provider.name, f"embedding {_shape(audio)} of audio"),
+        ):
+            result = self.provider.get_timestamp_embeddings(audio.to(self.device), self.model)
+        width = int(self.model.timestamp_embedding_size)  # type: ignore[arg-type]
+        check_timestamps(self.provider.name, result, len(audio), width)
+        embeddings, times_ms = result
+        return embeddings.float()[:, :, None], times_ms.float()
+
+
+def only_output(name: str, layers: tuple[int, ...] | None) -> None:
+    """Refuse any layer but the output (None, or index 0 of one): EncoderError."""
+    if layers not in (None, (0,)):
+        raise EncoderError(
+            f"provider {name!r} gives its output only, not layers {layers}: use --layers last"
+        )
+
+
+def _shape(audio: torch.Tensor) -> str:
+    return " x ".join(map(str, audio.shape))
+
+
+def check_scene(name: str, result: object, n_clips: int, width: int) -> None:
+    """Raise EncoderError unless `result` is a floating tensor [n_clips, width]."""
+    _check_tensor(name, "get_scene_embeddings", result, (n_clips, width))
+
+
+def check_timestamps(name: str, result: object, n_clips: int, width: int) -> None:
+    """Raise EncoderError unless `result` is a pair of tensors [n_clips, n_frames, width] and
+    [n_clips, n_frames]."""
+    function = "get_timestamp_embeddings"
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise EncoderError(
+            f"{function} of provider {name!r} returned {type(result).__name__}; "
+            "it must return the pair (embeddings, timestamps)"
+        )
+    _check_tensor(name, function, result[0], (n_clips, None, width))
+    _check_tensor(name, function + " (timestamps)", result[1], tuple(result[0].shape[:2]))
+
+
+def _check_tensor(name: str, function: str, value: object, shape: tuple[int | None, ...]) -> None:
+    import torch
+
+    wanted = "[" + ", ".join("n_frames" if s is None else str(s) for s in shape) + "]"
+    if not isinstance(value, torch.Tensor):
+        raise EncoderError(
+            f"{function} of provider {name!r} returned {type(value).__name__}, "
+            f"expected a float32 tensor {wanted}"
+        )
+    fits = value.ndim == len(shape) and all(
+        s is None or s == n for s, n in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        raise EncoderError(
+            f"{function} of provider {name!r} returned shape {list(value.shape)}, "
+            f"expected {wanted}: the first number is the count of clips, the last the size that "
+            "the model declares"
+        )
+    if not value.dtype.is_floating_point:
+        raise EncoderError(
+            f"{function} of provider {name!r} returned {value.dtype}, expected torch.float32"
+        )
+
+
+def _wrap(
+    provider: Provider, model: torch.nn.Module, checkpoint: str | Path | None, device: str
+) -> LoadedEncoder:
+    from mambabench.models.identity import identity, weights_hash
+
+    functions = _HearFunctions(provider, model, device)
+    sample_rate_hz = int(model.sample_rate)  # type: ignore[arg-type]
+    configuration: dict[str, str | int | float | bool | None] = {
+        "kind": "hear_module",
+        "source_sha256": provider.source_sha256(),
+        "checkpoint_sha256": _sha256_of_path(checkpoint),
+        "sample_rate_hz": sample_rate_hz,
+    }
+    # a foreign module carries no version that could be trusted: what it computes on a fixed
+    # signal stands in for its code and whatever files it reads
+    found = identity(
+        weights_hash(_tensors(model)),
+        configuration,
+        functions.finite_scene,
+        sample_rate_hz,
+        device,
+    )
+    encoder = LoadedEncoder(
+        name=provider.name,
+        label=provider.name,
+        identity=found,
+        model=model,
+        device=device,
+        sample_rate_hz=sample_rate_hz,
+        scene_embedding_size=int(model.scene_embedding_size),  # type: ignore[arg-type]
+        timestamp_embedding_size=int(model.timestamp_embedding_size),  # type: ignore[arg-type]
+        n_hidden_states=1,
+        scene=functions.scene,
+        timestamps=functions.timestamps,
+        configuration=configuration,
+    )
+    return with_name(encoder, provider.name, checkpoint is not None)
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the model's weights without the extra state that some modules add."""
+    import torch
+
+    return {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
+
+
+def _sha256_of_path(path: str | Path | None) -> str | None:
+    """Hash a checkpoint: a file, a folder of files, or (what is no path) its text."""
+    if path is None:
+        return None
+    path = Path(path)
+    if path.is_file():
+        return sha256_file(path)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        parts = {str(p.relative_to(path)): sha256_file(p) for p in files}
+        return hashlib.sha256(canonical_json(parts)).hexdigest()
+    return hashlib.sha256(str(path).encode()).hexdigest()

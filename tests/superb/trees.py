@@ -1,0 +1,243 @@
+"""Generate small corpora in the real layouts of SUPERB's tasks: folders, list files, audio.
+
+``python tests/superb/trees.py DEST`` writes them all.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 16_000
+
+
+def _tone(path: Path, pitch: float, seconds: float, rng: np.random.Generator) -> None:
+    """Write a harmonic tone in noise: what is to be recognised is its pitch and timbre."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(int(seconds * RATE)) / RATE
+    wave = sum(np.sin(2 * np.pi * pitch * k * t + rng.uniform(0, 6)) / k for k in (1, 2, 3))
+    signal = 0.2 * wave * np.exp(-((t / seconds - 0.5) ** 2) * 4) + 0.02 * rng.normal(size=len(t))
+    soundfile.write(path, signal.astype(np.float32), RATE, subtype="PCM_16")
+
+
+def keyword_spotting(root: Path, n_speakers: int = 24) -> Path:
+    """Write Speech Commands v0.01 and its test set, with six noise files."""
+    from mambabench.benchmarks.superb.ks import CLASSES, TEST_FOLDER, TRAIN_FOLDER, WORDS
+
+    rng = np.random.default_rng(1)
+    names = [hashlib.sha1(f"speaker {i}".encode()).hexdigest()[:8] for i in range(n_speakers)]
+    for index, word in enumerate((*WORDS, "bed", "cat")):
+        for name in names:
+            pitch = 150 * 1.12**index
+            _tone(root / TRAIN_FOLDER / word / f"{name}_nohash_0.wav", pitch, 1.0, rng)
+    for index in range(6):
+        path = root / TRAIN_FOLDER / "_background_noise_" / f"noise_{index}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = 0.05 * rng.normal(size=3 * RATE)
+        soundfile.write(path, noise.astype(np.float32), RATE, subtype="PCM_16")
+    for index, label in enumerate(CLASSES):
+        for name in names[:6]:
+            path = root / TEST_FOLDER / label / f"{name}_nohash_1.wav"
+            if label == "_silence_":
+                path.parent.mkdir(parents=True, exist_ok=True)
+                noise = (0.05 * rng.normal(size=RATE)).astype(np.float32)
+                soundfile.write(path, noise, RATE, subtype="PCM_16")
+            else:
+                _tone(path, 150 * 1.12 ** min(index, 11), 1.0, rng)
+    return root
+
+
+def intent_classification(root: Path, n_clips: int = 240) -> Path:
+    """Write Fluent Speech Commands with its three lists (6 actions, 14 objects, 4 locations)."""
+    rng = np.random.default_rng(2)
+    base = root / "fluent_speech_commands_dataset"
+    (base / "data").mkdir(parents=True)
+    for split, n in (("train", n_clips), ("valid", n_clips // 4), ("test", n_clips // 4)):
+        rows = []
+        for index in range(n):
+            # the first 14 training rows show every value of every slot
+            a, o = (index % 6, index % 14) if index < 14 else rng.integers(0, (6, 14))
+            where = int(o) % 4
+            speaker = f"spk{index % 12:02d}"
+            path = f"wavs/speakers/{speaker}/{split}-{index:04d}.wav"
+            _tone(base / path, 120 * 1.1 ** (a + 6 * where), 0.8, rng)
+            rows.append(
+                {
+                    "path": path,
+                    "speakerId": speaker,
+                    "transcription": "do it",
+                    "action": f"action{a}",
+                    "object": f"object{o}",
+                    "location": f"place{where}",
+                }
+            )
+        with (base / "data" / f"{split}_data.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["", *rows[0]])
+            writer.writeheader()
+            writer.writerows({"": i, **row} for i, row in enumerate(rows))
+    return root
+
+
+def speaker_identification(root: Path, n_speakers: int = 12, n_videos: int = 6) -> Path:
+    """Write VoxCeleb1 with the owners' identification split; one clip a speaker is over 8 s."""
+    rng = np.random.default_rng(3)
+    lines = []
+    for speaker in range(n_speakers):
+        part = "test" if speaker < 3 else "dev"
+        for video in range(n_videos):
+            relative = f"id{10001 + speaker}/video{video}/00001.wav"
+            seconds = 9.0 if video == 0 else 1.0
+            path = root / "VoxCeleb1" / part / "wav" / relative
+            _tone(path, 100 * 1.13**speaker, seconds, rng)
+            split = {n_videos - 2: 2, n_videos - 1: 3}.get(video, 1)
+            lines.append(f"{split} {relative}")
+    (root / "iden_split.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def emotion_recognition(root: Path, n_turns: int = 10) -> Path:
+    """Write IEMOCAP's five sessions with their EmoEvaluation files."""
+    rng = np.random.default_rng(4)
+    emotions = ("neu", "hap", "exc", "ang", "sad", "fru", "xxx")
+    for session in range(1, 6):
+        base = root / "IEMOCAP" / f"Session{session}"
+        for gender in "FM":
+            dialog = f"Ses0{session}{gender}_impro01"
+            lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+            for turn in range(n_turns):
+                for speaker in "FM":
+                    name = f"{dialog}_{speaker}{turn:03d}"
+                    emotion = emotions[(turn + session) % len(emotions)]
+                    index = {"exc": 1}.get(emotion, emotions.index(emotion))
+                    _tone(
+                        base / "sentences" / "wav" / dialog / f"{name}.wav",
+                        (140 if speaker == "F" else 90) * 1.25**index,
+                        float(rng.uniform(0.6, 1.2)),
+                        rng,
+                    )
+                    lines.append(
+                        f"[{turn:.4f} - {turn + 1:.4f}]\t{name}\t{emotion}\t[2.5, 2.5, 2.5]"
+                    )
+                    lines.append("C-E2:\tNeutral;\t()")
+            folder = base / "dialog" / "EmoEvaluation"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{dialog}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+PHONES = ("AA1", "IY1", "UW1", "EH1", "OW1", "ER1", "S", "M")
+
+
+def phone_recognition(root: Path, n_train: int = 60) -> Path:
+    """Write LibriSpeech folders with transcripts and a lexicon; each phone is a tone of its own."""
+    rng = np.random.default_rng(5)
+    words = {f"WORD{i}": tuple(rng.choice(PHONES, 3, replace=False)) for i in range(12)}
+    (root / "lexicon").mkdir(parents=True)
+    lexicon = "".join(f"{word}\t{' '.join(phones)}\n" for word, phones in words.items())
+    (root / "lexicon" / "librispeech-lexicon-200k-g2p.txt").write_text(
+        lexicon + "WORD0 AA1 AA1\n"  # a second pronunciation, never used
+    )
+    sizes = {"train-clean-100": n_train, "dev-clean": n_train // 4, "test-clean": n_train // 4}
+    for folder, n in sizes.items():
+        lines: dict[Path, list[str]] = {}
+        for index in range(n):
+            speaker = 100 + index % 4
+            base = root / "LibriSpeech" / folder / str(speaker) / "7"
+            name = f"{speaker}-7-{index:04d}"
+            said = list(rng.choice(list(words), 2))
+            phones = [phone for word in said for phone in words[word]]
+            pieces = []
+            for phone in phones:
+                t = np.arange(int(rng.uniform(0.10, 0.16) * RATE)) / RATE
+                pitch = 300 * 1.35 ** PHONES.index(phone)
+                pieces.append(0.3 * np.sin(2 * np.pi * pitch * t) * np.hanning(len(t)) ** 0.3)
+            signal = np.concatenate(pieces)
+            signal = signal + 0.01 * rng.normal(size=len(signal))
+            base.mkdir(parents=True, exist_ok=True)
+            soundfile.write(base / f"{name}.flac", signal.astype(np.float32), RATE)
+            lines.setdefault(base / f"{speaker}-7.trans.txt", []).append(f"{name} {' '.join(said)}")
+        for path, entries in lines.items():
+            path.write_text("\n".join(entries) + "\n")
+    return root
+
+
+def speaker_verification(root: Path, n_train: int = 8, n_test: int = 4) -> Path:
+    """Write VoxCeleb1's development speakers, test speakers and a trial list."""
+    rng = np.random.default_rng(6)
+    for speaker in range(n_train + n_test):
+        part, name = ("dev", f"id{10001 + speaker}")
+        if speaker >= n_train:
+            part = "test"
+        for video in range(5):
+            path = root / "VoxCeleb1" / part / "wav" / name / f"v{video}" / "00001.wav"
+            _tone(path, 90 * 1.15 ** ((speaker * 5) % 12), 2.5, rng)
+    tests = [
+        f"id{10001 + s}/v{v}/00001.wav" for s in range(n_train, n_train + n_test) for v in range(5)
+    ]
+    trials = [
+        f"{int(a.split('/')[0] == b.split('/')[0])} {a} {b}"
+        for i, a in enumerate(tests)
+        for b in tests[i + 1 :]
+    ]
+    (root / "voxceleb1_test_v2.txt").write_text("\n".join(trials) + "\n")
+    return root
+
+
+def query_by_example(root: Path, n_documents: int = 20, n_queries: int = 4) -> Path:
+    """Write a quesst14Database: documents, queries spoken inside some, language keys, truth."""
+    rng = np.random.default_rng(7)
+
+    def word(index: int) -> np.ndarray:
+        t = np.arange(int(0.5 * RATE)) / RATE
+        return 0.3 * np.sin(2 * np.pi * (200 + 90 * index + 300 * (index % 3) * t) * t)
+
+    (root / "scoring").mkdir(parents=True)
+    for folder in ("Audio", "dev_queries", "eval_queries"):
+        (root / folder).mkdir()
+    keys: dict[str, list[str]] = {"utterances": [], "dev": [], "eval": []}
+    truth: dict[str, list[str]] = {"dev": [], "eval": []}
+    for index in range(n_documents):
+        name = f"quesst14_{index:05d}"
+        said = int(rng.integers(0, 2 * n_queries + 4))
+        signal = 0.02 * rng.normal(size=int(rng.uniform(1.5, 2.5) * RATE))
+        start = int(rng.integers(0, len(signal) - RATE // 2))
+        signal[start : start + RATE // 2] += word(said)
+        soundfile.write(root / "Audio" / f"{name}.wav", signal.astype(np.float32), RATE)
+        language = "albanian" if index == n_documents - 1 else "nnenglish"
+        keys["utterances"].append(f"Audio/{name}.wav {language}")
+        for part, offset in (("dev", 0), ("eval", n_queries)):
+            if offset <= said < offset + n_queries and language == "nnenglish":
+                query = f"quesst14_{part}_{said - offset:04d}"
+                truth[part].append(f"LEXEME {name} 1 0 1 {query} lex 1 1")
+    for part, offset in (("dev", 0), ("eval", n_queries)):
+        for index in range(n_queries):
+            name = f"quesst14_{part}_{index:04d}"
+            signal = word(offset + index) + 0.01 * rng.normal(size=RATE // 2)
+            soundfile.write(root / f"{part}_queries" / f"{name}.wav", signal, RATE)
+            keys[part].append(f"{part}_queries/{name}.wav nnenglish")
+        folder = root / "scoring" / f"groundtruth_quesst14_{part}"
+        folder.mkdir()
+        (folder / f"quesst14_{part}.rttm").write_text("\n".join(truth[part]) + "\n")
+    for part, lines in keys.items():
+        (root / "scoring" / f"language_key_{part}.lst").write_text("\n".join(lines) + "\n")
+    return root
+
+
+TREES = {
+    "superb_ks": keyword_spotting,
+    "superb_ic": intent_classification,
+    "superb_sid": speaker_identification,
+    "superb_er": emotion_recognition,
+    "superb_pr": phone_recognition,
+    "superb_asv": speaker_verification,
+    "superb_qbe": query_by_example,
+}
+
+if __name__ == "__main__":
+    for task, write in TREES.items():
+        write(Path(sys.argv[1]) / task)
