@@ -9,7 +9,7 @@ import torch
 
 from mambabench.files import canonical_json
 
-__all__ = ["behaviour", "identity", "fixed_signal", "weights_hash"]
+__all__ = ["behaviour", "fixed_signal", "identity", "weights_hash"]
 
 
 def fixed_signal(sample_rate_hz: int, duration_s: float = 0.5) -> torch.Tensor:
