@@ -100,8 +100,11 @@ class SsambaBackbone(nn.Module):
             stride=strides or self.configuration.strides,
         )
 
-    def positions(self, grid: tuple[int, int]) -> torch.Tensor:
-        """Return the position table for a patch grid [1, 1 + patches, embed_dim]."""
+    def positions(self, grid: tuple[int, int], crop: bool = True) -> torch.Tensor:
+        """Return the position table for a patch grid [1, 1 + patches, embed_dim].
+
+        `crop` is there for AuM's sake: SSAMBA's own rule always crops what is longer.
+        """
         return adapt_positions(self.pos_embed, self.configuration.grid, grid)
 
     def arrange(self, patches: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -180,17 +183,24 @@ class SsambaPretraining(nn.Module):
     def __init__(self, configuration: SsambaConfiguration) -> None:
         super().__init__()
         c = configuration
-        for name, value in (
-            ("p_input_fdim", c.spectrogram_size[0]),
-            ("p_input_tdim", c.spectrogram_size[1]),
-        ):
-            self.register_parameter(name, nn.Parameter(torch.tensor(value), requires_grad=False))
+        # the pretraining spectrogram's size, whole numbers in the published state dicts
+        self.p_input_fdim = nn.Parameter(torch.tensor(c.spectrogram_size[0]), requires_grad=False)
+        self.p_input_tdim = nn.Parameter(torch.tensor(c.spectrogram_size[1]), requires_grad=False)
         self.mask_embed = nn.Parameter(torch.empty(1, 1, c.embed_dim))
         self.v = SsambaBackbone(c)
         n_pixels = c.patch_size[0] * c.patch_size[1]
         for name in ("cpredlayer", "gpredlayer"):
             hidden = nn.Linear(c.embed_dim, c.embed_dim)
-            self.add_module(name, nn.Sequential(hidden, nn.ReLU(), nn.Linear(c.embed_dim, n_pixels)))
+            self.add_module(
+                name, nn.Sequential(hidden, nn.ReLU(), nn.Linear(c.embed_dim, n_pixels))
+            )
+
+    @torch.no_grad()
+    def fill_fixed(self) -> None:
+        """Write the spectrogram's size into the two whole-number entries."""
+        bands, frames = self.v.configuration.spectrogram_size
+        self.p_input_fdim.fill_(bands)
+        self.p_input_tdim.fill_(frames)
 
     def raw_patches(self, fbank: torch.Tensor) -> torch.Tensor:
         """Cut the spectrogram itself into patches [n, n_patches, pixels], tokens' order."""

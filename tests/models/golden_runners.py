@@ -419,9 +419,7 @@ def ssamba_layers(backbone: Any, tokens: torch.Tensor, prefix: str) -> dict[str,
     """Return the first two layers' own outputs, and the stream after the first final norm."""
     layers = backbone.layers
     first = layers[0](tokens, None)
-    second = (
-        layers[1](tokens.flip(1), None) if backbone.configuration.paired else layers[1](*first)
-    )
+    second = layers[1](tokens.flip(1), None) if backbone.configuration.paired else layers[1](*first)
     *_, (hidden, residual) = backbone.layer_states(tokens)
     return {
         f"{prefix}layer0_hidden": first[0],
