@@ -118,7 +118,7 @@ class MambabenchModel(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, config: MambabenchConfig, encoder: LoadedEncoder | None = None) -> None:
         super().__init__(config)
         # loaded weights come with `encoder`; without, they are random, as transformers has it
-        self.encoder = encoder if encoder is not None else _build(config, None)
+        self.encoder = encoder if encoder is not None else _random(config, "cpu")
         self.model: Any = self.encoder.model
         self.all_tied_weights_keys: dict[str, str] = {}
 
@@ -162,14 +162,14 @@ class MambabenchModel(PreTrainedModel):  # type: ignore[misc]
         """Leave the weights alone: the encoder initialises itself as its authors do."""
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
-        """Write config.json and model.safetensors, under the authors' own keys."""
+        """Write config.json and model.safetensors, under the keys of ``state_dict()``."""
         from safetensors.torch import save_file
 
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         self.config.architectures = [type(self).__name__]
         self.config.save_pretrained(folder)
-        state = {k: v.detach().cpu().contiguous() for k, v in _weights(self.encoder).items()}
+        state = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
         save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
     @classmethod
@@ -186,39 +186,51 @@ class MambabenchModel(PreTrainedModel):  # type: ignore[misc]
             raise EncoderError("exported encoders load in float32; use torch.autocast for bfloat16")
         config = kwargs.get("config") or MambabenchConfig.from_pretrained(folder)
         device = kwargs.get("device_map") or "cpu"
-        model: MambabenchModel = cls(
-            config, _build(config, folder / "model.safetensors", str(device))
-        ).eval()
+        model: MambabenchModel = cls(config, _random(config, str(device))).eval()
+        _fill(model, folder / "model.safetensors")
         return model
 
 
-def _weights(encoder: LoadedEncoder) -> dict[str, torch.Tensor]:
-    network = getattr(encoder.model, "encoder", encoder.model)
-    return dict(network.state_dict())
-
-
-def _build(config: MambabenchConfig, checkpoint: Path | None, device: str = "cpu") -> LoadedEncoder:
-    """Build the encoder with the checkpoint's weights, or random ones without."""
+def _random(config: MambabenchConfig, device: str) -> LoadedEncoder:
+    """Build the encoder with random weights, whatever is at hand."""
     from importlib import import_module
 
     from mambabench.models.entry import LoadRequest
     from mambabench.models.registry import find_entry
 
-    entry = find_entry(config.encoder)
-    has_weights = bool(entry.settings)
-    if has_weights:
-        entry = replace(entry, published=checkpoint is not None)
+    entry = replace(find_entry(config.encoder), published=False)
     module, _, function = entry.loader.partition(":")
-    options = {k: v for k, v in config.options.items() if k != "seed" or checkpoint is None}
     request = LoadRequest(
         name=config.encoder,
-        checkpoint=checkpoint if has_weights else None,
+        checkpoint=None,
         device=device,
         precision="fp32",
-        options=options,
+        options=dict(config.options),
     )
     loaded: LoadedEncoder = getattr(import_module(module), function)(entry, request)
     return loaded
+
+
+def _fill(model: MambabenchModel, file: Path) -> None:
+    """Load the weights in place, and let the encoder's identity follow them."""
+    from safetensors.torch import load_file
+
+    from mambabench.models.identity import identity, weights_hash
+
+    state = load_file(str(file), device="cpu")
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise EncoderError(f"{file} does not fit {model.config.encoder}: {error}") from error
+    old = model.encoder
+    found = identity(
+        weights_hash(state),
+        old.configuration,
+        lambda audio: old.scene(audio, None),
+        old.sample_rate_hz,
+        old.device,
+    )
+    model.encoder = replace(old, identity=found, label=f"{old.name}@{found[:8]}")
 
 
 def export(encoder: LoadedEncoder, folder: str | Path) -> MambabenchModel:

@@ -116,13 +116,23 @@ def test_faults_are_named(tmp_path: Path) -> None:
         encoder.scene(torch.rand(1, 8000), (7,))
 
 
-@pytest.mark.parametrize("name", ["ssam_tiny_random", "logmel_stats"])
+EXPORTED = [
+    "ssam_tiny_random",
+    "ssast_tiny_random",
+    "ssamba_tiny_random",
+    "ssamba_tiny_random:pooling=columns,hop_ms=40",
+    "aum_tiny_random",
+    "logmel_stats",
+]
+
+
+@pytest.mark.parametrize("name", EXPORTED)
 def test_export_round_trip_is_bit_equal(name: str, tmp_path: Path) -> None:
     encoder = load_encoder(name, device="cpu")
     export(encoder, tmp_path)
     model = transformers.AutoModel.from_pretrained(tmp_path)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
-    audio = torch.rand(2, 20000) - 0.5
+    audio = torch.rand(2, 12000) - 0.5
     inputs = extractor(list(audio.numpy()), sampling_rate=16000, return_tensors="pt")
     with torch.no_grad():
         output = model(**inputs, output_hidden_states=True)
