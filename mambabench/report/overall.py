@@ -141,8 +141,8 @@ def _table(rows: Sequence[Row], encoders: Sequence[str], tasks: Sequence[str]) -
 def _by_leaderboard(
     protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
 ) -> list[Overall]:
-    there = ~np.isnan(table)
-    columns = there.any(axis=0)  # a task without any score cannot be filled in
+    there = np.asarray(~np.isnan(table))
+    columns = np.asarray(there.any(axis=0))  # a task without any score cannot be filled in
     models = there.any(axis=1)
     scores = np.full(len(encoders), np.nan)
     if models.sum() > 1 and columns.any():
@@ -182,7 +182,7 @@ def _by_min_max(
     protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
 ) -> list[Overall]:
     """Give s(m) to the encoders that have every task; they are each other's pool."""
-    complete = ~np.isnan(table).any(axis=1)
+    complete = np.asarray(~np.isnan(table).any(axis=1))
     pool = [name for name, has in zip(encoders, complete, strict=True) if has]
     scores = np.full(len(encoders), np.nan)
     if len(pool) > 1:
@@ -206,9 +206,7 @@ def _by_min_max(
     return result
 
 
-def _among_published(
-    encoders: Sequence[str], tasks: Sequence[str], table: Array
-) -> list[Overall]:
+def _among_published(encoders: Sequence[str], tasks: Sequence[str], table: Array) -> list[Overall]:
     """Place encoders among the HEAR leaderboard's models, on the tasks that all of them have."""
     from mambabench.report.published import published_folder, read_published
 

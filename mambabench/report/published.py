@@ -75,7 +75,9 @@ def read_published(file: Path) -> tuple[PublishedRow, ...]:
     with file.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there")
+            raise DataError(
+                f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there"
+            )
         return tuple(_row(file, reader.line_num, fields) for fields in reader)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -220,7 +220,10 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
         own = list(members)
         known = sorted(
             (row for row in own if row.mean is not None),
-            key=lambda row: (-(row.mean or 0) if row.higher_is_better else row.mean or 0, row.encoder),
+            key=lambda row: (
+                -(row.mean or 0) if row.higher_is_better else row.mean or 0,
+                row.encoder,
+            ),
         )
         tests = {
             frozenset((c.encoder, c.other)): c.p_holm
@@ -238,7 +241,7 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     return ranked
 
 
-def _letters(names: Sequence[str], tests: dict[frozenset[str], float | None]) -> dict[str, str]:
+def _letters(names: Sequence[str], tests: Mapping[frozenset[str], float | None]) -> dict[str, str]:
     """Tie groups of the encoders that were compared with every other one that was compared."""
     compared = [name for name in names if any(name in pair for pair in tests)]
     complete = all(frozenset(pair) in tests for pair in itertools.combinations(compared, 2))

@@ -13,6 +13,7 @@ from mambabench.report.tables import (
     comparison_cells,
     notes,
     overall_cells,
+    pools,
     shown,
     tables_of,
 )
@@ -47,6 +48,8 @@ def as_terminal(summary: Summary, width: int = 120, color: bool = False) -> str:
         for one in summary.overall:
             table.add_row(*map(_plain, overall_cells(one)))
         console.print(table)
+        for line in pools(summary, most=12):
+            console.print(_plain(line), style="dim")
     _comparisons(console, summary)
     if summary.published:
         _published(console, summary.published)
