@@ -236,9 +236,7 @@ class Fusion(nn.Module):
         self.text_mixed_cls_emb = nn.Embedding(1, mixed)
         self.audio_mixed_cls_emb = nn.Embedding(1, mixed)
         for name in ("text", "audio"):
-            layer = nn.Sequential(
-                nn.Dropout(config.dropout), nn.Linear(2 * size, size), nn.ReLU()
-            )
+            layer = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(2 * size, size), nn.ReLU())
             self.add_module(f"{name}_mixed_layer", layer)
             block = nn.TransformerEncoderLayer(
                 mixed,

@@ -114,7 +114,7 @@ def write_record(
 
     atomic_write(
         stem.with_suffix(".npz"),
-        lambda file: np.savez_compressed(file, allow_pickle=False, **dict(predictions)),
+        lambda file: np.savez_compressed(file, **dict(predictions)),
     )
     write_json(stem.with_suffix(".provenance.json"), dict(provenance))
     digest = sha256_file(stem.with_suffix(".npz"))

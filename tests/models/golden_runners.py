@@ -232,7 +232,129 @@ def ssam_runtime(case: Case) -> Compared:
             yield name, times if kind == "timestamps_ms" else rows[:, :, 0], expected
 
 
+# ----------------------------------------------------------------------------- AuM
+
+
+def aum_configuration(case: Case) -> Any:
+    from mambabench.models.aum import AumConfiguration
+
+    given = case.constructor
+    kind = "middle" if given.pop("use_middle_cls_token", True) else "head"
+    if given.pop("use_end_cls_token", False):
+        kind = "end"
+    if given.pop("use_double_cls_token", False):
+        kind = "double"
+    if not given.pop("if_cls_token", True):
+        kind = "none"
+    renamed = {
+        "bimamba_type": "directions",
+        "transpose_token_sequence": "transposed",
+        "if_devide_out": "divide_out",
+        "if_bidirectional": "paired",
+        "init_layer_scale": "layer_scale",
+    }
+    for same in ("fused_add_norm", "residual_in_fp32", "final_pool_type", "drop_path_rate"):
+        given.pop(same, None)
+    given |= given.pop("ssm_cfg", None) or {}
+    given = {renamed.get(key, key): value for key, value in given.items()}
+    given["layer_scale"] = bool(given.get("layer_scale"))
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return AumConfiguration(class_token=kind, **given)
+
+
+def aum_encoder(case: Case, state: dict[str, torch.Tensor] | None = None) -> Any:
+    from mambabench.models.aum import AumEncoder
+
+    encoder = AumEncoder(aum_configuration(case)).eval()
+    encoder.load_state_dict(state or without_prefix(case.weights(encoder)))
+    assert sum(p.numel() for p in encoder.parameters()) == case.settings["num_params"]
+    return encoder
+
+
+def aum_outputs(encoder: Any, fbank: torch.Tensor, **flexible: Any) -> dict[str, torch.Tensor]:
+    patches = encoder.patch_grid(fbank, **flexible)
+    positions = encoder.positions((patches.shape[2], patches.shape[3]))
+    tokens = encoder.arrange(patches, positions)
+    states = list(encoder.layer_states(tokens))
+    final = encoder.encode(tokens)
+    pooled = encoder.class_vector(final)
+    named = {
+        "patch_tokens": patches.flatten(2).transpose(1, 2),
+        "tokens_in": tokens,
+        "final_tokens": final,
+        "pooled": pooled,
+        "logits": encoder.head(pooled),
+        "pos_embed_adapted": positions,
+        "patch_embed_weight_adapted": encoder.patch_embed.proj.weight,
+        "head.weight": encoder.head.weight,
+        "head.bias": encoder.head.bias,
+    }
+    for index, (hidden, residual) in enumerate(states):
+        named |= {f"layer{index}_hidden": hidden, f"layer{index}_residual": residual}
+    return named
+
+
+def aum_forward(case: Case) -> Compared:
+    flexible = {k: tuple(v) for k, v in (case.settings.get("forward_kwargs") or {}).items()}
+    ours = aum_outputs(aum_encoder(case), case.inputs["fbank"], **flexible)
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def aum_load(case: Case) -> Compared:
+    from mambabench.models.aum import adapt_state
+
+    state = adapt_state(case.weights(), aum_configuration(case))
+    state |= {k: v for k, v in case.outputs.items() if k.startswith("head.")}
+    ours = aum_outputs(aum_encoder(case, state), case.inputs["fbank"])
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def aum_published(case: Case) -> Compared:
+    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
+
+    encoder = aum_encoder(case)
+    mean, std = case.settings["dataset_stats"]
+    features = KaldiFbank()(audio(case.inputs["waveform_int16"]))
+    features = fit_frames(features, encoder.configuration.spectrogram_size[1])
+    features = normalise_fbank(features, mean, std)
+    ours = aum_outputs(encoder, features)
+    for name, expected in case.outputs.items():
+        if name == "fbank_rowmean":
+            yield name, features.mean(dim=2), expected
+        elif name.startswith("final_tokens_first"):
+            yield name, ours["final_tokens"][:, : expected.shape[1]], expected
+        elif name.startswith("final_tokens_last"):
+            yield name, ours["final_tokens"][:, -expected.shape[1] :], expected
+        else:
+            yield name, ours[name], expected
+
+
+def aum_resample_functions(case: Case) -> Compared:
+    from mambabench.models.patch import resample_kernel, resample_positions
+
+    (positions_name,) = (name for name in case.inputs if name.startswith("pos_embed"))
+    (kernel_name,) = (name for name in case.inputs if name.startswith("patch_weight"))
+    old = two_numbers(positions_name.split("_")[2])
+    for name, expected in case.outputs.items():
+        new = two_numbers(name.rpartition("_")[2].removeprefix("to"))
+        if name.startswith("abs_pos"):
+            yield name, resample_positions(case.inputs[positions_name], old, new), expected
+        else:
+            yield name, resample_kernel(case.inputs[kernel_name], new), expected
+
+
+def two_numbers(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("x")
+    return int(first), int(second)
+
+
 RUNNERS: dict[str, Callable[[Case], Compared]] = {
+    "aum.forward": aum_forward,
+    "aum.load": aum_load,
+    "aum.published": aum_published,
+    "aum.resample_functions": aum_resample_functions,
     "frontend.filterbanks": frontend_filterbanks,
     "frontend.kaldi_fbank": frontend_kaldi_fbank,
     "frontend.logmel_ssam": frontend_logmel_ssam,
