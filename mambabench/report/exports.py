@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import StoreError
+from mambabench.extract.store import encoder_key
 from mambabench.files import atomic_write
 from mambabench.probe.records import protocol_folder
 from mambabench.report.overall import LEADERBOARD_COLUMNS
@@ -62,7 +62,7 @@ def write_ssam_files(folder: Path, rows: Sequence[Row]) -> list[Path]:
     written, table = [], []
     for row in own:
         name = _SSAM_NAMES.get(row.task, row.task)
-        place = folder / re.sub(r"[^A-Za-z0-9._@+=-]+", "_", row.encoder)
+        place = folder / encoder_key(row.encoder)
         lines = "".join(f"{score}\n" for score in row.scores)
         written.append(write_text(place / f"{name}_scores.txt", lines))
         if row.mean is not None and row.ci95_low is not None and row.ci95_high is not None:

@@ -40,11 +40,11 @@ def rows_of(out, **options):
 
 
 def test_load_results_columns_are_pinned(out):
-    assert COLUMNS == (
+    assert (
         *("encoder", "encoder_identity", "task", "protocol", "seed", "fold", "metric", "primary"),
         *("higher_is_better", "score", "n_test", "n_labels", "grid_point", "validation_score"),
         *("best_epoch", "n_epochs", "head_sha256", "layers", "restricted", "reason", "source"),
-    )
+    ) == COLUMNS
     frame = mambabench.load_results(out)
     assert tuple(frame.columns) == COLUMNS
     assert len(frame) == 10 * (5 + 5 + 1)
@@ -58,10 +58,10 @@ def test_json_contract(out):
     body, rows = rows_of(out)
     assert list(body) == ["schema", "rows", "overall"]
     assert body["schema"] == "mambabench.report/1"
-    assert ROW_KEYS == (
+    assert (
         *("encoder", "task", "metric", "higher_is_better", "protocol", "n_seeds", "n_test", "mean"),
         *("std", "ci95_low", "ci95_high", "boot_low", "boot_high", "reason"),
-    )
+    ) == ROW_KEYS
     assert all(tuple(row) == ROW_KEYS for row in body["rows"])
     assert {(row["encoder"], row["task"]) for row in body["rows"]} == set(rows)
 
