@@ -123,8 +123,8 @@ def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
         if len(encoders) > 1 and len(tasks) > 1:
             result += _by_leaderboard(protocol, encoders, tasks, table)
             result += _by_min_max(protocol, encoders, tasks, table)
-        if protocol == "hear2021":
-            result += _among_published(encoders, tasks, table)
+        if protocol.removesuffix("+exact") == "hear2021":
+            result += _among_published(protocol, encoders, tasks, table)
     return tuple(result)
 
 
@@ -206,7 +206,9 @@ def _by_min_max(
     return result
 
 
-def _among_published(encoders: Sequence[str], tasks: Sequence[str], table: Array) -> list[Overall]:
+def _among_published(
+    protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
+) -> list[Overall]:
     """Place encoders among the HEAR leaderboard's models, on the tasks that all of them have."""
     from mambabench.report.published import published_folder, read_published
 
@@ -230,6 +232,6 @@ def _among_published(encoders: Sequence[str], tasks: Sequence[str], table: Array
     everything = np.ones(len(names), bool)
     kind = "hear-leaderboard+published"
     return [
-        _one(name, "hear2021", kind, scores_[i], names, pool, everything)
+        _one(name, protocol, kind, scores_[i], names, pool, everything)
         for i, name in enumerate(encoders)
     ]

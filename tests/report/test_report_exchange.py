@@ -123,6 +123,28 @@ def test_ssam_tree_is_read_and_written_back(tmp_path):
     assert [int(line["run"]) for line in table if line["dataset"] == ESC] == [0, 1, 2, 3]
 
 
+def test_our_runs_are_written_as_the_kits_and_read_back(tmp_path):
+    write_scene(tmp_path, "weak", ESC, skill=1.0, seeds=3, folds={"fold00": 40, "fold01": 40})
+    write_scene(tmp_path, "weak", "own-v1-full", skill=1.0, seeds=3)
+    write_scene(tmp_path, "weak", "own-v1-full", skill=1.0, seeds=3, protocol="sound")
+    result = mambabench.report(tmp_path)
+    tree = tmp_path / "report" / "hear-eval-kit" / "ssam2024"
+    files = sorted(tree.glob("*/*/test.predicted-scores.json"))
+    assert len(files) == 6
+    assert not (tree.parent / "sound").exists()
+    body = json.loads((tree / "weak_r1_02" / ESC / "test.predicted-scores.json").read_text())
+    inner = [body[fold]["test_score"] for fold in ("fold00", "fold01")]
+    aggregated = body["aggregated_scores"]
+    assert aggregated["test_score_mean"] == pytest.approx(statistics.fmean(inner))
+    assert aggregated["test_score_std"] == pytest.approx(statistics.stdev(inner))
+    means = {row.task: row.mean for row in result.summary.rows if row.protocol == "ssam2024"}
+    back = mambabench.report(tree)
+    found = {row.task: row.mean for row in back.summary.rows}
+    assert found == pytest.approx(means)
+    assert {row.protocol for row in back.summary.rows} == {"ssam2024"}
+    assert len(mambabench.report(tmp_path).summary.rows) == 3  # its own tree is not read again
+
+
 def test_broken_kit_result_names_the_file(tmp_path):
     folder = tmp_path / "module" / ESC
     write_kit(folder, {"test": 0.5})
