@@ -24,6 +24,10 @@ VERBS: dict[str, str] = {
     "run": "Do extract, probe and report in one resumable folder.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",
+    "models": "List the encoders and what is known of them.",
+    "weights": "Get, import, convert and show checkpoints.",
+    "data": "Get, import, verify and resample task archives.",
+    "classify": "Name what is heard in a clip, with an encoder's own head.",
     "info": "Say what this machine will use, and why.",
 }
 

@@ -19,7 +19,13 @@ from torch import Tensor
 
 from mambabench.models.scan import kernels
 
-__all__ = ["bidirectional_forward", "conv_forward", "scan_forward"]
+__all__ = [
+    "bidirectional_forward",
+    "conv_backward",
+    "conv_forward",
+    "scan_backward",
+    "scan_forward",
+]
 
 _KINDS = {torch.float32: np.float32(0), torch.float64: np.float64(0)}
 _WIDTH = 16  # channels come in multiples of this; others are padded by the caller
@@ -122,6 +128,56 @@ def scan_forward(
     return out, last, saved
 
 
+def scan_backward(
+    dout: Tensor, dlast: Tensor | None, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, z: Tensor | None, bias: Tensor | None, saved: Tensor, softplus: bool,
+    reverse: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Return the gradients of (u, delta, A, B, C, D, z, bias); empty ones for absent inputs.
+
+    `dout` [batch, length, dim]; `dlast` [batch, d_state, dim]; `saved` from `scan_forward`.
+    """
+    batch, length, dim = u.shape
+    d_state = A.shape[1]
+    u, delta, B, C, dout = _rows(u), _rows(delta), _rows(B), _rows(C), _rows(dout)
+    z = None if z is None else _rows(z)
+    D, bias, dlast = (None if x is None else x.contiguous() for x in (D, bias, dlast))
+    rates = A.t().contiguous()
+    padded = -(-length // kernels.CHUNK) * kernels.CHUNK
+    new = u.new_empty
+    du, ddelta, dz = new(u.shape), new(u.shape), new(u.shape if z is not None else (0, 0, 0))
+    dA = new((batch, d_state, dim))
+    dB, dC = (u.new_zeros((batch, d_state, padded)) for _ in range(2))
+    dD = new((batch if D is not None else 0, dim))
+    dbias = new((batch if bias is not None else 0, dim))
+    lanes = 64 // u.element_size()
+    vectors = 2 if dim % (2 * lanes) == 0 else 1
+    arguments: tuple[Any, ...] = (
+        _KINDS[u.dtype], *_strided(u), *_strided(delta), rates.data_ptr(), *_strided(B),
+        *_strided(C), _address(D), *_strided(z), _address(bias), saved.data_ptr(),
+        *_strided(dout), _address(dlast), du.data_ptr(), ddelta.data_ptr(), dz.data_ptr(),
+        du.stride(0), du.stride(1), dA.data_ptr(), dB.data_ptr(), dC.data_ptr(), dD.data_ptr(),
+        dbias.data_ptr(), length, dim, d_state, padded, vectors, int(softplus), int(reverse),
+    )  # fmt: skip
+
+    def elements(first: int, end: int) -> None:
+        memory, address = _scratch((vectors * (3 * d_state + 112) + 65) * lanes, u)
+        kernels.scan_backward(*arguments, address, first, end)
+        del memory
+
+    _in_ranges(elements, batch, batch * length * dim * d_state)
+    dB, dC = (_in_time(x[..., :length], reverse) for x in (dB, dC))
+    dD = new((0,)) if D is None else dD.sum(0)
+    dbias = new((0,)) if bias is None else dbias.sum(0)
+    return du, ddelta, dA.sum(0).t().contiguous(), dB, dC, dD, dz, dbias
+
+
+def _in_time(x: Tensor, reverse: bool) -> Tensor:
+    """Return [batch, d_state, length] in the order of the scan as [batch, length, d_state]."""
+    x = x.flip(2) if reverse else x
+    return x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+
+
 def bidirectional_forward(
     forward: Any, backward: Any, z: Tensor | None, softplus: bool, scale: float
 ) -> Tensor:
@@ -148,3 +204,23 @@ def conv_forward(
         batch, length, dim, weight.shape[1], int(silu), int(reverse),
     )  # fmt: skip
     return out
+
+
+def conv_backward(
+    dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of (x, weight, bias), the last one empty without a bias."""
+    if silu:
+        y = conv_forward(x, weight, bias, False, reverse)
+        s = torch.sigmoid(y)
+        dout = dout * s * (1 + y * (1 - s))
+    taps, length = weight.shape[1], x.shape[1]
+    dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    for k in range(taps):
+        n = max(length - (taps - 1 - k), 0)  # time steps that see this tap
+        there, here = (
+            (x[:, length - n :], dout[:, :n]) if reverse else (x[:, :n], dout[:, length - n :])
+        )
+        dweight[:, k] = (there * here).sum((0, 1))
+    dbias = dout.new_empty((0,)) if bias is None else dout.sum((0, 1))
+    return conv_forward(dout, weight, None, False, not reverse), dweight, dbias

@@ -1,0 +1,198 @@
+"""The registry: names to encoders, without loading torch until one is asked for.
+
+`load_encoder` takes "E" or "E@PATH", where E is a registered name, a dotted module or a path to a
+.py file that follows the HEAR API, and PATH a checkpoint. A registered name may carry options:
+``ssam_tiny:token_order=time@PATH``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mambabench.errors import EncoderError, nearest_names
+from mambabench.hear_api.provider import BRIDGES
+from mambabench.models.entry import EncoderEntry, LoadRequest, Setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from mambabench.models.encoder import LoadedEncoder
+
+__all__ = [
+    "encoder_entries",
+    "encoder_names",
+    "find_entry",
+    "is_registered",
+    "load_encoder",
+    "resolve_device",
+    "split_name",
+]
+
+GROUP = "mambabench.encoders"  # entry points: name = "module:ENTRY", an EncoderEntry
+
+
+@lru_cache(maxsize=1)
+def encoder_entries() -> dict[str, EncoderEntry]:
+    """Return every registered encoder by its name, in the order of the families' files.
+
+    Entries come from the modules of `mambabench.models.catalogue` and from the entry points of
+    other packages in the group "mambabench.encoders".
+    """
+    import mambabench.models.catalogue as catalogue
+
+    entries: dict[str, EncoderEntry] = {}
+    for module in sorted(info.name for info in pkgutil.iter_modules(catalogue.__path__)):
+        for entry in import_module(f"{catalogue.__name__}.{module}").ENTRIES:
+            entries[entry.name] = entry
+    for point in entry_points(group=GROUP):
+        entry = point.load()
+        if not isinstance(entry, EncoderEntry):
+            raise EncoderError(
+                f"entry point {point.name} = {point.value} in the group {GROUP} is not an "
+                "EncoderEntry"
+            )
+        entries[entry.name] = entry
+    return entries
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Return the names of all registered encoders."""
+    return tuple(encoder_entries())
+
+
+def find_entry(name: str) -> EncoderEntry:
+    """Return the entry of a registered name or alias; EncoderError names the nearest ones."""
+    entries = encoder_entries()
+    if name in entries:
+        return entries[name]
+    for entry in entries.values():
+        if name in entry.aliases:
+            return entry
+    raise EncoderError(
+        f"no encoder named {name!r}{nearest_names(name, entries)}; `mambabench models list` shows "
+        "all, a HEAR module is given as package.module or path/to/file.py"
+    )
+
+
+def is_registered(name: str) -> bool:
+    """Say whether `name` is a registered name or alias."""
+    entries = encoder_entries()
+    return name in entries or any(name in entry.aliases for entry in entries.values())
+
+
+def split_name(text: str) -> tuple[str, dict[str, Setting], Path | None]:
+    """Split "E:option=value,...@PATH" into name, options and checkpoint."""
+    if Path(text).is_file():
+        return text, {}, None
+    name, at, path = text.partition("@")
+    if at and not path:
+        raise EncoderError(f"{text!r} names no checkpoint after the '@'")
+    name, _, listed = name.partition(":")
+    options = dict(_option(item, text) for item in listed.split(",") if item)
+    return name, options, Path(path).expanduser() if path else None
+
+
+def _option(item: str, text: str) -> tuple[str, Setting]:
+    key, equals, value = item.partition("=")
+    if not equals:
+        raise EncoderError(f"{item!r} in {text!r} is no option: write name:option=value")
+    plain: dict[str, Setting] = {"true": True, "false": False, "none": None}
+    if value in plain:
+        return key, plain[value]
+    for number in (int, float):
+        try:
+            return key, number(value)
+        except ValueError:
+            continue
+    return key, value
+
+
+def load_encoder(
+    name: str,
+    checkpoint: Path | str | None = None,
+    device: str = "auto",
+    dtype: torch.dtype | str | None = None,
+    **options: Setting,
+) -> LoadedEncoder:
+    """Return the encoder `name`, ready to embed audio.
+
+    `checkpoint` (or "@PATH" in the name) is a file in the authors' or in this project's format, or
+    a run directory; without it, published weights are looked for on this machine. `device` is
+    auto, cpu, cuda or cuda:N; `dtype` None or "fp32", "bf16", "int8" (CPU), "fp64" or the torch
+    dtype. Options depend on the family and are recorded. Raises EncoderError.
+    """
+    bare, named, path = split_name(name)
+    if checkpoint is not None:
+        if path is not None:
+            raise EncoderError(f"two checkpoints: {path} in the name and {checkpoint} beside it")
+        path = Path(checkpoint).expanduser()
+    if not is_registered(bare) and (bare in BRIDGES or "." in bare or "/" in bare):
+        return _load_module(bare, path, device, dtype, {**named, **options})
+    entry = find_entry(bare)
+    request = _request(name, bare, {**named, **options}, path, device, dtype)
+    module, _, function = entry.loader.partition(":")
+    loaded: LoadedEncoder = getattr(import_module(module), function)(entry, request)
+    return loaded
+
+
+def _request(
+    text: str,
+    bare: str,
+    options: dict[str, Setting],
+    path: Path | None,
+    device: str,
+    dtype: torch.dtype | str | None,
+) -> LoadRequest:
+    from mambabench.models.linear import precision_name
+
+    shown = ",".join(f"{key}={str(value).lower()}" for key, value in sorted(options.items()))
+    precision = precision_name(dtype)
+    chosen = resolve_device(device)
+    if precision == "int8" and chosen != "cpu":
+        raise EncoderError("precision int8 runs on the CPU only: ask for device='cpu'")
+    return LoadRequest(
+        name=f"{bare}:{shown}" if shown else bare,
+        checkpoint=path,
+        device=chosen,
+        precision=precision,
+        options=options,
+    )
+
+
+def resolve_device(device: str) -> str:
+    """Return "cpu" or "cuda[:n]" for auto, cpu, cuda or cuda:n; EncoderError without a GPU."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return device
+    if device == "cuda" or device.startswith("cuda:"):
+        if not torch.cuda.is_available():
+            raise EncoderError("device 'cuda' is not available on this machine; use device='cpu'")
+        return device
+    raise EncoderError(
+        f"device {device!r} is not one of auto, cpu, cuda{nearest_names(device, ('cpu', 'cuda'))}"
+    )
+
+
+def _load_module(
+    name: str,
+    checkpoint: Path | None,
+    device: str,
+    dtype: torch.dtype | str | None,
+    options: dict[str, Setting],
+) -> LoadedEncoder:
+    if dtype is not None and str(dtype) not in ("fp32", "torch.float32"):
+        raise EncoderError(f"{name} is a HEAR module: it has its own precision, not {dtype}")
+    if options:
+        raise EncoderError(f"{name} is a HEAR module: it takes no options such as {min(options)!r}")
+    from mambabench.hear_api.adapters import load_hear_module
+
+    loaded: LoadedEncoder = load_hear_module(name, checkpoint=checkpoint, device=device)
+    return loaded

@@ -1,0 +1,145 @@
+"""SSAM and its twin on audio: chunks of two seconds, batched across clips, pooled as asked.
+
+Two token orders. "upstream" is what the published scores were made with: the authors read the
+time-major tokens of a chunk as if they were frequency-major, so the five parts of their embedding
+are five consecutive spans of 0.4 s and its rows are not aligned to time. "time" reads them as they
+are. Scene embeddings default to "upstream" (scores stay comparable), timestamps to "time".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.entry import EncoderEntry, LoadRequest, Setting
+from mambabench.models.frontends import SsamLogMel, fit_frames
+from mambabench.models.loading import build_encoder, known_options, one_of, serve
+from mambabench.models.ssam import SsamConfiguration, SsamEncoder
+
+__all__ = ["SsamRuntime", "load", "upstream_features"]
+
+ORDERS = ("upstream", "time")
+CHUNKS_AT_ONCE = 64  # chunks per forward: bounds memory on long audio, enough to fill a GPU
+
+
+@dataclass(frozen=True)
+class SsamOptions:
+    """How tokens become embeddings."""
+
+    scene_token_order: str = "upstream"
+    timestamp_token_order: str = "time"
+
+
+def upstream_features(tokens: torch.Tensor, n_bands: int) -> torch.Tensor:
+    """Read tokens [..., n_tokens, dim] as the authors do: [..., n_tokens / n_bands, n_bands * dim].
+
+    Row k holds token time 10 g + k // 5 of band k % 5 in its part g (for 50 steps and 5 bands).
+    """
+    *lead, n_tokens, dim = tokens.shape
+    grid = tokens.reshape(*lead, n_bands, n_tokens // n_bands, dim).transpose(-3, -2)
+    return grid.reshape(*lead, n_tokens // n_bands, n_bands * dim)
+
+
+class SsamRuntime(torch.nn.Module):
+    """Audio [n_clips, n_samples] at 16 kHz -> embeddings; holds the encoder and its front-end."""
+
+    def __init__(self, encoder: SsamEncoder, options: SsamOptions | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.frontend = SsamLogMel()
+        self.options = options or SsamOptions()
+
+    def _chunk_states(
+        self, audio: torch.Tensor, layers: tuple[int, ...] | None
+    ) -> tuple[torch.Tensor, int]:
+        """Return [n_clips, n_chunks, n_layers, n_patches, dim] and the clip's number of frames."""
+        features = self.frontend(audio)
+        n_clips, n_frames, n_mels = features.shape
+        length = self.encoder.configuration.img_size[0]
+        n_chunks = -(-n_frames // length)
+        chunks = fit_frames(features, n_chunks * length).reshape(-1, 1, length, n_mels)
+        dtype = self.encoder.pos_embed.dtype
+        states = [
+            torch.stack(self.encoder.hidden_states(part.to(dtype), layers), dim=1)
+            for part in torch.split(chunks, CHUNKS_AT_ONCE)
+        ]
+        joined = states[0] if len(states) == 1 else torch.cat(states)
+        return joined.reshape(n_clips, n_chunks, *joined.shape[1:]), n_frames
+
+    def _rows(
+        self, audio: torch.Tensor, layers: tuple[int, ...] | None, order: str
+    ) -> torch.Tensor:
+        """Return [n_clips, n_layers, n_rows, bands * dim], the rows of padding cut off.
+
+        "upstream" cuts as the authors do. "time" keeps the tokens whose centre lies within the
+        clip, and at least one.
+        """
+        states, n_frames = self._chunk_states(audio, layers)
+        configuration = self.encoder.configuration
+        (steps, bands), length = configuration.grid, configuration.img_size[0]
+        n_clips, n_chunks, n_layers, _, dim = states.shape
+        if order == "upstream":
+            rows = upstream_features(states, bands)
+            # the authors pad an exact multiple by a whole chunk and cut all of it again
+            padding = n_chunks * length - n_frames
+            n_rows = n_chunks * steps - int(steps * padding / length)
+        else:
+            rows = states.reshape(n_clips, n_chunks, n_layers, steps, bands * dim)
+            n_rows = n_centred(audio.shape[1], self.frontend.sample_rate_hz)
+        rows = rows.transpose(1, 2).reshape(n_clips, n_layers, n_chunks * steps, bands * dim)
+        return rows[:, :, :n_rows]
+
+    def scene(self, audio: torch.Tensor, layers: tuple[int, ...] | None = None) -> torch.Tensor:
+        """Return the mean over time, [n_clips, n_layers, bands * dim] float32."""
+        return self._rows(audio, layers, self.options.scene_token_order).float().mean(dim=2)
+
+    def timestamps(
+        self, audio: torch.Tensor, layers: tuple[int, ...] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rows [n_clips, n_frames, n_layers, bands * dim] and their times in ms.
+
+        Order "time": the centre of the four 10 ms frames that the row sees, every 40 ms exactly.
+        Order "upstream": the authors' times, which start at 0 and divide the clip evenly.
+        """
+        order = self.options.timestamp_token_order
+        rows = self._rows(audio, layers, order).float().transpose(1, 2)
+        index = torch.arange(rows.shape[1], dtype=torch.float64)
+        if order == "upstream":
+            duration_s = audio.shape[1] / self.frontend.sample_rate_hz
+            times = index * (duration_s / rows.shape[1] * 1000)
+        else:
+            times = index * 40 + 15
+        return rows, times.float().to(rows.device).expand(rows.shape[0], -1)
+
+
+def n_centred(n_samples: int, sample_rate_hz: int) -> int:
+    """Return how many 40 ms tokens, centred at 15 ms, 55 ms..., have their centre in the clip."""
+    n_before = (1000 * n_samples - 15 * sample_rate_hz) // (40 * sample_rate_hz) + 1
+    return max(1, n_before)
+
+
+def _configuration(entry: EncoderEntry) -> SsamConfiguration:
+    settings = entry.settings
+    return SsamConfiguration(
+        embed_dim=int(settings["embed_dim"] or 0), num_heads=int(settings.get("num_heads") or 0)
+    )
+
+
+def load(entry: EncoderEntry, request: LoadRequest) -> LoadedEncoder:
+    """Build SSAM or its twin as the registry asks for it.
+
+    Options: `token_order` for both kinds of embedding, `scene_token_order`,
+    `timestamp_token_order` ("upstream" or "time"), and `seed` for the random variants.
+    """
+    options = known_options(
+        request, ("token_order", "scene_token_order", "timestamp_token_order"), entry
+    )
+    both = options.get("token_order")
+    orders: dict[str, str] = {}
+    for name, default in (("scene_token_order", "upstream"), ("timestamp_token_order", "time")):
+        orders[name] = one_of(name, options.get(name, both or default), ORDERS)
+    encoder = build_encoder(entry, request, lambda: SsamEncoder(_configuration(entry)))
+    record: dict[str, Setting] = {**orders, "hop_ms": 40.0}
+    return serve(entry, request, encoder, lambda e: SsamRuntime(e, SsamOptions(**orders)), record)
