@@ -1,13 +1,13 @@
 """Recipes: TOML files that name a published (or documented) experiment, row by row.
 
-    system = "mmml"
-    description = "what it is"
-    source = "which table of which publication"
-    [settings]            # of all rows
-    task = "mosi"
-    [[rows]]              # optional; each row is trained under the name "<recipe>-<row>"
-    name = "cc"
-    fusion = "cc"
+system = "mmml"
+description = "what it is"
+source = "which table of which publication"
+[settings]            # of all rows
+task = "mosi"
+[[rows]]              # optional; each row is trained under the name "<recipe>-<row>"
+name = "cc"
+fusion = "cc"
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def find_recipe(name: str) -> Path:
     raise ProtocolError(f"no recipe named {name!r}{nearest_names(name, recipe_names())}")
 
 
-def read_recipe(
-    path: Path, overrides: Mapping[str, Any], only: Sequence[str] = ()
-) -> Recipe:
+def read_recipe(path: Path, overrides: Mapping[str, Any], only: Sequence[str] = ()) -> Recipe:
     """Read and resolve a recipe; `overrides` win over the file, `only` chooses rows by name."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -113,7 +113,9 @@ def resolve(kind: type[S], given: Mapping[str, Any], where: str) -> S:
     if not settings.seeds:
         raise ProtocolError(f"{where}: seeds is empty")
     if isinstance(settings, MmmlSettings) and (
-        not settings.tasks or set(settings.tasks) - set("MTA") or len(set(settings.tasks)) < len(settings.tasks)
+        not settings.tasks
+        or set(settings.tasks) - set("MTA")
+        or len(set(settings.tasks)) < len(settings.tasks)
     ):
         raise ProtocolError(f"{where}: tasks must be letters of M, T, A, not {settings.tasks!r}")
     return settings
