@@ -135,13 +135,13 @@ def seal(directory: Path, plan: TaskPlan, configuration: dict[str, Any]) -> None
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system frees it with the process, however that ends.
+    """Hold the lock of the work folder; the system frees it with the process, however that ends.
 
     Where the file system knows no locks, go on without: every write is atomic and repeatable.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory.parent / f".{directory.name}.lock"
-    with path.open("w") as file:
+    folder = work_folder(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

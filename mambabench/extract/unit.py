@@ -32,8 +32,8 @@ def load(name: str, device: str, precision: str) -> tuple[LoadedEncoder, BatchLi
     key = (name, device, precision)
     if key not in _loaded:
         _loaded.clear()
-        options = {} if precision == "fp32" else {"precision": precision}
-        _loaded[key] = load_encoder(name, device=device, **options), BatchLimit()
+        dtype = None if precision == "fp32" else precision
+        _loaded[key] = load_encoder(name, device=device, dtype=dtype), BatchLimit()
     return _loaded[key]
 
 
