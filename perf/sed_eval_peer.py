@@ -17,7 +17,12 @@ def event_list(rows, clip):
     import dcase_util
 
     events = [
-        {"event_label": str(label), "onset": start / 1000.0, "offset": end / 1000.0, "filename": str(c)}
+        {
+            "event_label": str(label),
+            "onset": start / 1000.0,
+            "offset": end / 1000.0,
+            "filename": str(c),
+        }
         for c, label, start, end in zip(
             rows["clip"], rows["label"], rows["start_ms"], rows["end_ms"], strict=True
         )
