@@ -43,7 +43,9 @@ def superb_scores(rows: Sequence[Row]) -> list[Overall]:
                 )
             )
         missing = [task for task in TASK_METRICS if task not in values]
-        reason = f"no score without all ten tasks; missing {', '.join(missing)}"
+        reason = (
+            f"no score without all ten tasks; missing {', '.join(missing)}" if missing else None
+        )
         score = superb_score(values)
         result.append(
             _one(
