@@ -80,7 +80,7 @@ class FbankRuntime(torch.nn.Module):
 
     def _first_centre_ms(self) -> float:
         """Return the centre of the first column of patches."""
-        half_patch = (self.patch_frames - 1) / 2 * self.frame_ms
+        half_patch: float = (self.patch_frames - 1) / 2 * self.frame_ms
         return half_patch + (0.0 if isinstance(self.frontend, EpicLogMel) else 12.5)
 
     def _n_columns(self, n_samples: int, first_ms: float, hop_ms: float) -> int:
@@ -156,8 +156,8 @@ class FbankRuntime(torch.nn.Module):
             states = list(self._states(part.to(dtype), layers))
             vectors.append(torch.stack([vector for vector, _ in states], dim=1))
             columns.append(torch.stack([grid.transpose(1, 2) for _, grid in states], dim=1))
-        vector = torch.cat(vectors).unflatten(0, (n_clips, n_windows))
-        column = torch.cat(columns).unflatten(0, (n_clips, n_windows))
+        vector = torch.unflatten(torch.cat(vectors), 0, (n_clips, n_windows))
+        column = torch.unflatten(torch.cat(columns), 0, (n_clips, n_windows))
         weight = torch.tensor(new, dtype=vector.dtype, device=vector.device) / n_columns
         pooled = (vector * weight[None, :, None, None]).sum(dim=1)
         if n_windows == 1:

@@ -120,7 +120,7 @@ class _Framed(torch.nn.Module):
         """Cut [n_clips, n] into frames of `length` every `hop` and transform them blockwise."""
         frames = audio.unfold(1, length, self.hop)  # a view: [n_clips, n_frames, length]
         step = max(1, BLOCK_FRAMES // max(1, audio.shape[0]))
-        parts = [self._spectra(block) for block in frames.split(step, dim=1)]
+        parts = [self._spectra(block) for block in torch.split(frames, step, dim=1)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 

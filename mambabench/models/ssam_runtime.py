@@ -123,7 +123,8 @@ def n_centred(n_samples: int, sample_rate_hz: int) -> int:
 def build(entry: EncoderEntry) -> SsamEncoder:
     """Return an empty encoder with the authors' keys."""
     width, heads = entry.settings["embed_dim"], entry.settings.get("num_heads", 0)
-    assert isinstance(width, int) and isinstance(heads, int)
+    assert isinstance(width, int)
+    assert isinstance(heads, int)
     return SsamEncoder(SsamConfiguration(embed_dim=width, num_heads=heads))
 
 

@@ -149,7 +149,7 @@ def adapt_positions(
     interpolated bilinearly. The class row stays.
     """
     prefix = table[:, :1]
-    image = table[:, 1:].unflatten(1, old).permute(0, 3, 1, 2)  # [1, dim, bands, columns]
+    image = torch.unflatten(table[:, 1:], 1, old).permute(0, 3, 1, 2)  # [1, dim, bands, columns]
     bands, columns = new
     if columns < old[1]:
         start = old[1] // 2 - columns // 2
@@ -306,7 +306,7 @@ class SsambaClassifier(nn.Module):
         if self.pooling == "ft_avgtok":
             return tokens[:, 1:].mean(dim=1)
         length = tokens.shape[1] // 60
-        return tokens[:, : 60 * length].unflatten(1, (60, length)).mean(dim=2)
+        return torch.unflatten(tokens[:, : 60 * length], 1, (60, length)).mean(dim=2)
 
     def forward(self, fbank: torch.Tensor) -> torch.Tensor:
         """Return logits [n, n_classes], or [n, 60, n_classes] with ft_avgtok_1sec."""
