@@ -91,6 +91,8 @@ def extract(
     ``on_error="skip"``. The same call continues an interrupted one and ends in the same bytes.
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
+    from mambabench.extract.unit import forget
+
     _choice("precision", precision, PRECISIONS)
     _choice("layout", layout, LAYOUTS)
     _choice("on-error", on_error, ("stop", "skip"))
@@ -99,11 +101,15 @@ def extract(
     setups = _setups(gpus, device)
     out = Path(out)
     chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
+    device = "cuda" if gpus else device
     works = []
-    for name in tuple(encoder) or DEMO_ENCODERS:
-        works += _plans(name, chosen_tasks, out, layers, precision, device if not gpus else "cuda")
-    run = _Run(works, layout, on_error, share)
-    return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    try:
+        for name in dict.fromkeys(encoder or DEMO_ENCODERS):
+            works += _plans(str(name), chosen_tasks, out, layers, precision, device)
+        run = _Run(works, layout, on_error, share)
+        return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    finally:
+        forget()
 
 
 def _choice(option: str, value: str, known: Sequence[str]) -> None:
@@ -180,10 +186,10 @@ def _plans(
     from mambabench.extract.unit import load, one_thread
 
     with one_thread(device):
-        encoder, _ = load(str(name), device, precision)
+        encoder = load(name, device, precision)
     kind = encoder.device.partition(":")[0]
     spec = EncoderSpec(
-        encoder=str(name),
+        encoder=name,
         label=encoder.label,
         identity=encoder.identity,
         sample_rate_hz=encoder.sample_rate_hz,
@@ -311,6 +317,7 @@ class _Run:
 
     def _finish(self, work: _Work) -> None:
         """Seal the task, or note why not yet."""
+        from mambabench.extract.seal import MISSING
         from mambabench.files import write_json
 
         missing = missing_clips(work.directory, work.plan)
@@ -321,11 +328,10 @@ class _Run:
             work.state = "waiting"
         elif missing and self._on_error == "stop":
             work.state, work.missing = "incomplete", missing
-            write_json(work.directory / "missing.json", missing)
+            write_json(work.directory / MISSING, missing)
         else:
             work.state, work.missing = "sealed", missing
-            self._layout.seal(work.directory, work.plan, work.configuration)
-            write_json(work.directory / self._layout.PROVENANCE, _provenance(work))
+            self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
 
 
 def _layout(name: str) -> Any:

@@ -62,6 +62,7 @@ class Protocol:
     family: Family
     kit: bool = False  # kit's row order, fixed batches, grid search on the first fold only
     grid: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # key -> values, as the kit's PARAM_GRID
+    points: tuple[HeadConfig, ...] = ()  # instead of a grid
     n_points: int | None = None  # grid points drawn; None: all, in order
     grid_seed: int | None = None  # of the draw; None: the trial's own seed
     shuffle: bool = False  # new training batches every epoch
@@ -109,10 +110,14 @@ def _items(
     return tuple(sorted(merged.items()))
 
 
-_SOUND_GRID: dict[str, tuple[Any, ...]] = {
-    "hidden_layers": (0,),
-    "lr": (1e-3,),
-}
+# A linear head, a narrow one for small sets and a wide one for large sets; simplest first, since
+# the earliest of equal points wins.
+_SOUND = HeadConfig(lr=3e-3, max_epochs=200, check_every=1, patience=20)
+_SOUND_POINTS = (
+    replace(_SOUND, hidden_layers=0, dropout=0.0, weight_decay=1.0),
+    replace(_SOUND, hidden_dim=256, dropout=0.75, lr=1e-3, weight_decay=0.1),
+    replace(_SOUND, hidden_dim=512, dropout=0.25, weight_decay=0.1),
+)
 
 PROTOCOLS: dict[str, Protocol] = {
     "hear2021": Protocol(
@@ -136,7 +141,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "sound": Protocol(
         name="sound",
         family="mlp",
-        grid=_items(_SOUND_GRID),
+        points=_SOUND_POINTS,
         shuffle=True,
         standardise=True,
         adapt_batch=True,
@@ -181,6 +186,8 @@ def grid_points(protocol: Protocol, task: Task, seed: int) -> tuple[HeadConfig, 
     The kit's order: the product over keys in alphabetical order, shuffled by Python's generator,
     the first eight taken; a task's own values replace the grid's before that.
     """
+    if protocol.points:
+        return protocol.points
     grid = dict(protocol.grid)
     if protocol.kit:
         if task.name.startswith("dcase2016_task2-"):

@@ -107,12 +107,7 @@ def _selected(
     out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
 ) -> tuple[StoredTask, ...]:
     """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    if layout == "hear-eval-kit":
-        from mambabench.extract import hear_eval_kit
-
-        found = hear_eval_kit.list_stored_tasks(out)
-    else:
-        found = store.list_stored_tasks(out)
+    found = store.list_stored_tasks(out, layout)
     if not found:
         raise StoreError(
             f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
