@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.benchmarks.hear import DIRECTORIES
-from mambabench.benchmarks.layout import METADATA, VOCABULARY, read_task
+from mambabench.benchmarks.layout import METADATA, SOURCES, VOCABULARY, read_task
 from mambabench.benchmarks.task import Clip, Defect, Task, clip_path, folds
 from mambabench.files import read_json
 
@@ -54,8 +54,12 @@ def check_directory(
         return TaskCheck(directory.resolve().name, directory, 0, 0, 0.0, tuple(defects))
     n_clips = sum(len(clips) for clips in task.clips.values())
     defects += _published_counts(task)
-    defects += _labels(task)
+    if task.prediction_type in ("multiclass", "multilabel"):
+        defects += _labels(task)
     defects += _names_in_two_splits(task)
+    if any(clip.source for clips in task.clips.values() for clip in clips):
+        n_files, duration_s, found = _check_corpus(task)
+        return TaskCheck(task.name, directory, n_clips, n_files, duration_s, (*defects, *found))
     files, audio_defects = _decode_all(task, jobs, progress)
     defects += audio_defects
     defects += _samples_in_two_splits(files)
@@ -68,12 +72,42 @@ def check_directory(
     return TaskCheck(task.name, directory, n_clips, len(files), duration_s, tuple(defects))
 
 
+def _check_corpus(task: Task) -> tuple[int, float, list[Defect]]:
+    """Check the files that a task points at (headers only) and, for SUPERB, its published counts.
+
+    Returns the number of files, their duration in seconds and the defects.
+    """
+    import soundfile
+
+    from mambabench.benchmarks import superb
+
+    defects, duration_s = [], 0.0
+    sources = (c.source for clips in task.clips.values() for c in clips)
+    paths = sorted({source.path for source in sources if source is not None})
+    for path in paths:
+        try:
+            duration_s += soundfile.info(path).duration
+        except (soundfile.LibsndfileError, OSError) as error:
+            defects.append(Defect(str(path), f"cannot be read ({error})", "restore the file"))
+    if task.name in superb.TASKS:
+        root = Path(read_json(task.directory / METADATA)["audio_root"])
+        defects += [
+            Defect(found.where, found.problem, found.remedy)
+            for found in superb.TASKS[task.name].check(root)
+        ]
+    return len(paths), duration_s, defects
+
+
 def stray_files(task: Task) -> tuple[str, ...]:
     """Return the entries of the task's directory that nothing names, relative to it, sorted."""
     expected = {METADATA, VOCABULARY, ".mambabench", *(f"{split}.json" for split in task.splits)}
     clusters = read_json(task.directory / METADATA).get("clusters")
     if isinstance(clusters, str):
         expected.add(clusters)
+    if task.prediction_type in ("trials", "queries"):
+        expected |= {"trials.csv", "relevance.csv"}
+    if any(clip.source for clips in task.clips.values() for clip in clips):
+        expected.add(SOURCES)
     rates = {str(rate) for rate in task.sample_rates_hz}
     strangers = [p.name for p in task.directory.iterdir() if p.name not in expected | rates]
     for rate in rates:

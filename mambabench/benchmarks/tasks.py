@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mambabench.benchmarks import discover, find_directories, near_tasks
 from mambabench.benchmarks.check import TaskCheck, check_directory
 from mambabench.benchmarks.task import Task, load_task
 from mambabench.errors import DataError
 
-__all__ = ["FAMILIES", "TaskRow", "check", "list", "show"]
+if TYPE_CHECKING:
+    from mambabench.benchmarks.superb.prepare import Prepared
+
+__all__ = ["FAMILIES", "TaskRow", "check", "list", "prepare", "show"]
 
 # family -> function that returns its TaskRows; the entry-point group "mambabench.tasks" adds others
 FAMILIES: dict[str, str] = {
     "demo": "mambabench.benchmarks.tasks:_demo_rows",
     "hear": "mambabench.benchmarks.tasks:_hear_rows",
+    "superb": "mambabench.benchmarks.tasks:_superb_rows",
 }
 
 
@@ -152,3 +157,35 @@ def _demo_rows() -> Iterator[TaskRow]:
             sample_duration_s=metadata["sample_duration"],
             n_clips=len(task.clips),
         )
+
+
+def _superb_rows() -> tuple[TaskRow, ...]:
+    from mambabench.benchmarks.superb import TASKS
+
+    return tuple(
+        TaskRow(
+            name=task.name,
+            family="superb",
+            title=f"SUPERB {task.superb_name}",
+            embedding_type="scene" if task.pooling == "time_mean" else "frames",
+            prediction_type=task.prediction_type,
+            split_mode="presplit_kfold" if task.superb_name == "ER" else "trainvaltest",
+            n_splits=5 if task.superb_name == "ER" else 3,
+            n_labels=task.n_labels,
+            metric=task.metric,
+            sample_duration_s=None,
+            n_clips=task.n_clips,
+        )
+        for task in TASKS.values()
+    )
+
+
+def prepare(name: str, data: Path | str, to: Path | str = "tasks") -> Prepared:
+    """Write the task directory `to`/`name` of a corpus in its own layout below `data`.
+
+    The directory points at the corpus; no audio is copied. Raises DataError where the corpus lacks
+    what its splits or labels need.
+    """
+    from mambabench.benchmarks.superb.prepare import prepare as prepare_superb
+
+    return prepare_superb(name, Path(data), Path(to))

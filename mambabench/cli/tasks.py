@@ -97,6 +97,32 @@ def check_command(
         context.exit(1)
 
 
+@command.command("prepare")
+@click.argument("task")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the corpus in its own layout.",
+)
+@click.option(
+    "--to",
+    default=Path("tasks"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder in which the task directory is written.",
+)
+def prepare_command(task: str, data: Path, to: Path) -> None:
+    """Make the task directory of TASK from a corpus; it points there, no audio is copied."""
+    from mambabench.benchmarks.tasks import prepare
+
+    done = prepare(task, data, to)
+    sizes = ", ".join(f"{split} {count:,}" for split, count in done.n_clips.items())
+    click.echo(f"{done.directory}: {sizes}")
+    for note in done.notes:
+        click.echo(f"note: {note}")
+
+
 def _print_check(result: TaskCheck) -> None:
     for defect in result.defects:
         click.echo(f"{defect.severity}: {result.directory}/{defect}")

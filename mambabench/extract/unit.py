@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
+from mambabench.extract.audio import AudioPart
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
 from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
 from mambabench.extract.shards import commit_shard, is_open, read_record
@@ -41,11 +42,11 @@ def forget() -> None:
     _loaded.clear()
 
 
-def make_unit(store: Path, embedding_type: str, spec: EncoderSpec, shard: Shard) -> dict[str, Any]:
+def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dict[str, Any]:
     """Return the JSON-able description of one shard's work; `encode_unit` does it."""
     return {
         "store": str(store),
-        "embedding_type": embedding_type,
+        "pooling": pooling,
         "spec": asdict(spec),
         "shard": asdict(shard),
         "device": spec.device,
@@ -76,7 +77,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
             "while it ran, or it is initialised at random without a seed"
         )
     before, start = limit.n_halvings, time.perf_counter()
-    job = EncodeJob(encoder, unit["embedding_type"], spec.layers, limit)
+    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit)
     with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
         rows = encode_shard(job, shard, readers, lambda clips, s: report([clips, s]))
         commit_shard(store, shard, rows)
@@ -112,5 +113,10 @@ def _spec(value: dict[str, Any]) -> EncoderSpec:
 
 
 def _shard(value: dict[str, Any]) -> Shard:
-    clips = tuple(PlannedClip(**clip) for clip in value["clips"])
+    clips = tuple(_clip(clip) for clip in value["clips"])
     return Shard(**{**value, "clips": clips, "batch_sizes": tuple(value["batch_sizes"])})
+
+
+def _clip(value: dict[str, Any]) -> PlannedClip:
+    part = value["part"]
+    return PlannedClip(**{**value, "part": None if part is None else AudioPart(**part)})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.extract.gather import missing_clips
-from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task
+from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task, pooling_of
 from mambabench.extract.shards import read_record
 from mambabench.extract.store import LAYOUTS, store_folder
 
@@ -202,12 +202,19 @@ def _plans(
     budget = BUDGETS.get(kind, BUDGETS["cuda"])
     return [
         _Work(
-            plan=plan_task(task, spec, budget),
+            plan=plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget),
             directory=store_folder(out, encoder.label, task.name),
             configuration=dict(encoder.configuration),
         )
         for task in tasks
     ]
+
+
+def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
+    """Return the spec with all layers where the task wants them and the user names none."""
+    if task.layers == "all" and layers == "last":
+        return replace(spec, layers=tuple(range(n_hidden_states)))
+    return spec
 
 
 def _layers(encoder: LoadedEncoder, text: str) -> tuple[int, ...] | None:
@@ -264,7 +271,7 @@ class _Run:
         if record is not None and not (record.failures and retry):
             return
         work.n_open += 1
-        unit = make_unit(work.directory, work.plan.task.embedding_type, work.plan.spec, shard)
+        unit = make_unit(work.directory, pooling_of(work.plan.task), work.plan.spec, shard)
         self._units.append({**unit, "retry": retry})
         self._owners.append(work)
         self._n_clips += len(shard.clips)

@@ -13,9 +13,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mambabench.models.scan import causal_conv1d, selective_scan
+from mambabench.models.scan import (
+    Direction,
+    causal_conv1d,
+    selective_scan,
+    selective_scan_bidirectional,
+)
 
 __all__ = ["MambaMixer", "MixerConfiguration"]
+
+Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # time step, B, C
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,7 @@ class MambaMixer(nn.Module):
         self.add_module(f"x_proj{suffix}", x_proj)
         self.add_module(f"dt_proj{suffix}", nn.Linear(c.dt_rank, c.d_inner))
 
-    def _project(
-        self, u: torch.Tensor, suffix: str
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _project(self, u: torch.Tensor, suffix: str) -> Projected:
         """Return time step (before bias and softplus), B and C of the convolved input."""
         c = self.configuration
         projected = self.get_submodule(f"x_proj{suffix}")(u)
@@ -99,22 +104,13 @@ class MambaMixer(nn.Module):
         bias = self.get_parameter(f"conv1d{suffix}.bias")
         return causal_conv1d(u, weight, bias, activation="silu", reverse=reverse)
 
-    def _scan(
-        self,
-        u: torch.Tensor,
-        projected: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        z: torch.Tensor,
-        names: tuple[str, str, str],  # of A_log, D and the time step's bias
-        reverse: bool,
-    ) -> torch.Tensor:
+    def _direction(
+        self, u: torch.Tensor, projected: Projected, names: tuple[str, str, str]
+    ) -> Direction:
+        """Bundle a scan's inputs; `names` are those of A_log, D and the time step's bias."""
         dt, B, C = projected
         A_log, D, bias = (self.get_parameter(name) for name in names)
-        A = -torch.exp(A_log.float() if A_log.dtype != torch.float64 else A_log)
-        y = selective_scan(
-            u, dt, A, B, C, D, z=z, delta_bias=bias, delta_softplus=True, reverse=reverse
-        )
-        assert isinstance(y, torch.Tensor)
-        return y
+        return Direction(u, dt, -torch.exp(A_log), B, C, D, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Mix `x` [n, length, d_model] along its length."""
@@ -122,14 +118,20 @@ class MambaMixer(nn.Module):
         u_in, z = self.in_proj(x).chunk(2, dim=-1)
         u = self._convolve(u_in, "", reverse=False)
         projected = self._project(u, "")
-        y = self._scan(u, projected, z, ("A_log", "D", "dt_proj.bias"), reverse=False)
-        if c.directions == "v1":
-            y = y + self._scan(u, projected, z, ("A_b_log", "D", "dt_proj.bias"), reverse=True)
-        elif c.directions == "v2":
-            u = self._convolve(u_in, "_b", reverse=True)
-            names = ("A_b_log", "D_b", "dt_proj_b.bias")
-            y = y + self._scan(u, self._project(u, "_b"), z, names, reverse=True)
-            if c.divide_out:
-                y = y / 2
+        first = self._direction(u, projected, ("A_log", "D", "dt_proj.bias"))
+        if c.directions == "none":
+            y = selective_scan(*first[:6], z=z, delta_bias=first.delta_bias, delta_softplus=True)
+            assert isinstance(y, torch.Tensor)  # no last state asked for
+        else:
+            if c.directions == "v1":
+                second = self._direction(u, projected, ("A_b_log", "D", "dt_proj.bias"))
+            else:
+                u = self._convolve(u_in, "_b", reverse=True)
+                names = ("A_b_log", "D_b", "dt_proj_b.bias")
+                second = self._direction(u, self._project(u, "_b"), names)
+            halve = c.directions == "v2" and c.divide_out
+            y = selective_scan_bidirectional(
+                first, second, z=z, delta_softplus=True, scale=0.5 if halve else 1.0
+            )
         out: torch.Tensor = self.out_proj(y)
         return out * self.gamma if c.layer_scale else out

@@ -44,9 +44,7 @@ def load_strict(module: nn.Module, state: Mapping[str, torch.Tensor], what: str)
         if key not in filled:
             faults.append(f"missing: {key} {list(tensor.shape)}")
         elif filled[key].shape != tensor.shape:
-            faults.append(
-                f"shape {list(filled[key].shape)} instead of {list(tensor.shape)}: {key}"
-            )
+            faults.append(f"shape {list(filled[key].shape)} instead of {list(tensor.shape)}: {key}")
     faults += [
         f"unexpected: {key}{nearest_names(key, wanted)}" for key in filled if key not in wanted
     ]

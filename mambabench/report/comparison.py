@@ -82,7 +82,9 @@ def _compare_task(
         one, other = pair
         a, b = evidence[one], evidence[other]
         scores = [[run.record.score for run in group.runs] for group in pair]
-        known = [float(np.mean([s for s in own if s is not None])) for own in scores if None not in own]
+        known = [
+            float(np.mean([s for s in own if s is not None])) for own in scores if None not in own
+        ]
         interval = None
         if reasons[pair] is None and a.resampled is not None and b.resampled is not None:
             interval = percentile_interval(a.resampled - b.resampled)

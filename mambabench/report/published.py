@@ -75,7 +75,9 @@ def read_published(file: Path) -> tuple[PublishedRow, ...]:
     with file.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there")
+            raise DataError(
+                f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there"
+            )
         return tuple(_row(file, reader.line_num, fields) for fields in reader)
 
 
@@ -112,7 +114,7 @@ def published_beside(rows: Iterable[Row]) -> tuple[PublishedRow, ...]:
     own: dict[tuple[str, str], set[str]] = {}
     better: dict[tuple[str, str], bool] = {}
     for row in rows:
-        own.setdefault((row.task, row.metric), set()).add(row.protocol)
+        own.setdefault((row.task, row.metric), set()).add(row.protocol.removesuffix("+exact"))
         better[row.task, row.metric] = row.higher_is_better
     folder = published_folder()
     if folder is None or not own:

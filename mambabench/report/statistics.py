@@ -57,9 +57,7 @@ def percentile_interval(resampled: Array, level: float = 0.95) -> Interval | Non
     return Interval(float(low), float(high))
 
 
-def flip_test(
-    parts: Array, pairs: Array, key: str, n_permutations: int = N_PERMUTATIONS
-) -> Array:
+def flip_test(parts: Array, pairs: Array, key: str, n_permutations: int = N_PERMUTATIONS) -> Array:
     """Return two-sided p-values [n_pairs] of sign-flip permutation tests.
 
     parts [n_units, n_encoders] are each unit's part of each encoder's score, pairs [n_pairs, 2]

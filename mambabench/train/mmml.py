@@ -178,9 +178,7 @@ def fit(
     while not _finished(progress, rules):
         epoch = len(progress.history)
         if optimiser is None or not rules.one_optimiser:
-            optimiser = torch.optim.AdamW(
-                parameters, lr=rules.lr, weight_decay=rules.weight_decay
-            )
+            optimiser = torch.optim.AdamW(parameters, lr=rules.lr, weight_decay=rules.weight_decay)
         with seeded(seed, "epoch", epoch):
             loss = _train_epoch(model, train(epoch), optimiser, rules, forward)
         scores = score(model, valid(), rules, forward)

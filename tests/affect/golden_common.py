@@ -96,7 +96,10 @@ def leaves(case: Case, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
 
 
 def add_gradients(
-    got: dict[str, Any], module: nn.Module, inputs: Mapping[str, torch.Tensor], prefix: str = "grad."
+    got: dict[str, Any],
+    module: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    prefix: str = "grad.",
 ) -> None:
     """Add parameter gradients under every key of the state dict, and those of the inputs."""
     for key, tensor in module.state_dict(keep_vars=True).items():
@@ -118,7 +121,5 @@ def assert_without_gradient(case: Case, module: nn.Module) -> None:
     if listed is None:
         return
     state = module.state_dict(keep_vars=True)
-    without = {
-        name for name, parameter in module.named_parameters() if state[name].grad is None
-    }
+    without = {name for name, parameter in module.named_parameters() if state[name].grad is None}
     assert without == set(listed)

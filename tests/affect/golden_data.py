@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from golden_common import Case, assert_close, assert_outputs
+
 from mambabench.benchmarks.depression import dvlog, lmvd
 from mambabench.benchmarks.depression.openface import extract_landmarks
 from mambabench.benchmarks.depression.sessions import crops, select

@@ -17,9 +17,10 @@ from golden_common import (
     leaves,
     loss_of,
 )
+from torch import nn
+
 from mambabench.models.depmamba import BiMamba, CnnLayer, DepMamba, DepMambaConfig, TMeanNet
 from mambabench.models.strict import load_strict
-from torch import nn
 
 
 def build(case: Case) -> DepMamba:
@@ -111,9 +112,7 @@ def _capture(model: DepMamba, got: dict[str, Any]) -> None:
             block.mamba.register_forward_hook(keep(f"{prefix}.mixer{i}", pair=pair))
             block.register_forward_hook(keep(f"{prefix}.block{i}", pair=pair))
         encoder.register_forward_hook(keep(f"{prefix}_out", pair=pair))
-    model.output.register_forward_hook(
-        lambda _m, inputs, _o: got.__setitem__("pooled", inputs[0])
-    )
+    model.output.register_forward_hook(lambda _m, inputs, _o: got.__setitem__("pooled", inputs[0]))
 
 
 def run_model(case: Case) -> None:

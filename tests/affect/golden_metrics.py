@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
+
 from mambabench.benchmarks.depression.scores import confusion, published_scores
 from mambabench.benchmarks.sentiment.metrics import sentiment_scores
-from torch.nn import functional as F
 
 
 def run(path: Path) -> None:

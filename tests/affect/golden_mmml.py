@@ -5,14 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from golden_common import Case, add_gradients, add_state, assert_outputs, assert_without_gradient
-from golden_common import leaves, loss_of
+from golden_common import (
+    Case,
+    add_gradients,
+    add_state,
+    assert_outputs,
+    assert_without_gradient,
+    leaves,
+    loss_of,
+)
+from torch import nn
+
 from mambabench.models.mmml import CmeLayer, Fusion, FusionConfig, Modality, TextContext
 from mambabench.models.mmml_audio import AudioRaw, AudioSmile, AudioSpec
 from mambabench.models.mmml_backbones import AudioBackbone, renamed_weight_norm
 from mambabench.models.mmml_end_to_end import EndToEnd
 from mambabench.models.strict import load_strict
-from torch import nn
 
 TEXT = ("text_hidden", "text_pooler", "text_mask", "audio_hidden", "audio_frames")
 CONTEXT = tuple(name.replace("_", "_context_", 1) for name in TEXT)
@@ -141,9 +149,7 @@ def run_cme_layer(case: Case) -> None:
     assert_outputs(case, got)
 
 
-def _run_simple(
-    case: Case, model: nn.Module, names: tuple[str, ...], got: dict[str, Any]
-) -> None:
+def _run_simple(case: Case, model: nn.Module, names: tuple[str, ...], got: dict[str, Any]) -> None:
     assert case.weights is not None
     load_strict(model, renamed_weight_norm(case.weights), "golden weights")
     model.train(case.train)

@@ -9,6 +9,7 @@ import golden_depmamba
 import golden_mmml
 import torch
 from golden_common import Case, assert_close, assert_outputs
+
 from mambabench.benchmarks.depression.scores import confusion, published_scores
 from mambabench.models.mmml import Fusion, Modality
 from mambabench.models.strict import load_strict

@@ -6,6 +6,7 @@ Everything comes from the case itself; a kind without a runner here fails the te
 from __future__ import annotations
 
 import json
+import random
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def read_case(directory: Path) -> Case:
 
 def recipe_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Fill tensors by the rule that the cases with weights="recipe" state."""
-    return {key: torch.from_numpy(_recipe(key, shape)) for key, shape in shapes.items()}
+    return {key: torch.from_numpy(np.asarray(_recipe(key, shape))) for key, shape in shapes.items()}
 
 
 def _recipe(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -232,13 +233,288 @@ def ssam_runtime(case: Case) -> Compared:
             yield name, times if kind == "timestamps_ms" else rows[:, :, 0], expected
 
 
+# ----------------------------------------------------------------------------- AuM
+
+
+def aum_configuration(case: Case) -> Any:
+    from mambabench.models.aum import AumConfiguration
+
+    given = case.constructor
+    kind = "middle" if given.pop("use_middle_cls_token", True) else "head"
+    if given.pop("use_end_cls_token", False):
+        kind = "end"
+    if given.pop("use_double_cls_token", False):
+        kind = "double"
+    if not given.pop("if_cls_token", True):
+        kind = "none"
+    renamed = {
+        "bimamba_type": "directions",
+        "transpose_token_sequence": "transposed",
+        "if_devide_out": "divide_out",
+        "if_bidirectional": "paired",
+        "init_layer_scale": "layer_scale",
+    }
+    for same in ("fused_add_norm", "residual_in_fp32", "final_pool_type", "drop_path_rate"):
+        given.pop(same, None)
+    given |= given.pop("ssm_cfg", None) or {}
+    given = {renamed.get(key, key): value for key, value in given.items()}
+    given["layer_scale"] = bool(given.get("layer_scale"))
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return AumConfiguration(class_token=kind, **given)
+
+
+def aum_encoder(case: Case, state: dict[str, torch.Tensor] | None = None) -> Any:
+    from mambabench.models.aum import AumEncoder
+
+    encoder = AumEncoder(aum_configuration(case)).eval()
+    encoder.load_state_dict(state or without_prefix(case.weights(encoder)))
+    assert sum(p.numel() for p in encoder.parameters()) == case.settings["num_params"]
+    return encoder
+
+
+def aum_outputs(encoder: Any, fbank: torch.Tensor, **flexible: Any) -> dict[str, torch.Tensor]:
+    patches = encoder.patch_grid(fbank, **flexible)
+    positions = encoder.positions((patches.shape[2], patches.shape[3]))
+    tokens = encoder.arrange(patches, positions)
+    states = list(encoder.layer_states(tokens))
+    final = encoder.encode(tokens)
+    pooled = encoder.class_vector(final)
+    named = {
+        "patch_tokens": patches.flatten(2).transpose(1, 2),
+        "tokens_in": tokens,
+        "final_tokens": final,
+        "pooled": pooled,
+        "logits": encoder.head(pooled),
+        "pos_embed_adapted": positions,
+        "patch_embed_weight_adapted": encoder.patch_embed.proj.weight,
+        "head.weight": encoder.head.weight,
+        "head.bias": encoder.head.bias,
+    }
+    for index, (hidden, residual) in enumerate(states):
+        named |= {f"layer{index}_hidden": hidden, f"layer{index}_residual": residual}
+    return named
+
+
+def aum_forward(case: Case) -> Compared:
+    flexible = {k: tuple(v) for k, v in (case.settings.get("forward_kwargs") or {}).items()}
+    ours = aum_outputs(aum_encoder(case), case.inputs["fbank"], **flexible)
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def aum_load(case: Case) -> Compared:
+    from mambabench.models.aum import adapt_state
+
+    state = adapt_state(case.weights(), aum_configuration(case))
+    state |= {k: v for k, v in case.outputs.items() if k.startswith("head.")}
+    ours = aum_outputs(aum_encoder(case, state), case.inputs["fbank"])
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def aum_published(case: Case) -> Compared:
+    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
+
+    encoder = aum_encoder(case)
+    mean, std = case.settings["dataset_stats"]
+    features = KaldiFbank()(audio(case.inputs["waveform_int16"]))
+    features = fit_frames(features, encoder.configuration.spectrogram_size[1])
+    features = normalise_fbank(features, mean, std)
+    ours = aum_outputs(encoder, features)
+    for name, expected in case.outputs.items():
+        if name == "fbank_rowmean":
+            yield name, features.mean(dim=2), expected
+        elif name.startswith("final_tokens_first"):
+            yield name, ours["final_tokens"][:, : expected.shape[1]], expected
+        elif name.startswith("final_tokens_last"):
+            yield name, ours["final_tokens"][:, -expected.shape[1] :], expected
+        else:
+            yield name, ours[name], expected
+
+
+def aum_resample_functions(case: Case) -> Compared:
+    from mambabench.models.patch import resample_kernel, resample_positions
+
+    (positions_name,) = (name for name in case.inputs if name.startswith("pos_embed"))
+    (kernel_name,) = (name for name in case.inputs if name.startswith("patch_weight"))
+    old = two_numbers(positions_name.split("_")[2])
+    for name, expected in case.outputs.items():
+        new = two_numbers(name.rpartition("_")[2].removeprefix("to"))
+        if name.startswith("abs_pos"):
+            yield name, resample_positions(case.inputs[positions_name], old, new), expected
+        else:
+            yield name, resample_kernel(case.inputs[kernel_name], new), expected
+
+
+def two_numbers(text: str) -> tuple[int, int]:
+    first, _, second = text.partition("x")
+    return int(first), int(second)
+
+
+# ----------------------------------------------------------------------------- SSAMBA
+
+
+def ssamba_configuration(case: Case, n_frames: int, **changes: Any) -> Any:
+    from mambabench.models.ssamba import SsambaConfiguration
+
+    vision = {**case.constructor.get("vision_mamba_config", {}), **changes}
+    patch = vision.get("patch_size", 16)
+    return SsambaConfiguration(
+        embed_dim=vision["embed_dim"],
+        depth=vision["depth"],
+        spectrogram_size=(case.constructor.get("input_fdim", 128), n_frames),
+        patch_size=(patch, patch),
+        num_classes=vision.get("num_classes", 1000),
+        directions=vision.get("bimamba_type", "v2"),
+        paired=vision.get("if_bidirectional", True),
+        rms_norm=vision.get("rms_norm", False),
+        norm_epsilon=vision.get("norm_epsilon", 1e-5),
+        divide_out=vision.get("if_devide_out", True),
+    )
+
+
+def ssamba_model(case: Case, n_frames: int, **changes: Any) -> Any:
+    from mambabench.models.ssamba import SsambaPretraining
+
+    model = SsambaPretraining(ssamba_configuration(case, n_frames, **changes)).eval()
+    sizes = {"p_input_fdim": model.p_input_fdim, "p_input_tdim": model.p_input_tdim}
+    state = {**without_prefix(case.weights(model)), **{k: v.data for k, v in sizes.items()}}
+    if changes.get("rms_norm"):  # the wrapper's strict=False drops the norms' biases
+        state = {k: v for k, v in state.items() if k in model.state_dict()}
+    model.load_state_dict(state)
+    return model
+
+
+def ssamba_pretrain(case: Case) -> Compared:
+    from mambabench.models.ssamba import cluster_mask, joint_loss
+
+    fbank, mask_ids = case.inputs["fbank"], case.inputs["mask_ids"]
+    model = ssamba_model(case, case.constructor["input_tdim"])
+    assert sum(p.numel() for p in model.parameters()) == case.settings["num_params"]
+    rows, columns = model.v.configuration.grid
+    for ids, seed in zip(mask_ids, case.settings["mask_ids_from_python_random_seed"], strict=True):
+        drawn = cluster_mask(
+            rows * columns, case.settings["mask_patch"], columns, random.Random(seed)
+        )
+        assert drawn == ids.tolist(), f"mask of seed {seed} differs"
+    tokens = model.masked_tokens(fbank, mask_ids)
+    final = model.v.encode(tokens)
+    contrastive = model.contrastive(fbank, mask_ids)
+    generative = model.generative(fbank, mask_ids)
+    ours = {
+        "mpc_tokens_in": tokens,
+        "mpc_final_tokens": final,
+        "mpg_final_tokens": final,
+        "mpc_acc": contrastive.accuracy[None],
+        "mpc_nce": contrastive.nce[None],
+        "mpg_mse": generative.mse[None],
+        "joint_loss": joint_loss(contrastive, generative)[None],
+        **ssamba_layers(model.v, tokens, "mpc_"),
+    }
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def ssamba_layers(backbone: Any, tokens: torch.Tensor, prefix: str) -> dict[str, torch.Tensor]:
+    """Return the first two layers' own outputs, and the stream after the first final norm."""
+    layers = backbone.layers
+    first = layers[0](tokens, None)
+    second = layers[1](tokens.flip(1), None) if backbone.configuration.paired else layers[1](*first)
+    *_, (hidden, residual) = backbone.layer_states(tokens)
+    return {
+        f"{prefix}layer0_hidden": first[0],
+        f"{prefix}layer0_residual": first[1],
+        f"{prefix}layer1_hidden": second[0],
+        f"{prefix}layer1_residual": second[1],
+        f"{prefix}norm_f_first": backbone.norm_f(hidden + residual),
+    }
+
+
+def ssamba_finetune(case: Case) -> Compared:
+    from mambabench.models.ssamba import SsambaClassifier
+
+    given = case.constructor
+    strides = (given["fstride"], given["tstride"])
+    backbone = ssamba_model(case, case.settings["pretrain_input_tdim"]).v
+    heads = {k.removeprefix("mlp_head."): v for k, v in case.inputs.items() if "mlp_head" in k}
+    n_classes = heads["1.weight"].shape[0]
+    model = SsambaClassifier(backbone, n_classes, strides, case.settings["task"]).eval()
+    model.mlp_head.load_state_dict(heads)
+    fbank = case.inputs["fbank"]
+    tokens = model.tokens_in(fbank)
+    final = backbone.encode(tokens)
+    grid = backbone.patch_grid(fbank, strides).shape[2:]
+    ours = {
+        "pos_embed_adapted": backbone.positions((grid[0], grid[1])),
+        "tokens_in": tokens,
+        "final_tokens": final,
+        "pooled": model.pool(final),
+        "logits": model(fbank),
+        **ssamba_layers(backbone, tokens, ""),
+    }
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def ssamba_published(case: Case) -> Compared:
+    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
+    from mambabench.models.ssamba import SsambaClassifier
+
+    model = ssamba_model(case, 1024)
+    assert sum(p.numel() for p in model.parameters()) == case.settings["num_params"]
+    features = KaldiFbank()(audio(case.inputs["waveform_int16"]))
+    for setting in dict.fromkeys(name.partition("/")[0] for name in case.outputs):
+        target, _, stride = setting.partition("_s")
+        fbank = normalise_fbank(fit_frames(features, int(target)), -4.2677393, 4.5689974)
+        classifier = SsambaClassifier(model.v, 2, (int(stride), int(stride))).eval()
+        final = model.v.encode(classifier.tokens_in(fbank))
+        for name, expected in case.outputs.items():
+            if not name.startswith(setting + "/"):
+                continue
+            kind = name.rpartition("/")[2]
+            n = expected.shape[1]
+            ours = {
+                "pooled": classifier.pool(final),
+                "fbank_rowmean": fbank.mean(dim=2),
+                f"final_tokens_first{n}": final[:, :n],
+                f"final_tokens_last{n}": final[:, -n:],
+            }
+            yield name, ours[kind], expected
+
+
+def ssamba_s3prl_expert(case: Case) -> Compared:
+    from mambabench.models.ssamba_expert import SsambaExpert
+
+    settings = case.settings
+    size = {"embed_dim": settings["embed_dim"], "depth": settings["depth"]}
+    backbone = ssamba_model(case, 1024, rms_norm=True, **size).v
+    expert = SsambaExpert(
+        backbone,
+        window_s=settings["window_secs"],
+        n_frames=settings["target_length"],
+        strides=(settings["fstride"], settings["tstride"]),
+    )
+    assert expert.downsample_rate == settings["get_downsample_rates"]
+    clips = [audio(case.inputs[name])[0] for name in sorted(case.inputs)]
+    (name,) = case.outputs
+    yield name, expert(clips), case.outputs[name]
+
+
 RUNNERS: dict[str, Callable[[Case], Compared]] = {
+    "aum.forward": aum_forward,
+    "aum.load": aum_load,
+    "aum.published": aum_published,
+    "aum.resample_functions": aum_resample_functions,
     "frontend.filterbanks": frontend_filterbanks,
     "frontend.kaldi_fbank": frontend_kaldi_fbank,
     "frontend.logmel_ssam": frontend_logmel_ssam,
     "frontend.normalisation": frontend_normalisation,
     "ssam.runtime": ssam_runtime,
     "ssam.tokens": ssam_tokens,
+    "ssamba.finetune": ssamba_finetune,
+    "ssamba.pretrain": ssamba_pretrain,
+    "ssamba.published": ssamba_published,
+    "ssamba.s3prl_expert": ssamba_s3prl_expert,
     "ssast.runtime": ssam_runtime,
     "ssast.tokens": ssam_tokens,
 }

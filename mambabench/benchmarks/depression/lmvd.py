@@ -31,9 +31,7 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
         if row["label"] not in ("0", "1"):
             raise DataError(f"{path}, line {line}: label {row['label']!r} is neither 0 nor 1")
         name = row["index"]
-        sessions.append(
-            Session(name, row["fold"], int(row["label"]), speaker=speakers.get(name))
-        )
+        sessions.append(Session(name, row["fold"], int(row["label"]), speaker=speakers.get(name)))
     return tuple(sessions)
 
 
