@@ -324,12 +324,13 @@ class _Run:
 
     def _finish(self, work: _Work) -> None:
         """Seal the task, or note why not yet."""
-        from mambabench.extract.seal import MISSING
+        from mambabench.extract.seal import MISSING, finish_work
         from mambabench.files import write_json
 
         missing = missing_clips(work.directory, work.plan)
         if missing is None and self._layout.is_sealed(work.directory, work.plan):
-            work.state = "sealed"  # by another process
+            finish_work(work.directory)  # sealed by another process, which may have left before us
+            work.state = "sealed"
             work.missing = self._layout.sealed_missing(work.directory)
         elif missing is None:
             work.state = "waiting"
