@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.extract.gather import missing_clips
-from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task
+from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task, pooling_of
 from mambabench.extract.shards import read_record
 from mambabench.extract.store import LAYOUTS, store_folder
 
@@ -91,6 +91,8 @@ def extract(
     ``on_error="skip"``. The same call continues an interrupted one and ends in the same bytes.
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
+    from mambabench.extract.unit import forget
+
     _choice("precision", precision, PRECISIONS)
     _choice("layout", layout, LAYOUTS)
     _choice("on-error", on_error, ("stop", "skip"))
@@ -99,11 +101,15 @@ def extract(
     setups = _setups(gpus, device)
     out = Path(out)
     chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
+    device = "cuda" if gpus else device
     works = []
-    for name in tuple(encoder) or DEMO_ENCODERS:
-        works += _plans(name, chosen_tasks, out, layers, precision, device if not gpus else "cuda")
-    run = _Run(works, layout, on_error, share)
-    return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    try:
+        for name in dict.fromkeys(encoder or DEMO_ENCODERS):
+            works += _plans(str(name), chosen_tasks, out, layers, precision, device)
+        run = _Run(works, layout, on_error, share)
+        return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    finally:
+        forget()
 
 
 def _choice(option: str, value: str, known: Sequence[str]) -> None:
@@ -180,10 +186,10 @@ def _plans(
     from mambabench.extract.unit import load, one_thread
 
     with one_thread(device):
-        encoder, _ = load(str(name), device, precision)
+        encoder = load(name, device, precision)
     kind = encoder.device.partition(":")[0]
     spec = EncoderSpec(
-        encoder=str(name),
+        encoder=name,
         label=encoder.label,
         identity=encoder.identity,
         sample_rate_hz=encoder.sample_rate_hz,
@@ -196,12 +202,19 @@ def _plans(
     budget = BUDGETS.get(kind, BUDGETS["cuda"])
     return [
         _Work(
-            plan=plan_task(task, spec, budget),
+            plan=plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget),
             directory=store_folder(out, encoder.label, task.name),
             configuration=dict(encoder.configuration),
         )
         for task in tasks
     ]
+
+
+def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
+    """Return the spec with all layers where the task wants them and the user names none."""
+    if task.layers == "all" and layers == "last":
+        return replace(spec, layers=tuple(range(n_hidden_states)))
+    return spec
 
 
 def _layers(encoder: LoadedEncoder, text: str) -> tuple[int, ...] | None:
@@ -258,7 +271,7 @@ class _Run:
         if record is not None and not (record.failures and retry):
             return
         work.n_open += 1
-        unit = make_unit(work.directory, work.plan.task.embedding_type, work.plan.spec, shard)
+        unit = make_unit(work.directory, pooling_of(work.plan.task), work.plan.spec, shard)
         self._units.append({**unit, "retry": retry})
         self._owners.append(work)
         self._n_clips += len(shard.clips)
@@ -311,6 +324,7 @@ class _Run:
 
     def _finish(self, work: _Work) -> None:
         """Seal the task, or note why not yet."""
+        from mambabench.extract.seal import MISSING
         from mambabench.files import write_json
 
         missing = missing_clips(work.directory, work.plan)
@@ -321,11 +335,10 @@ class _Run:
             work.state = "waiting"
         elif missing and self._on_error == "stop":
             work.state, work.missing = "incomplete", missing
-            write_json(work.directory / "missing.json", missing)
+            write_json(work.directory / MISSING, missing)
         else:
             work.state, work.missing = "sealed", missing
-            self._layout.seal(work.directory, work.plan, work.configuration)
-            write_json(work.directory / self._layout.PROVENANCE, _provenance(work))
+            self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
 
 
 def _layout(name: str) -> Any:

@@ -134,8 +134,7 @@ def fit_state(model: torch.nn.Module, state: State, name: str, origin: str) -> N
         guess = f"\nthe file seems to be of {' or '.join(seems)}" if seems else ""
         raise EncoderError(f"{origin} does not fit encoder {name}:\n{problem}{guess}")
     converted = {
-        key: value.float().clone() if value.is_floating_point() else value.clone()
-        for key, value in state.items()
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
     }
     model.load_state_dict(converted, strict=True, assign=True)
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 __all__ = [
+    "NORMALISATIONS",
     "EpicLogMel",
     "KaldiFbank",
     "SsamLogMel",
@@ -24,6 +25,15 @@ __all__ = [
 ]
 
 FLOOR = 1.1920929e-07  # float32 epsilon: the floor of both logarithms
+# dataset -> mean and standard deviation of its log energies, as the authors computed them
+NORMALISATIONS: dict[str, tuple[float, float]] = {
+    "audioset": (-4.2677393, 4.5689974),
+    "vggsound": (-5.0767093, 4.4533687),
+    "voxceleb": (-3.7614744, 4.2011642),
+    "speechcommands": (-6.845978, 5.5654526),
+    "esc50": (-6.6268077, 5.358466),
+    "urbansound8k": (-5.138443946838379, 4.229961395263672),
+}
 BLOCK_FRAMES = 4096  # frames transformed at once
 
 
@@ -110,7 +120,7 @@ class _Framed(torch.nn.Module):
         """Cut [n_clips, n] into frames of `length` every `hop` and transform them blockwise."""
         frames = audio.unfold(1, length, self.hop)  # a view: [n_clips, n_frames, length]
         step = max(1, BLOCK_FRAMES // max(1, audio.shape[0]))
-        parts = [self._spectra(block) for block in frames.split(step, dim=1)]
+        parts = [self._spectra(block) for block in torch.split(frames, step, dim=1)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 

@@ -18,7 +18,7 @@ from mambabench.models.frontends import SsamLogMel, fit_frames
 from mambabench.models.loading import build_encoder, known_options, one_of, serve
 from mambabench.models.ssam import SsamConfiguration, SsamEncoder
 
-__all__ = ["SsamRuntime", "load", "upstream_features"]
+__all__ = ["SsamOptions", "SsamRuntime", "build", "load", "upstream_features"]
 
 ORDERS = ("upstream", "time")
 CHUNKS_AT_ONCE = 64  # chunks per forward: bounds memory on long audio, enough to fill a GPU
@@ -120,11 +120,12 @@ def n_centred(n_samples: int, sample_rate_hz: int) -> int:
     return max(1, n_before)
 
 
-def _configuration(entry: EncoderEntry) -> SsamConfiguration:
-    settings = entry.settings
-    return SsamConfiguration(
-        embed_dim=int(settings["embed_dim"] or 0), num_heads=int(settings.get("num_heads") or 0)
-    )
+def build(entry: EncoderEntry) -> SsamEncoder:
+    """Return an empty encoder with the authors' keys."""
+    width, heads = entry.settings["embed_dim"], entry.settings.get("num_heads", 0)
+    assert isinstance(width, int)
+    assert isinstance(heads, int)
+    return SsamEncoder(SsamConfiguration(embed_dim=width, num_heads=heads))
 
 
 def load(entry: EncoderEntry, request: LoadRequest) -> LoadedEncoder:
@@ -140,6 +141,6 @@ def load(entry: EncoderEntry, request: LoadRequest) -> LoadedEncoder:
     orders: dict[str, str] = {}
     for name, default in (("scene_token_order", "upstream"), ("timestamp_token_order", "time")):
         orders[name] = one_of(name, options.get(name, both or default), ORDERS)
-    encoder = build_encoder(entry, request, lambda: SsamEncoder(_configuration(entry)))
+    encoder = build_encoder(entry, request, lambda: build(entry))
     record: dict[str, Setting] = {**orders, "hop_ms": 40.0}
     return serve(entry, request, encoder, lambda e: SsamRuntime(e, SsamOptions(**orders)), record)

@@ -1,9 +1,9 @@
 """Compiled element-wise steps of a head: BatchNorm + dropout + ReLU, its gradient, Adam, masks.
 
 Activations lie as ``[units, batch]``: a hidden unit's whole batch is one contiguous row, so that
-its statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and the
-matrix products around them are plain ones. Serial and without the interpreter's lock: a head runs
-on one thread. Importing this module needs numba; `heads.numba_available` says whether it is there.
+its statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and
+the matrix products around them are plain ones. Serial and without the interpreter's lock: a head
+runs on one thread. Importing this module needs numba; `heads.numba_available` says whether it is there.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _twisted(high: np.uint32, low: np.uint32, far: np.uint32) -> np.uint32:
     odd = np.uint32(np.uint32(0) - np.uint32(low & np.uint32(1)))
     return np.uint32(
         np.uint32(far ^ np.uint32(y >> np.uint32(1))) ^ np.uint32(odd & np.uint32(MATRIX_A))
-    )  # type: ignore[no-any-return]
+    )
 
 
 @_kernel(fastmath=False)

@@ -36,7 +36,7 @@ class _Neighbours:
         """Return similarity and index [n, k] of the nearest training rows, nearest first."""
         found = [
             torch.topk(torch.mm(_directions(part), self.directions.t()), k)
-            for part in rows.split(1024)
+            for part in torch.split(rows, 1024)
         ]
         return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
@@ -71,4 +71,4 @@ def fit_knn(fold: PreparedFold) -> Fitted:
 
 def _directions(rows: torch.Tensor) -> torch.Tensor:
     """Return rows of unit length; a zero row (a silent clip) stays zero."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return torch.nn.functional.normalize(rows, dim=1)

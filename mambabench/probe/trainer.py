@@ -192,6 +192,7 @@ def train(
     start = initial_parameters(config, fold.dim, fold.n_labels, streams)
     head = make_head(config, start, streams, compiled)
     best: TrialResult | None = None
+    best_rank = (-math.inf, -math.inf)
     waited = epoch = 0
     for epoch in range(config.max_epochs):
         if stop is not None and stop.is_set():
@@ -203,7 +204,8 @@ def train(
             continue
         streams.iterated()
         seen = fold.monitor(torch.cat([head.logits(part) for part in fold.validation], 1))
-        if best is None or _rank(seen) > _rank(best):
+        if best is None or _rank(seen) > best_rank:
+            best_rank = _rank(seen)
             waited = 0 if math.isfinite(seen.value) else waited + 1
             best = TrialResult(
                 seen.value, seen.score, epoch, 0, seen.post_processing, head.parameters()
@@ -217,5 +219,6 @@ def train(
     return replace(best, n_epochs=epoch + 1)
 
 
-def _rank(seen: Monitored | TrialResult) -> float:
-    return -math.inf if math.isnan(seen.value) else seen.value
+def _rank(seen: Monitored) -> tuple[float, float]:
+    tie = -math.inf if math.isnan(seen.tie) else seen.tie
+    return (-math.inf if math.isnan(seen.value) else seen.value, tie)

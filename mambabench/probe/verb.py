@@ -107,12 +107,7 @@ def _selected(
     out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
 ) -> tuple[StoredTask, ...]:
     """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    if layout == "hear-eval-kit":
-        from mambabench.extract import hear_eval_kit
-
-        found = hear_eval_kit.list_stored_tasks(out)
-    else:
-        found = store.list_stored_tasks(out)
+    found = store.list_stored_tasks(out, layout)
     if not found:
         raise StoreError(
             f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
@@ -148,7 +143,8 @@ def _is_label_of(name: str, label: str) -> bool:
 
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeds = tuple(range(n_seeds)) if protocol.seeded else (0,)
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    seeds = tuple(range(n_seeds)) if seeded else (0,)
     if protocol.exact and protocol.exact_seeds is not None:
         seeds = protocol.exact_seeds
     task = stored.task.name

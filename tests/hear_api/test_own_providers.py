@@ -14,7 +14,8 @@ from mambabench.hear_api.check import check
 from mambabench.models.registry import encoder_entries, load_encoder
 
 PUBLISHED = [e.name for e in encoder_entries().values() if e.published and e.hear]
-READY = ["logmel_stats", "ssam_tiny_random"]
+READY = [e.name for e in encoder_entries().values() if not e.published and "small" not in e.name]
+READY = [name for name in READY if "base" not in name]
 
 
 @pytest.mark.parametrize("name", [*PUBLISHED, *READY])
