@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mambabench.benchmarks.task import Task, load_task
 from mambabench.errors import DataError, nearest_names
 
-__all__ = ["StrayFileWarning", "discover", "find_directories"]
+__all__ = ["StrayFileWarning", "discover", "find_directories", "near_tasks"]
 
 
 class StrayFileWarning(UserWarning):
@@ -37,9 +37,16 @@ def find_directories(directories: Sequence[Path], names: Sequence[str] = ()) -> 
         _warn("no tasks", strangers)
     for name in names:
         if name not in found:
-            near = nearest_names(name, found)
+            near = near_tasks(name, found)
             raise DataError(f"no task named {name!r} in {_listed(directories)}{near}")
     return tuple(found[name] for name in sorted(set(names) or found))
+
+
+def near_tasks(name: str, known: Iterable[str]) -> str:
+    """Return a hint at known directory names that contain `name`, else at the nearest ones."""
+    known = sorted(known)
+    longer = [repr(n) for n in known if name and name in n][:3]
+    return f"; did you mean {' or '.join(longer)}?" if longer else nearest_names(name, known)
 
 
 def discover(directories: Sequence[Path], names: Sequence[str] = ()) -> tuple[Task, ...]:

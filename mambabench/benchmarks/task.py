@@ -11,7 +11,17 @@ from typing import Literal
 
 from mambabench.errors import DataError
 
-__all__ = ["Clip", "Defect", "Event", "Fold", "Source", "Task", "folds", "load_task"]
+__all__ = [
+    "Clip",
+    "Defect",
+    "Event",
+    "Fold",
+    "Source",
+    "Task",
+    "clip_path",
+    "folds",
+    "load_task",
+]
 
 EmbeddingType = Literal["scene", "event"]
 # HEAR's two; and SUPERB's: several labels that must all be right, a sequence of symbols, speakers
@@ -133,3 +143,10 @@ def load_task(directory: Path, name: str | None = None) -> Task:
         more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
         raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")
     return task
+
+
+def clip_path(task: Task, sample_rate_hz: int, split: str, name: str) -> Path:
+    """Return where the audio of a clip lies: the named file, or the .flac made from it."""
+    path = task.directory / str(sample_rate_hz) / split / name
+    flac = path.with_suffix(".flac")
+    return flac if not path.exists() and flac.exists() else path

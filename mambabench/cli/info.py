@@ -23,7 +23,8 @@ def command(as_json: bool) -> None:
             for key, entry in value.items():
                 if isinstance(entry, dict):
                     entry = ", ".join(f"{k}: {v}" for k, v in entry.items() if v is not None)
-                click.echo(f"  {key}: {'not installed' if entry is None else entry}")
+                absent = "not set" if section == "environment" else "not installed"
+                click.echo(f"  {key}: {absent if entry is None else entry}")
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else value
             click.echo(f"{section}: {shown}")

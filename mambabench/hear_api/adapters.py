@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +10,14 @@ from typing import TYPE_CHECKING
 from mambabench.errors import EncoderError
 from mambabench.files import canonical_json, sha256_file
 from mambabench.hear_api.provider import Provider, foreign_code, import_provider, load_model
-from mambabench.models.encoder import LoadedEncoder, SceneFunction
+from mambabench.models.encoder import LoadedEncoder
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "behavioural_fingerprint",
     "check_scene",
     "check_timestamps",
-    "choose_device",
-    "encoder_identity",
     "load_hear_module",
     "only_output",
     "with_name",
@@ -37,26 +33,14 @@ def load_hear_module(
     is checked: type, shape, declared width. Raises EncoderError naming the provider and the fault.
     """
     from mambabench.hear_api.factory import HearModel
+    from mambabench.models.registry import resolve_device
 
     provider = import_provider(str(name_or_path))
-    model = load_model(provider, checkpoint, choose_device(device))
+    device = resolve_device(device)
+    model = load_model(provider, checkpoint, device)
     if isinstance(model, HearModel):  # ours: the encoder inside has all its hidden layers
         return with_name(model.encoder, provider.name, checkpoint is not None)
-    return _wrap(provider, model, checkpoint, choose_device(device))
-
-
-def choose_device(device: str) -> str:
-    """Return `device`, or for "auto" the GPU where there is one.
-
-    Raises EncoderError where a GPU is asked for and absent.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise EncoderError(f"device {device!r} asked for, but torch sees no GPU: use --device cpu")
-    return device
+    return _wrap(provider, model, checkpoint, device)
 
 
 def with_name(encoder: LoadedEncoder, name: str, has_checkpoint: bool) -> LoadedEncoder:
@@ -86,6 +70,15 @@ class _HearFunctions:
         check_scene(self.provider.name, result, len(audio), int(self.model.scene_embedding_size))  # type: ignore[arg-type]
         embeddings: torch.Tensor = result.float()
         return embeddings[:, None]
+
+    def finite_scene(self, audio: torch.Tensor) -> torch.Tensor:
+        """Return scene embeddings of a signal on which no encoder has an excuse for NaN."""
+        embeddings = self.scene(audio, None)
+        if not bool(embeddings.isfinite().all()):
+            raise EncoderError(
+                f"provider {self.provider.name!r} gives NaN or infinite embeddings on plain tones"
+            )
+        return embeddings
 
     def timestamps(
         self, audio: torch.Tensor, layers: tuple[int, ...] | None
@@ -162,6 +155,8 @@ def _check_tensor(name: str, function: str, value: object, shape: tuple[int | No
 def _wrap(
     provider: Provider, model: torch.nn.Module, checkpoint: str | Path | None, device: str
 ) -> LoadedEncoder:
+    from mambabench.models.identity import identity, weights_hash
+
     functions = _HearFunctions(provider, model, device)
     sample_rate_hz = int(model.sample_rate)  # type: ignore[arg-type]
     configuration: dict[str, str | int | float | bool | None] = {
@@ -170,11 +165,19 @@ def _wrap(
         "checkpoint_sha256": _sha256_of_path(checkpoint),
         "sample_rate_hz": sample_rate_hz,
     }
-    identity = encoder_identity(model, configuration, functions.scene, sample_rate_hz, device)
+    # a foreign module carries no version that could be trusted: what it computes on a fixed
+    # signal stands in for its code and whatever files it reads
+    found = identity(
+        weights_hash(_tensors(model)),
+        configuration,
+        functions.finite_scene,
+        sample_rate_hz,
+        device,
+    )
     encoder = LoadedEncoder(
         name=provider.name,
         label=provider.name,
-        identity=identity,
+        identity=found,
         model=model,
         device=device,
         sample_rate_hz=sample_rate_hz,
@@ -186,6 +189,13 @@ def _wrap(
         configuration=configuration,
     )
     return with_name(encoder, provider.name, checkpoint is not None)
+
+
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the model's weights without the extra state that some modules add."""
+    import torch
+
+    return {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
 
 
 def _sha256_of_path(path: str | Path | None) -> str | None:
@@ -200,50 +210,3 @@ def _sha256_of_path(path: str | Path | None) -> str | None:
         parts = {str(p.relative_to(path)): sha256_file(p) for p in files}
         return hashlib.sha256(canonical_json(parts)).hexdigest()
     return hashlib.sha256(str(path).encode()).hexdigest()
-
-
-def encoder_identity(
-    model: torch.nn.Module,
-    configuration: Mapping[str, str | int | float | bool | None],
-    scene: SceneFunction,
-    sample_rate_hz: int,
-    device: str,
-) -> str:
-    """Hash weights, configuration and behaviour to 64 hex digits.
-
-    A foreign module carries no version that could be trusted: what it computes on a fixed signal
-    stands in for its code and whatever files it reads.
-    """
-    import torch
-
-    digest = hashlib.sha256(canonical_json(dict(configuration)))
-    for key, tensor in sorted(model.state_dict().items()):
-        if isinstance(tensor, torch.Tensor):
-            digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}".encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-    digest.update(behavioural_fingerprint(scene, sample_rate_hz, device).encode())
-    return digest.hexdigest()
-
-
-def behavioural_fingerprint(scene: SceneFunction, sample_rate_hz: int, device: str) -> str:
-    """Return a short text that differs where the scene embedding of a fixed signal differs.
-
-    One second of a decaying chirp; the embedding is summed with 16 fixed random weightings, each
-    kept to two digits of the embedding's norm: coarse enough to be the same with any number of
-    threads, fine enough to tell two programs apart.
-    """
-    import numpy as np
-    import torch
-
-    t = np.arange(sample_rate_hz, dtype=np.float64) / sample_rate_hz
-    signal = 0.5 * np.exp(-2.0 * t) * np.sin(2.0 * np.pi * (200.0 * t + 1500.0 * t * t))
-    audio = torch.from_numpy(signal.astype(np.float32))[None].to(device)
-    embedding = scene(audio, None).double().cpu().numpy().reshape(-1)
-    weights = np.random.RandomState(2021).standard_normal((16, embedding.size))
-    norm = float(np.linalg.norm(embedding))
-    if not np.isfinite(norm):
-        return "not finite"
-    projected = weights @ embedding / max(norm, 1e-12)
-    values = [np.log2(max(norm, 1e-12)), *projected]
-    return ",".join(str(round(100 * float(v))) for v in values)

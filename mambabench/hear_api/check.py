@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mambabench.errors import EncoderError
-from mambabench.hear_api.adapters import choose_device
 from mambabench.hear_api.provider import (
     Provider,
     ProviderNotFound,
@@ -86,9 +85,9 @@ def check(
     Raises EncoderError where there is no such provider; every other fault is in the report.
     """
     from mambabench.hear_api.check_calls import CHECKS, Subject
+    from mambabench.models.registry import resolve_device
 
-    name, _, checkpoint = encoder.partition("@")
-    device = choose_device(device)
+    device = resolve_device(device)
     checks: list[Check] = []
 
     def run(title: str, step: Callable[[], Outcome]) -> bool:
@@ -103,7 +102,7 @@ def check(
         checks.append(Check(title, outcome.status, outcome.value, outcome.limit, outcome.message))
         return outcome.status != "fail"
 
-    opened = _Opening(name, checkpoint, device)
+    opened = _Opening(encoder, device)
     subject: Subject | None = None
     if all(run(title, step) for title, step in opened.steps().items()):
         subject = Subject(opened.provider, opened.model, device, long_s)
@@ -129,8 +128,8 @@ class _Opening:
     provider: Provider
     model: torch.nn.Module
 
-    def __init__(self, name: str, checkpoint: str, device: str) -> None:
-        self._name, self._checkpoint, self._device = name, checkpoint, device
+    def __init__(self, encoder: str, device: str) -> None:
+        self._encoder, self._device = encoder, device
 
     def steps(self) -> dict[str, Callable[[], Outcome]]:
         return {
@@ -141,7 +140,7 @@ class _Opening:
         }
 
     def _import(self) -> Outcome:
-        self.provider = _provider_of(self._name)
+        self.provider, self._checkpoint = _provider_of(self._encoder, self._device)
         return Outcome("pass", "the module has the three functions")
 
     def _load(self) -> Outcome:
@@ -182,17 +181,28 @@ class _Opening:
         return Outcome("pass", "every module is in evaluation mode")
 
 
-def _provider_of(name: str) -> Provider:
-    """Return the provider module `name`, or the HEAR functions of the registered encoder."""
-    if not (name.endswith(".py") or "/" in name or "." in name):
-        try:
-            return import_provider(f"mambabench.hear_api.{name}")
-        except ProviderNotFound:
-            pass
-        from mambabench.models.registry import encoder_names
+def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:
+    """Return the provider module `encoder` and its checkpoint; for a registered encoder the HEAR
+    functions that its own provider module has."""
+    from mambabench.models.registry import find_entry, is_registered, load_encoder, split_name
 
-        if name in encoder_names():
-            from mambabench.hear_api.factory import provider
+    name, options, path = split_name(encoder)
+    checkpoint = str(path) if path else ""
+    if not is_registered(name):
+        if options:
+            raise ProviderNotFound(f"no encoder named {name!r} to take the options {options}")
+        return import_provider(name), checkpoint
+    from mambabench.hear_api.factory import HearModel, provider
 
-            return Provider(name, None, *provider(name))
-    return import_provider(name)
+    functions = provider(find_entry(name).name)
+
+    def load_model(model_file_path: str = "") -> HearModel:
+        return HearModel(load_encoder(name, model_file_path or None, device, None, **options))
+
+    return Provider(
+        name,
+        None,
+        load_model,
+        functions.get_scene_embeddings,
+        functions.get_timestamp_embeddings,
+    ), checkpoint

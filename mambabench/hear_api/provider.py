@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "BRIDGES",
     "FUNCTIONS",
     "SAMPLE_RATES_HZ",
     "Provider",
@@ -34,6 +35,8 @@ __all__ = [
 
 FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 SAMPLE_RATES_HZ = (16000, 22050, 32000, 44100, 48000)  # HEAR 2021 rules, "Common format"
+# short names of our bridges to other libraries' models; the checkpoint says which model
+BRIDGES = {"hf": "mambabench.hear_api.hf", "s3prl": "mambabench.hear_api.s3prl"}
 
 _shield = threading.RLock()
 
@@ -104,7 +107,8 @@ def import_provider(name: str) -> Provider:
     Modules are looked for on ``sys.path`` and in the current directory. Raises EncoderError where
     the module cannot be found or imported, or lacks one of the three functions.
     """
-    module = _import_file(Path(name)) if _is_file_name(name) else _import_dotted(name)
+    is_file = name.endswith(".py") or "/" in name
+    module = _import_file(Path(name)) if is_file else _import_dotted(BRIDGES.get(name, name))
     missing = [f for f in FUNCTIONS if not callable(getattr(module, f, None))]
     if missing:
         near = "".join(nearest_names(f, vars(module)) for f in missing)
@@ -115,10 +119,6 @@ def import_provider(name: str) -> Provider:
         )
     file = Path(module.__file__) if module.__file__ else None
     return Provider(name, file, *(getattr(module, f) for f in FUNCTIONS))
-
-
-def _is_file_name(name: str) -> bool:
-    return name.endswith(".py") or "/" in name
 
 
 def _import_file(path: Path) -> ModuleType:

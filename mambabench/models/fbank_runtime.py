@@ -200,6 +200,8 @@ class FbankRuntime(torch.nn.Module):
             rows[:, :, k::n_shifts] = row
         assert rows is not None
         times = torch.arange(total, dtype=torch.float64) * self.hop_ms + first
+        # the one frame of a clip shorter than half a patch
+        times = times.clamp(max=1000.0 * audio.shape[1] / self.frontend.sample_rate_hz)
         centres = times.float().to(rows.device).expand(rows.shape[0], -1)
         return rows.transpose(1, 2), centres
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -24,10 +25,12 @@ def fixed_signal(sample_rate_hz: int, duration_s: float = 0.5) -> torch.Tensor:
 
 
 def behaviour(embedding: torch.Tensor) -> tuple[int, ...]:
-    """Describe an embedding by eight projections, coarse enough to be equal on every machine.
+    """Describe an embedding by its level and eight projections, coarse enough to be equal on
+    every machine.
 
-    Each is the cosine with a fixed pattern in steps of 0.02: rounding errors, of 1e-6, almost
-    never show in it, another architecture or another set of weights does.
+    The level is the logarithm of its norm in steps of 1/8 octave, each projection the cosine with
+    a fixed pattern in steps of 0.02: rounding errors, of 1e-6, almost never show in them, another
+    architecture or another set of weights does.
     """
     flat = embedding.detach().double().cpu().flatten()
     index = torch.arange(flat.numel(), dtype=torch.float64)
@@ -36,7 +39,7 @@ def behaviour(embedding: torch.Tensor) -> tuple[int, ...]:
     for k in range(8):
         pattern = (index * (0.7 + k) + 0.37 * k * k).cos()
         cosines.append(float(flat @ pattern) / (norm * float(pattern.norm())))
-    return tuple(round(cosine / 0.02) for cosine in cosines)
+    return round(8 * math.log2(norm)), *(round(cosine / 0.02) for cosine in cosines)
 
 
 def weights_hash(state: Mapping[str, torch.Tensor]) -> str:

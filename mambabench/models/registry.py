@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import EncoderError, nearest_names
+from mambabench.hear_api.provider import BRIDGES
 from mambabench.models.entry import EncoderEntry, LoadRequest, Setting
 
 if TYPE_CHECKING:
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["encoder_entries", "encoder_names", "find_entry", "load_encoder", "split_name"]
+__all__ = [
+    "encoder_entries",
+    "encoder_names",
+    "find_entry",
+    "is_registered",
+    "load_encoder",
+    "resolve_device",
+    "split_name",
+]
 
 GROUP = "mambabench.encoders"  # entry points: name = "module:ENTRY", an EncoderEntry
 
@@ -68,6 +77,12 @@ def find_entry(name: str) -> EncoderEntry:
         f"no encoder named {name!r}{nearest_names(name, entries)}; `mambabench models list` shows "
         "all, a HEAR module is given as package.module or path/to/file.py"
     )
+
+
+def is_registered(name: str) -> bool:
+    """Say whether `name` is a registered name or alias."""
+    entries = encoder_entries()
+    return name in entries or any(name in entry.aliases for entry in entries.values())
 
 
 def split_name(text: str) -> tuple[str, dict[str, Setting], Path | None]:
@@ -116,7 +131,7 @@ def load_encoder(
         if path is not None:
             raise EncoderError(f"two checkpoints: {path} in the name and {checkpoint} beside it")
         path = Path(checkpoint).expanduser()
-    if bare.endswith(".py") or (bare not in encoder_entries() and ("." in bare or "/" in bare)):
+    if not is_registered(bare) and (bare in BRIDGES or "." in bare or "/" in bare):
         return _load_module(bare, path, device, dtype, {**named, **options})
     entry = find_entry(bare)
     request = _request(name, bare, {**named, **options}, path, device, dtype)

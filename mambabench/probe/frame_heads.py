@@ -25,6 +25,7 @@ __all__ = [
     "PhoneHead",
     "SpeakerHead",
     "SpeakerNetwork",
+    "decode",
     "decode_greedy",
     "speaker_embeddings",
     "train_phones",
@@ -167,16 +168,14 @@ def decode_greedy(logits: torch.Tensor, n_frames: int) -> list[int]:
     return [symbol for symbol in merged if symbol != BLANK]
 
 
-def _phone_error_rate(
-    head: PhoneHead, clips: Sequence[Frames], targets: Sequence[Sequence[int]]
-) -> tuple[float, list[list[int]]]:
-    """Return the phone error rate and each clip's decoded symbols."""
+def decode(head: PhoneHead, clips: Sequence[Frames]) -> list[list[int]]:
+    """Return the greedily decoded symbols of each clip."""
     found = []
     with torch.no_grad():
         for clip in clips:
             logits = head(torch.from_numpy(np.asarray(clip, dtype=np.float32))[None])[0]
             found.append(decode_greedy(logits, len(clip)))
-    return error_rate(targets, found)[0], found
+    return found
 
 
 def train_phones(
@@ -213,7 +212,7 @@ def train_phones(
             _step(optimiser, loss, settings.gradient_norm)
             step += 1
             if step % settings.eval_every == 0 or step == settings.total_steps:
-                rate, _ = _phone_error_rate(head, *validation)
+                rate, _ = error_rate(validation[1], decode(head, validation[0]))
                 if rate < best:
                     best, best_step = rate, step
                     kept = {k: v.clone() for k, v in head.state_dict().items()}

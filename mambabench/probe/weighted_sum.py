@@ -28,6 +28,7 @@ __all__ = [
     "WeightedSumHead",
     "WeightedSumSettings",
     "accuracy",
+    "correct",
     "predict",
     "train",
 ]
@@ -217,15 +218,23 @@ def predict(head: WeightedSumHead, data_features: npt.NDArray[np.float32]) -> to
     return torch.cat(chunks, dim=1)
 
 
-def accuracy(
+def correct(
     logits: torch.Tensor, targets: npt.NDArray[np.int64], slot_sizes: tuple[int, ...]
-) -> npt.NDArray[np.float64]:
-    """Return each trial's accuracy, all slots right; logits [n_trials, n_clips, n_classes]."""
+) -> npt.NDArray[np.bool_]:
+    """Return [n_trials, n_clips]: are all slots right? logits [n_trials, n_clips, n_classes]."""
     wanted = torch.from_numpy(targets)
     right = torch.ones(logits.shape[:2], dtype=torch.bool)
     for slot, part in enumerate(torch.split(logits, list(slot_sizes), dim=2)):
         right &= part.argmax(dim=2) == wanted[:, slot]
-    found: npt.NDArray[np.float64] = right.double().mean(dim=1).numpy()
+    found: npt.NDArray[np.bool_] = right.numpy()
+    return found
+
+
+def accuracy(
+    logits: torch.Tensor, targets: npt.NDArray[np.int64], slot_sizes: tuple[int, ...]
+) -> npt.NDArray[np.float64]:
+    """Return each trial's accuracy, all slots right; logits [n_trials, n_clips, n_classes]."""
+    found: npt.NDArray[np.float64] = correct(logits, targets, slot_sizes).mean(axis=1)
     return found
 
 

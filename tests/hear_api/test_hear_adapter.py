@@ -96,7 +96,7 @@ def test_identity_follows_a_helper_beside_the_module(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        (_SCENE, "    raise KeyError('band')\n", "raised KeyError while embedding 1 x 16000"),
+        (_SCENE, "    raise KeyError('band')\n", "raised KeyError while embedding 1 x 8000"),
         (_SCENE, _SCENE.replace(".mean(1)", ".sum()"), r"returned shape \[\], expected \[1, 6\]"),
         ("sample_rate = 16000", "sample_rate = 8000", "sample_rate = 8000; HEAR knows 16000"),
         (
@@ -112,6 +112,12 @@ def test_faulty_provider_is_named(tmp_path: Path, old: str, new: str, text: str)
     path = written(tmp_path, broken.SOUND.replace(old, new))
     with pytest.raises(EncoderError, match=text):
         load_hear_module(path, device="cpu")
+
+
+def test_nan_everywhere_is_named(tmp_path: Path) -> None:
+    text = broken.SOUND.replace(_SCENE, _SCENE.replace(".mean(1)", ".mean(1) * torch.nan"))
+    with pytest.raises(EncoderError, match="gives NaN or infinite embeddings on plain tones"):
+        load_hear_module(written(tmp_path, text), device="cpu")
 
 
 def test_another_width_in_a_later_batch(tmp_path: Path) -> None:
@@ -141,5 +147,5 @@ def test_system_exit_while_embedding(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_absent_gpu_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="torch sees no GPU: use --device cpu"):
+    with pytest.raises(EncoderError, match="is not available on this machine"):
         load_hear_module(written(tmp_path, broken.SOUND), device="cuda")

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from trees import TREES
 
 from mambabench.benchmarks.superb import asv, er, ic, ks, pr, qbe, sid
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.benchmarks.task import load_task
+from mambabench.cli.tasks import command
 from mambabench.errors import DataError
 
 
@@ -191,3 +193,16 @@ def test_preparing_from_the_wrong_folder_says_what_it_should_hold(tmp_path):
         prepare("ER", tmp_path / "x", tmp_path)
     with pytest.raises(DataError, match="no SUPERB task named 'superb_sit'; did you mean"):
         prepare("superb_sit", tmp_path, tmp_path)
+
+
+def test_the_command_prepares_and_the_check_names_counts(trees, tmp_path):
+    run = CliRunner().invoke
+    done = run(command, ["prepare", "ER", "--data", str(trees["superb_er"]), "--to", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "superb_er: Session1" in done.output
+    checked = run(command, ["check", str(tmp_path / "superb_er")])
+    assert checked.exit_code == 1
+    assert "superb_er/Session1: 32 clips, published 1,085" in checked.output.replace("\n", "")
+    assert "label neu: 24 clips, published 1,708" in checked.output
+    listed = run(command, ["list"])
+    assert "superb_asv" in listed.output

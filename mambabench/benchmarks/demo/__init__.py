@@ -23,7 +23,16 @@ import numpy.typing as npt
 from mambabench.errors import DataError
 from mambabench.files import canonical_json
 
-__all__ = ["DEMO_PROTOCOL", "DEMO_TASKS", "SAMPLE_RATE_HZ", "DemoClip", "DemoTask", "generate"]
+__all__ = [
+    "DEMO_PROTOCOL",
+    "DEMO_TASKS",
+    "SAMPLE_RATE_HZ",
+    "DemoClip",
+    "DemoTask",
+    "describe",
+    "generate",
+    "metadata",
+]
 
 SAMPLE_RATE_HZ = 16000
 DEMO_PROTOCOL = "sound"  # named in the tasks' metadata: fast, and right for a few hundred clips
@@ -67,12 +76,10 @@ def generate(directory: Path) -> tuple[Path, ...]:
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, function in sorted(DEMO_TASKS.items()):
+    for name in sorted(DEMO_TASKS):
         path = directory / name
-        module, _, attribute = function.partition(":")
         if not path.exists():
-            task: DemoTask = getattr(import_module(module), attribute)()
-            _write_task(path, task)
+            _write_task(path, describe(name))
         elif not (path / "task_metadata.json").is_file():
             raise DataError(
                 f"{path} is no demo task (task_metadata.json is missing); delete the folder and "
@@ -80,6 +87,13 @@ def generate(directory: Path) -> tuple[Path, ...]:
             )
         paths.append(path)
     return tuple(paths)
+
+
+def describe(name: str) -> DemoTask:
+    """Return the demo task of this directory name, not yet rendered."""
+    module, _, function = DEMO_TASKS[name].partition(":")
+    task: DemoTask = getattr(import_module(module), function)()
+    return task
 
 
 def _write_task(path: Path, task: DemoTask) -> None:

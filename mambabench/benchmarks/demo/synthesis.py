@@ -67,12 +67,15 @@ def harmonics(
     phase = 2 * np.pi * np.cumsum(np.broadcast_to(frequency_hz, len(seconds(duration_s))))
     phase /= SAMPLE_RATE_HZ
     highest = float(np.max(frequency_hz))
+    turn = np.exp(1j * phase)
+    power = np.ones_like(turn)  # turn ** number: one product per harmonic is cheaper than a sine
     total = np.zeros_like(phase)
     for number, (weight, start) in enumerate(
         zip(weights, rng.uniform(0, 2 * np.pi, len(weights)), strict=True), start=1
     ):
-        if number * highest < 0.49 * SAMPLE_RATE_HZ:
-            total += weight * np.sin(number * phase + start)
+        power *= turn
+        if weight and number * highest < 0.49 * SAMPLE_RATE_HZ:
+            total += weight * (np.sin(start) * power.real + np.cos(start) * power.imag)
     return total
 
 

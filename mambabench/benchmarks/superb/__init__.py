@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
+from mambabench.benchmarks.superb.sources import Corpus, Defect
 from mambabench.errors import DataError, nearest_names
 
 __all__ = ["TASKS", "SuperbTask", "superb_task"]
@@ -27,9 +29,18 @@ class SuperbTask:
     metric: str
     corpus: str  # what the corpus folder holds
 
-    def read(self, root: object) -> object:
-        """Read the corpus below `root` (a Path); see the task's module."""
-        return import_module(f"{__name__}.{self.module}").read(root)
+    n_clips: int | None  # published, all splits
+    n_labels: int | None
+
+    def read(self, root: Path) -> Corpus:
+        """Read the corpus below `root`; see the task's module."""
+        corpus: Corpus = import_module(f"{__name__}.{self.module}").read(root)
+        return corpus
+
+    def check(self, root: Path) -> tuple[Defect, ...]:
+        """List what is missing or extra below `root`; see the task's module."""
+        found: tuple[Defect, ...] = import_module(f"{__name__}.{self.module}").check(root)
+        return found
 
 
 TASKS: dict[str, SuperbTask] = {
@@ -37,28 +48,31 @@ TASKS: dict[str, SuperbTask] = {
     for task in (
         SuperbTask(
             "superb_ks", "KS", "ks", "multiclass", "time_mean", "top1_acc",
-            "speech_commands_v0.01/ and speech_commands_test_set_v0.01/",
+            "speech_commands_v0.01/ and speech_commands_test_set_v0.01/", 60973, 12,
         ),
         SuperbTask(
             "superb_ic", "IC", "ic", "slots", "time_mean", "joint_acc",
-            "fluent_speech_commands_dataset/",
+            "fluent_speech_commands_dataset/", 30043, 24,
         ),
         SuperbTask(
             "superb_sid", "SID", "sid", "multiclass", "time_mean", "top1_acc",
-            "VoxCeleb1/ and iden_split.txt",
+            "VoxCeleb1/ and iden_split.txt", 153516, 1251,
         ),
         SuperbTask(
-            "superb_er", "ER", "er", "multiclass", "time_mean", "top1_acc", "IEMOCAP/",
+            "superb_er", "ER", "er", "multiclass", "time_mean", "top1_acc",
+            "IEMOCAP/", 5531, 4,
         ),
         SuperbTask(
-            "superb_pr", "PR", "pr", "sequence", "frames", "per", "LibriSpeech/ and lexicon/",
+            "superb_pr", "PR", "pr", "sequence", "frames", "per",
+            "LibriSpeech/ and lexicon/", 33862, 71,
         ),
         SuperbTask(
             "superb_asv", "ASV", "asv", "trials", "frames", "eer",
-            "VoxCeleb1/ and voxceleb1_test_v2.txt",
+            "VoxCeleb1/ and voxceleb1_test_v2.txt", None, 1211,
         ),
         SuperbTask(
-            "superb_qbe", "QbE", "qbe", "queries", "frames", "mtwv", "scoring/, Audio/ and queries",
+            "superb_qbe", "QbE", "qbe", "queries", "frames", "mtwv",
+            "scoring/, Audio/, dev_queries/ and eval_queries/", None, None,
         ),
     )
 }  # fmt: skip

@@ -21,9 +21,10 @@ from mambabench.benchmarks.superb.sources import (
 )
 from mambabench.errors import DataError
 
-__all__ = ["CLASSES", "PUBLISHED_COUNTS", "check", "development_split", "read"]
+__all__ = ["CLASSES", "PUBLISHED_COUNTS", "Preset", "check", "development_split", "read"]
 
 FOLDER = "IEMOCAP"
+Preset = Literal["superb", "superb-clean"]
 CLASSES = ("neu", "hap", "ang", "sad")
 _MERGED = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
@@ -93,7 +94,7 @@ def read(root: Path) -> Corpus:
 
 
 def development_split(
-    pool: Sequence[SourceClip], preset: Literal["superb", "superb-clean"]
+    pool: Sequence[SourceClip], preset: Preset
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Split the clips of four sessions into training and development indices.
 

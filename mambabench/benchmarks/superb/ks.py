@@ -67,7 +67,7 @@ def _silence(root: Path, split: str) -> list[SourceClip]:
         for crop, start in enumerate(generator.uniform(0.0, latest, SILENCE_CROPS)):
             clips.append(
                 SourceClip(
-                    f"{path.stem}-{crop:02d}.wav",
+                    f"{split}-{path.stem}-{crop:02d}.wav",
                     relative,
                     ("_silence_",),
                     start_s=float(start),

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from mambabench.benchmarks.layout import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
 from mambabench.benchmarks.superb import SuperbTask, asv, qbe, superb_task
@@ -41,7 +40,7 @@ def prepare(name: str, root: Path, to: Path) -> Prepared:
     task = superb_task(name)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; it should hold {task.corpus}")
-    corpus = cast(Corpus, task.read(root))
+    corpus = task.read(root)
     directory = to / task.name
     empty = [split for split, clips in corpus.splits.items() if not clips]
     if empty:

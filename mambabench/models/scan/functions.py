@@ -14,6 +14,9 @@ from mambabench.models.scan.backends import BACKENDS, Request, choose_backend
 __all__ = ["Direction", "causal_conv1d", "selective_scan", "selective_scan_bidirectional"]
 
 
+_LOADED: dict[str, Any] = {}  # modules of the backends that were used
+
+
 class Direction(NamedTuple):
     """The inputs of a scan in one direction, all in the order of time (nothing flipped)."""
 
@@ -146,14 +149,17 @@ def _dispatch(
             if x.device != u.device:
                 raise EncoderError(f"the inputs lie on {u.device} and on {x.device}: move them")
     grad = grad and torch.is_grad_enabled()
-    module = _module(u.device.type, dtype, d_state, grad, backend)
-    return (None if same and u.dtype == dtype else dtype), module
+    name = _choose(u.device.type, dtype, d_state, grad, backend)
+    return (None if same and u.dtype == dtype else dtype), _LOADED[name]
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _module(device: str, dtype: torch.dtype, d_state: int, grad: bool, backend: str | None) -> Any:
-    request = Request(device, dtype, d_state, grad)
-    return BACKENDS[choose_backend(request, backend)].load()
+def _choose(device: str, dtype: torch.dtype, d_state: int, grad: bool, backend: str | None) -> str:
+    """Return the name of the backend, its module loaded; tracing takes it for a constant."""
+    name = choose_backend(Request(device, dtype, d_state, grad), backend)
+    if name not in _LOADED:
+        _LOADED[name] = BACKENDS[name].load()
+    return name
 
 
 def _cast(tensors: tuple[Tensor | None, ...], dtype: torch.dtype) -> tuple[Tensor | None, ...]:

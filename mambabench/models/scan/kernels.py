@@ -16,6 +16,7 @@ every layout with unit stride over channels, and the reverse direction is a nega
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["CHUNK", "conv_forward", "scan_forward"]
+__all__ = ["CHUNK", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
 
 CHUNK = 16  # time steps whose states stay in registers in the forward kernel
 _INT32 = ir.IntType(32)
@@ -246,16 +247,18 @@ def _prefetch(typing: Any, kind: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
-def _sum_lanes(typing: Any, kind: Any, address: Any) -> Any:
-    """Sum each of the `lanes` vectors at `address` over its lanes: lane t is the sum of vector t.
+def _sum_lanes(typing: Any, kind: Any, address: Any, index: Any) -> Any:
+    """Sum `lanes` vectors, from address + index on, over their lanes: lane t is that of vector t.
 
     A tree of shuffles and additions: about a quarter of the work of one horizontal sum per vector.
     """
     vector = _VECTORS[kind]
 
     def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
-        index = [ir.Constant(ir.IntType(64), t * vector.lanes) for t in range(vector.lanes)]
-        rows = [b.load(_pointer(b, a[1], i, vector.llvm, vector.n_bytes)) for i in index]
+        rows = []
+        for t in range(vector.lanes):
+            at = b.add(a[2], ir.Constant(ir.IntType(64), t * vector.lanes))
+            rows.append(b.load(_pointer(b, a[1], at, vector.llvm, vector.n_bytes)))
         half = vector.lanes // 2
         while half:
             # lanes without the bit `half` come from the first row, the others from the second
@@ -268,7 +271,23 @@ def _sum_lanes(typing: Any, kind: Any, address: Any) -> Any:
             half //= 2
         return rows[0]
 
-    return vector(kind, types.int64), emit
+    return vector(kind, types.int64, types.int64), emit
+
+
+@intrinsic
+def _total(typing: Any, x: Any) -> Any:
+    """Sum of the lanes of one vector, in a fixed order."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        value = a[0]
+        half = x.lanes // 2
+        while half:
+            lanes = [(i + half) % x.lanes for i in range(x.lanes)]
+            value = b.fadd(value, x.pick(b, value, value, lanes))
+            half //= 2
+        return b.extract_element(value, ir.Constant(_INT32, 0))
+
+    return x.scalar(x), emit
 
 
 def _compile(function: Any) -> Any:
@@ -440,49 +459,308 @@ def scan_forward(
 
 
 @_compile
-def conv_forward(
-    kind, x, xb, xs, weight, bias, out, ob, os, batch, length, dim, taps, silu, reverse
-):
-    """Depthwise causal convolution along time, then SiLU; `weight` is [taps, dim].
+def _backward_block(
+    kind, u, us, delta, ts, A, Bm, bs, Cm, cs, skip, z, zs, bias, saved, dout, gs, dlast,
+    du, ddelta, dz, dA, dB, dC, dskip, dbias, os, length, dim, n_states, padded, d0, nv, softplus,
+    scratch,
+):  # fmt: skip
+    """Gradients of nv * lanes channels from d0 of one batch element.
 
-    Reverse: anti-causal, the flipped result of the flipped input. Four taps, Mamba's width, keep
-    the window in registers.
+    Chunks in reverse. Per state: the states and decays of the chunk again from the saved state,
+    then the adjoint g_t = C_t dy_t + decay_(t+1) g_(t+1) backwards, while both are in the cache.
+    """
+    w = _lanes(kind)
+    adjoint = 0
+    rates = adjoint + nv * n_states * w
+    sums = rates + nv * n_states * w  # of dA
+    deltas = sums + nv * n_states * w
+    raw = deltas + nv * CHUNK * w  # u
+    inputs = raw + nv * CHUNK * w
+    ys = inputs + nv * CHUNK * w
+    dys = ys + nv * CHUNK * w
+    via_input = dys + nv * CHUNK * w  # sum over states of g * B
+    via_decay = via_input + nv * CHUNK * w  # sum over states of g * decay * h_before * A
+    states = via_decay + nv * CHUNK * w
+    decays = states + (CHUNK + 1) * w
+    to_B = decays + CHUNK * w
+    to_C = to_B + CHUNK * w
+    zero = _fill(kind, 0.0)
+    one = _fill(kind, 1.0)
+    log2e = _fill(kind, _LOG2E)
+    for v in range(nv):
+        for n in range(n_states):
+            at = (v * n_states + n) * w
+            from_last = _load(kind, dlast, n * dim + d0 + v * w) if dlast != 0 else zero
+            _store(scratch, adjoint + at, from_last)
+            _store(scratch, rates + at, _load(kind, A, n * dim + d0 + v * w))
+            _store(scratch, sums + at, zero)
+        if dskip != 0:
+            _store(dskip, d0 + v * w, zero)
+        if dbias != 0:
+            _store(dbias, d0 + v * w, zero)
+    for c in range((length - 1) // CHUNK, -1, -1):
+        k = c * CHUNK
+        m = min(CHUNK, length - k)
+        for v in range(nv):
+            d = d0 + v * w
+            offset = _load(kind, bias, d) if bias != 0 else zero
+            direct = _load(kind, skip, d) if skip != 0 else zero
+            to_skip = zero
+            for t in range(m):
+                at = (v * CHUNK + t) * w
+                step = _add(_load(kind, delta, (k + t) * ts + d), offset)
+                if softplus != 0:
+                    step = _softplus(step)
+                x = _load(kind, u, (k + t) * us + d)
+                dy = _load(kind, dout, (k + t) * gs + d)
+                if z != 0:
+                    gate = _load(kind, z, (k + t) * zs + d)
+                    dy = _mul(dy, _mul(gate, _sigmoid(gate)))
+                _store(scratch, deltas + at, step)
+                _store(scratch, raw + at, x)
+                _store(scratch, inputs + at, _mul(step, x))
+                _store(scratch, ys + at, _mul(direct, x))
+                _store(scratch, dys + at, dy)
+                _store(scratch, via_input + at, zero)
+                _store(scratch, via_decay + at, zero)
+                to_skip = _fma(dy, x, to_skip)
+            if dskip != 0:
+                _store(dskip, d, _add(_load(kind, dskip, d), to_skip))
+        for t in range(m, CHUNK):
+            _store(scratch, to_B + t * w, zero)
+            _store(scratch, to_C + t * w, zero)
+        for n in range(n_states):
+            for v in range(nv):
+                j = (v * n_states + n) * w
+                a = _load(kind, scratch, rates + j)
+                a2 = _mul(a, log2e)
+                h = _load(kind, saved, (c * n_states + n) * dim + d0 + v * w)
+                _store(scratch, states, h)
+                at = v * CHUNK * w
+                for t in range(m):
+                    decay = _exp2(_mul(_load(kind, scratch, deltas + at), a2))
+                    drive = _mul(
+                        _load(kind, scratch, inputs + at), _spread(kind, Bm, (k + t) * bs + n)
+                    )
+                    h = _fma(decay, h, drive)
+                    _store(scratch, decays + t * w, decay)
+                    _store(scratch, states + (t + 1) * w, h)
+                    if z != 0:
+                        y = _load(kind, scratch, ys + at)
+                        y = _fma(h, _spread(kind, Cm, (k + t) * cs + n), y)
+                        _store(scratch, ys + at, y)
+                    at += w
+                g = _load(kind, scratch, adjoint + j)
+                to_A = _load(kind, scratch, sums + j)
+                for t in range(m - 1, -1, -1):
+                    at = (v * CHUNK + t) * w
+                    dy = _load(kind, scratch, dys + at)
+                    g = _fma(dy, _spread(kind, Cm, (k + t) * cs + n), g)
+                    c_part = _mul(dy, _load(kind, scratch, states + (t + 1) * w))
+                    b_part = _mul(g, _load(kind, scratch, inputs + at))
+                    if v != 0:
+                        c_part = _add(c_part, _load(kind, scratch, to_C + t * w))
+                        b_part = _add(b_part, _load(kind, scratch, to_B + t * w))
+                    _store(scratch, to_C + t * w, c_part)
+                    _store(scratch, to_B + t * w, b_part)
+                    part = _load(kind, scratch, via_input + at)
+                    part = _fma(g, _spread(kind, Bm, (k + t) * bs + n), part)
+                    _store(scratch, via_input + at, part)
+                    g = _mul(g, _load(kind, scratch, decays + t * w))
+                    q = _mul(g, _load(kind, scratch, states + t * w))
+                    part = _fma(q, a, _load(kind, scratch, via_decay + at))
+                    _store(scratch, via_decay + at, part)
+                    to_A = _fma(q, _load(kind, scratch, deltas + at), to_A)
+                _store(scratch, adjoint + j, g)
+                _store(scratch, sums + j, to_A)
+            for t in range(0, CHUNK, w):
+                at = n * padded + k + t
+                to_row = _sum_lanes(kind, scratch, to_B + t * w)
+                _store(dB, at, _add(_load(kind, dB, at), to_row))
+                to_row = _sum_lanes(kind, scratch, to_C + t * w)
+                _store(dC, at, _add(_load(kind, dC, at), to_row))
+        for v in range(nv):
+            d = d0 + v * w
+            offset = _load(kind, bias, d) if bias != 0 else zero
+            direct = _load(kind, skip, d) if skip != 0 else zero
+            to_bias = zero
+            for t in range(m):
+                at = (v * CHUNK + t) * w
+                i = (k + t) * os + d
+                part = _load(kind, scratch, via_input + at)
+                dy = _load(kind, scratch, dys + at)
+                step = _load(kind, scratch, deltas + at)
+                _store(du, i, _fma(step, part, _mul(direct, dy)))
+                dstep = _fma(
+                    _load(kind, scratch, raw + at), part, _load(kind, scratch, via_decay + at)
+                )
+                if softplus != 0:
+                    argument = _add(_load(kind, delta, (k + t) * ts + d), offset)
+                    dstep = _mul(dstep, _sigmoid(argument))
+                _store(ddelta, i, dstep)
+                to_bias = _add(to_bias, dstep)
+                if z != 0:
+                    gate = _load(kind, z, (k + t) * zs + d)
+                    s = _sigmoid(gate)
+                    slope = _mul(s, _fma(gate, _sub(one, s), one))
+                    y = _load(kind, scratch, ys + at)
+                    _store(dz, i, _mul(_mul(_load(kind, dout, (k + t) * gs + d), y), slope))
+            if dbias != 0:
+                _store(dbias, d, _add(_load(kind, dbias, d), to_bias))
+    for v in range(nv):
+        for n in range(n_states):
+            at = (v * n_states + n) * w
+            _store(dA, n * dim + d0 + v * w, _load(kind, scratch, sums + at))
+
+
+@_compile
+def scan_backward(
+    kind, u, ub, us, delta, tb, ts, A, Bm, bb, bs, Cm, cb, cs, skip, z, zb, zs, bias, saved,
+    dout, gb, gs, dlast, du, ddelta, dz, ob, os, dA, dB, dC, dskip, dbias,
+    length, dim, n_states, padded, nv, softplus, reverse, scratch, first, end,
+):  # fmt: skip
+    """Gradients of the batch elements first <= b < end; arguments as in `scan_forward`.
+
+    `du`, `ddelta`, `dz` share the strides `ob`, `os`. `dlast`, `dA` [batch, n_states, dim] and
+    `dskip`, `dbias` [batch, dim] are per element, to be summed by the caller; `dB`, `dC`
+    [batch, n_states, padded] are zeros on entry, in the order of the scan, `padded` a multiple of
+    CHUNK. `scratch` holds nv * (3 * n_states + 112) * lanes + 65 * lanes elements.
     """
     w = _lanes(kind)
     size = 64 // w
-    zero = _fill(kind, 0.0)
+    n_chunks = (length + CHUNK - 1) // CHUNK
     start = length - 1 if reverse != 0 else 0
     sign = -1 if reverse != 0 else 1
-    xs_ = sign * xs
-    os_ = sign * os
-    for b in range(batch):
+    for b in range(first, end):
+        # kept out of the call: numba takes no conditional among so many arguments
+        gate = z + (b * zb + start * zs) * size if z != 0 else 0
+        from_last = dlast + b * n_states * dim * size if dlast != 0 else 0
+        to_skip = dskip + b * dim * size if dskip != 0 else 0
+        to_bias = dbias + b * dim * size if dbias != 0 else 0
+        for d0 in range(0, dim, w * nv):
+            _backward_block(
+                kind,
+                u + (b * ub + start * us) * size, sign * us,
+                delta + (b * tb + start * ts) * size, sign * ts,
+                A,
+                Bm + (b * bb + start * bs) * size, sign * bs,
+                Cm + (b * cb + start * cs) * size, sign * cs,
+                skip,
+                gate, sign * zs,
+                bias,
+                saved + b * n_chunks * n_states * dim * size,
+                dout + (b * gb + start * gs) * size, sign * gs,
+                from_last,
+                du + (b * ob + start * os) * size,
+                ddelta + (b * ob + start * os) * size,
+                dz + (b * ob + start * os) * size,
+                dA + b * n_states * dim * size,
+                dB + b * n_states * padded * size,
+                dC + b * n_states * padded * size,
+                to_skip,
+                to_bias,
+                sign * os, length, dim, n_states, padded, d0, nv, softplus, scratch,
+            )  # fmt: skip
+
+
+@_compile
+def _conv_block(kind, x, xs, weight, bias, out, os, length, dim, taps, silu, d):
+    """Convolve the channels from d of one batch element; four taps keep the window in registers."""
+    zero = _fill(kind, 0.0)
+    offset = _load(kind, bias, d) if bias != 0 else zero
+    if taps == 4:
+        w0 = _load(kind, weight, d)
+        w1 = _load(kind, weight, dim + d)
+        w2 = _load(kind, weight, 2 * dim + d)
+        w3 = _load(kind, weight, 3 * dim + d)
+        x0 = zero
+        x1 = zero
+        x2 = zero
+        for t in range(length):
+            x3 = _load(kind, x, t * xs + d)
+            y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
+            if silu != 0:
+                y = _mul(y, _sigmoid(y))
+            _store(out, t * os + d, y)
+            x0 = x1
+            x1 = x2
+            x2 = x3
+    else:
+        for t in range(length):
+            y = offset
+            for k in range(max(0, taps - 1 - t), taps):
+                value = _load(kind, x, (t - (taps - 1 - k)) * xs + d)
+                y = _fma(value, _load(kind, weight, k * dim + d), y)
+            if silu != 0:
+                y = _mul(y, _sigmoid(y))
+            _store(out, t * os + d, y)
+
+
+@_compile
+def conv_forward(
+    kind, x, xb, xs, weight, bias, out, ob, os, weight_b, bias_b, out_b, length, dim, taps, silu,
+    reverse, first, end,
+):  # fmt: skip
+    """Depthwise causal convolution, then SiLU, of the channel blocks first <= i < end of all
+    batch * dim / lanes blocks; `weight` is [taps, dim].
+
+    Reverse: anti-causal, the flipped result of the flipped input. `out_b` != 0: also the other
+    direction with `weight_b`, `bias_b`, while the block of `x` is in the cache.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    blocks = dim // w
+    start = length - 1 if reverse != 0 else 0
+    sign = -1 if reverse != 0 else 1
+    for i in range(first, end):
+        b = i // blocks
+        d = (i % blocks) * w
         row = x + (b * xb + start * xs) * size
         to = out + (b * ob + start * os) * size
+        _conv_block(kind, row, sign * xs, weight, bias, to, sign * os, length, dim, taps, silu, d)
+        if out_b != 0:
+            row = x + (b * xb + (length - 1 - start) * xs) * size
+            to = out_b + (b * ob + (length - 1 - start) * os) * size
+            _conv_block(
+                kind, row, -sign * xs, weight_b, bias_b, to, -sign * os, length, dim, taps, silu, d
+            )
+
+
+@_compile
+def add_norm(kind, x, residual, weight, bias, total, out, dim, rms, epsilon, first, end):
+    """total = x + residual and out = norm(total) * weight + bias, rows first <= i < end.
+
+    Rows of `dim` elements (a multiple of lanes) without gaps. `residual` 0: total is x itself and
+    is not written. `rms` 0: layer norm (mean and biased variance), else root mean square.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    for i in range(first, end):
+        row = x + i * dim * size
+        if residual != 0:
+            other = residual + i * dim * size
+            to = total + i * dim * size
+        else:
+            other = row
+            to = row
+        sums = _fill(kind, 0.0)
         for d in range(0, dim, w):
-            offset = _load(kind, bias, d) if bias != 0 else zero
-            if taps == 4:
-                w0 = _load(kind, weight, d)
-                w1 = _load(kind, weight, dim + d)
-                w2 = _load(kind, weight, 2 * dim + d)
-                w3 = _load(kind, weight, 3 * dim + d)
-                x0 = zero
-                x1 = zero
-                x2 = zero
-                for t in range(length):
-                    x3 = _load(kind, row, t * xs_ + d)
-                    y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
-                    if silu != 0:
-                        y = _mul(y, _sigmoid(y))
-                    _store(to, t * os_ + d, y)
-                    x0 = x1
-                    x1 = x2
-                    x2 = x3
-            else:
-                for t in range(length):
-                    y = offset
-                    for k in range(max(0, taps - 1 - t), taps):
-                        value = _load(kind, row, (t - (taps - 1 - k)) * xs_ + d)
-                        y = _fma(value, _load(kind, weight, k * dim + d), y)
-                    if silu != 0:
-                        y = _mul(y, _sigmoid(y))
-                    _store(to, t * os_ + d, y)
+            value = _load(kind, row, d)
+            if residual != 0:
+                value = _add(value, _load(kind, other, d))
+                _store(to, d, value)
+            sums = _fma(value, value, sums) if rms != 0 else _add(sums, value)
+        mean = _fill(kind, 0.0)
+        if rms == 0:
+            mean = _fill(kind, _total(sums) / dim)
+            sums = _fill(kind, 0.0)
+            for d in range(0, dim, w):
+                value = _sub(_load(kind, to, d), mean)
+                sums = _fma(value, value, sums)
+        scale = _fill(kind, 1.0 / math.sqrt(_total(sums) / dim + epsilon))
+        result = out + i * dim * size
+        for d in range(0, dim, w):
+            value = _mul(_mul(_sub(_load(kind, to, d), mean), scale), _load(kind, weight, d))
+            if bias != 0:
+                value = _add(value, _load(kind, bias, d))
+            _store(result, d, value)

@@ -1,0 +1,73 @@
+"""E-DAIC: 275 interviews, some held by an autonomous agent, with the participant's PHQ-8.
+
+Source: Ringeval et al., "AVEC 2019 Workshop and Challenge" (detection of depression sub-challenge).
+Layout as distributed: ROOT/labels/{train,dev,test}_split.csv, ROOT/300_P/300_AUDIO.wav and
+300_Transcript.csv, whose rows are recognised speech of the participant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mambabench.benchmarks.depression.interviews import InterviewCorpus, Turn
+from mambabench.benchmarks.depression.sessions import Session, read_table
+from mambabench.errors import DataError
+
+__all__ = ["CORPUS"]
+
+THRESHOLD = 10.0
+_FILES = {"train": "train_split.csv", "valid": "dev_split.csv", "test": "test_split.csv"}
+_GENDERS = {"female": "f", "male": "m", "f": "f", "m": "m"}
+
+
+def _split_file(root: Path, name: str) -> Path:
+    return root / "labels" / name if (root / "labels").is_dir() else root / name
+
+
+def read_sessions(root: Path) -> tuple[Session, ...]:
+    """Read the three split files; raises DataError with file and line for what cannot be read."""
+    sessions = []
+    for split, name in _FILES.items():
+        path = _split_file(root, name)
+        columns = ("Participant_ID", "Gender", "PHQ_Score")
+        for line, row in enumerate(read_table(path, columns), start=2):
+            try:
+                score = float(row["PHQ_Score"])
+                ident = str(int(float(row["Participant_ID"])))
+            except ValueError as error:
+                raise DataError(f"{path}, line {line}: {error}") from error
+            sessions.append(
+                Session(
+                    name=ident,
+                    split=split,
+                    label=int(score >= THRESHOLD),
+                    gender=_GENDERS.get(row["Gender"].lower()),
+                    speaker=ident,
+                    score=score,
+                )
+            )
+    return tuple(sessions)
+
+
+def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
+    """Return the recognised turns of the participant."""
+    path = root / f"{session.name}_P" / f"{session.name}_Transcript.csv"
+    rows = read_table(path, ("Start_Time", "End_Time"))
+    turns = tuple(Turn(float(row["Start_Time"]), float(row["End_Time"])) for row in rows)
+    if not turns:
+        raise DataError(f"{path}: no rows")
+    return turns
+
+
+def _audio(session: Session) -> str:
+    return f"{session.name}_P/{session.name}_AUDIO.wav"
+
+
+CORPUS = InterviewCorpus(
+    name="e_daic",
+    counts={"train": (163, 37), "valid": (56, 12), "test": (56, 17)},
+    read_sessions=read_sessions,
+    audio_file=_audio,
+    read_turns=read_turns,
+    notes=("positive: PHQ-8 score of 10 or more",),
+)

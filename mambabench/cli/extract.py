@@ -1,0 +1,67 @@
+"""``mambabench extract``: encode the clips of tasks into an embedding store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mambabench.cli import options
+
+if TYPE_CHECKING:
+    from mambabench.extract.verb import Extracted
+
+__all__ = ["command", "show_extracted"]
+
+
+@click.command("extract")
+@options.encoder
+@options.tasks
+@options.task
+@options.one_out
+@options.layers
+@options.precision
+@options.device
+@options.gpus
+@options.jobs
+@click.option("--shard", metavar="i/n", default=None, help="Do the i-th of n shares, 1 <= i <= n.")
+@options.layout
+@options.on_error
+def command(**arguments: Any) -> int:
+    """Encode the clips of tasks into an embedding store.
+
+    Interrupt it at any time: the same command continues.
+    """
+    from mambabench.cli.progress import ExtractionDisplay
+    from mambabench.extract.verb import extract
+
+    with ExtractionDisplay() as display:
+        done = extract(**arguments, progress=display.show)
+    show_extracted(done)
+    return 1 if done.failed else 0
+
+
+def show_extracted(done: Extracted) -> None:
+    """Print what became of every encoder and task, missing clips by name."""
+    for outcome in done.outcomes:
+        missing = f", {len(outcome.missing)} missing" if outcome.missing else ""
+        click.echo(
+            f"{outcome.encoder}  {outcome.task}  {outcome.n_clips} clips{missing}: {outcome.state}"
+        )
+        for clip, reason in list(outcome.missing.items())[:20]:
+            click.echo(f"  {clip}: {reason}", err=True)
+        if len(outcome.missing) > 20:
+            click.echo(f"  and {len(outcome.missing) - 20} more", err=True)
+        if outcome.state == "incomplete":
+            click.echo(
+                f"  not finished: mend these clips and give the same command again, or accept "
+                f"their absence with --on-error skip (list: {outcome.directory / 'missing.json'})",
+                err=True,
+            )
+    if done.audio_s:
+        rate = done.audio_s / done.elapsed_s
+        click.echo(
+            f"encoded {done.audio_s:.0f} s of audio in {done.elapsed_s:.1f} s "
+            f"({rate:.1f} x real time) into {Path(done.out) / 'embeddings'}"
+        )

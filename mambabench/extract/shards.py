@@ -1,0 +1,150 @@
+"""Commit encoded shards one by one, so that an interrupted run loses at most the one in hand.
+
+Below ``<store>/work/<split>/`` a shard is ``<key>.rows`` (float32, C order, rows as encoded; for
+timestamp tasks followed by one float32 time a row) and, written after it, ``<key>.json``: its
+record. A shard without its record does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mambabench.errors import StoreError
+from mambabench.extract.encode import ClipRows
+from mambabench.extract.plan import Shard
+from mambabench.files import atomic_write, read_json, write_json
+
+__all__ = [
+    "ShardRecord",
+    "commit_shard",
+    "is_open",
+    "plan_path",
+    "read_record",
+    "rows_path",
+    "work_folder",
+]
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What is in a committed shard."""
+
+    key: str
+    indices: tuple[int, ...]  # of the clips in the split's json, in the order of their rows
+    n_rows: tuple[int, ...]  # of each of these clips
+    n_layers: int
+    dim: int
+    has_timestamps: bool
+    failures: dict[str, str]  # clip -> reason
+    audio_sha256: dict[str, str]  # clip -> hash of its file
+    n_bytes: int  # of the rows file
+    sha256: str  # of the rows file
+
+
+def work_folder(store: Path) -> Path:
+    """Return the folder of the shards in progress."""
+    return store / "work"
+
+
+def plan_path(store: Path) -> Path:
+    """Return the file that says who fills the store; it goes when the store is sealed."""
+    return work_folder(store) / "plan.json"
+
+
+def is_open(store: Path) -> bool:
+    """Tell whether the store is being filled, so not sealed by another process."""
+    return plan_path(store).is_file()
+
+
+def rows_path(store: Path, split: str, key: str) -> Path:
+    """Return the path of a shard's rows."""
+    return work_folder(store) / split / f"{key}.rows"
+
+
+def read_record(store: Path, split: str, key: str) -> ShardRecord | None:
+    """Return the record of a committed shard, None where it is absent, torn or its rows are."""
+    path = rows_path(store, split, key)
+    try:
+        value = read_json(path.with_suffix(".json"))
+        for field in ("indices", "n_rows"):
+            value[field] = tuple(value[field])
+        record = ShardRecord(**value)
+        whole = path.stat().st_size == record.n_bytes
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if whole and record.key == key else None
+
+
+def commit_shard(store: Path, shard: Shard, rows: Iterable[ClipRows]) -> ShardRecord | None:
+    """Write the rows as they come, then the record.
+
+    Returns None where another process has sealed the store meanwhile. Raises StoreError where the
+    disk refuses.
+    """
+    writer = _Writer()
+    path = rows_path(store, shard.split, shard.key)
+    try:
+        atomic_write(path, lambda file: writer.write(file, rows))
+        record = writer.record(shard.key)
+        write_json(path.with_suffix(".json"), asdict(record))
+    except OSError as error:
+        if not is_open(store):
+            return None
+        raise StoreError(
+            f"cannot write {path.parent}: {error.strerror or error}; free some space or fix the "
+            "folder and give the same command again: what is committed stays"
+        ) from error
+    return record
+
+
+class _Writer:
+    """Stream the rows of clips into one file and keep count."""
+
+    def __init__(self) -> None:
+        self._indices: list[int] = []
+        self._n_rows: list[int] = []
+        self._shape = (0, 0)
+        self._times: list[bytes] = []
+        self._failures: dict[str, str] = {}
+        self._audio: dict[str, str] = {}
+        self._hash = hashlib.sha256()
+        self._n_bytes = 0
+
+    def write(self, file: BinaryIO, rows: Iterable[ClipRows]) -> None:
+        for one in rows:
+            if one.audio_sha256 is not None:
+                self._audio[one.clip.name] = one.audio_sha256
+            if one.embeddings is None:
+                self._failures[one.clip.name] = str(one.failure)
+                continue
+            self._indices.append(one.clip.index)
+            self._n_rows.append(len(one.embeddings))
+            self._shape = (one.embeddings.shape[1], one.embeddings.shape[2])
+            self._append(file, one.embeddings.tobytes())
+            if one.timestamps_ms is not None:
+                self._times.append(one.timestamps_ms.tobytes())
+        for times in self._times:
+            self._append(file, times)
+
+    def _append(self, file: BinaryIO, data: bytes) -> None:
+        file.write(data)
+        self._hash.update(data)
+        self._n_bytes += len(data)
+
+    def record(self, key: str) -> ShardRecord:
+        return ShardRecord(
+            key=key,
+            indices=tuple(self._indices),
+            n_rows=tuple(self._n_rows),
+            n_layers=self._shape[0],
+            dim=self._shape[1],
+            has_timestamps=bool(self._times),
+            failures=dict(sorted(self._failures.items())),
+            audio_sha256=dict(sorted(self._audio.items())),
+            n_bytes=self._n_bytes,
+            sha256=self._hash.hexdigest(),
+        )

@@ -1,0 +1,122 @@
+"""The unit of work of extraction: encode one shard and commit it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mambabench.errors import EncoderError
+from mambabench.extract.audio import AudioPart
+from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
+from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
+from mambabench.extract.shards import commit_shard, is_open, read_record
+
+if TYPE_CHECKING:
+    from mambabench.models.encoder import LoadedEncoder
+
+__all__ = ["encode_unit", "forget", "load", "make_unit", "one_thread"]
+
+# the encoder used last, by what it was loaded as: units come ordered by encoder
+_loaded: dict[tuple[str, str, str], tuple[LoadedEncoder, BatchLimit]] = {}
+
+
+def load(name: str, device: str, precision: str) -> LoadedEncoder:
+    """Load the encoder afresh, and keep it for the units that follow in this process."""
+    from mambabench.models.registry import load_encoder
+
+    _loaded.clear()
+    dtype = None if precision == "fp32" else precision
+    encoder = load_encoder(name, device=device, dtype=dtype)
+    _loaded[(name, encoder.device, precision)] = encoder, BatchLimit()
+    return encoder
+
+
+def forget() -> None:
+    """Let go of the encoder that was loaded last."""
+    _loaded.clear()
+
+
+def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dict[str, Any]:
+    """Return the JSON-able description of one shard's work; `encode_unit` does it."""
+    return {
+        "store": str(store),
+        "pooling": pooling,
+        "spec": asdict(spec),
+        "shard": asdict(shard),
+        "device": spec.device,
+        "retry": False,
+    }
+
+
+def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str, Any]:
+    """Encode and commit one shard, unless another process has; return what it cost.
+
+    `report` receives [clips, seconds of audio] after each batch. With ``unit["retry"]`` a committed
+    shard in which clips failed is done again.
+    """
+    spec, shard = _spec(unit["spec"]), _shard(unit["shard"])
+    store = Path(unit["store"])
+    record = read_record(store, shard.split, shard.key)
+    committed = record is not None and not (record.failures and unit["retry"])
+    if committed or not is_open(store):
+        return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0}
+    key = (spec.encoder, unit["device"], spec.precision)
+    if key not in _loaded:
+        load(*key)
+    encoder, limit = _loaded[key]
+    if encoder.identity != spec.identity:
+        raise EncoderError(
+            f"encoder {spec.encoder!r} is not the same in every process: identity "
+            f"{encoder.identity[:8]} here, {spec.identity[:8]} in the plan; its weights changed "
+            "while it ran, or it is initialised at random without a seed"
+        )
+    before, start = limit.n_halvings, time.perf_counter()
+    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit)
+    with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
+        rows = encode_shard(job, shard, readers, lambda clips, s: report([clips, s]))
+        commit_shard(store, shard, rows)
+    return {
+        "seconds": time.perf_counter() - start,
+        "audio_s": shard.duration_s,
+        "n_halvings": limit.n_halvings - before,
+    }
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """Let torch use one thread on a CPU: how many it uses changes the last bits of results."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _n_readers(device: str) -> int:
+    """Return the threads that decode: on a CPU the encoder needs the core more."""
+    return 1 if device == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def _spec(value: dict[str, Any]) -> EncoderSpec:
+    layers = value["layers"]
+    return EncoderSpec(**{**value, "layers": None if layers is None else tuple(layers)})
+
+
+def _shard(value: dict[str, Any]) -> Shard:
+    clips = tuple(_clip(clip) for clip in value["clips"])
+    return Shard(**{**value, "clips": clips, "batch_sizes": tuple(value["batch_sizes"])})
+
+
+def _clip(value: dict[str, Any]) -> PlannedClip:
+    part = value["part"]
+    return PlannedClip(**{**value, "part": None if part is None else AudioPart(**part)})

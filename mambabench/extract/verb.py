@@ -1,0 +1,381 @@
+"""Encode the clips of tasks into embedding stores: the verb ``extract``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mambabench.errors import EncoderError, MambabenchError, nearest_names
+from mambabench.extract.gather import missing_clips
+from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task, pooling_of
+from mambabench.extract.shards import read_record
+from mambabench.extract.store import LAYOUTS, store_folder
+
+if TYPE_CHECKING:
+    from mambabench.benchmarks.task import Task
+    from mambabench.models.encoder import LoadedEncoder
+
+__all__ = ["DEMO_ENCODERS", "Extracted", "Progress", "TaskOutcome", "extract"]
+
+DEMO_ENCODERS = ("logmel_stats", "ssam_tiny_random")
+PRECISIONS = ("fp32", "bf16", "int8")
+# seconds of audio in a batch and in a shard, by device: part of the plan, hence of the result
+BUDGETS = {
+    "cpu": Budget(batch_s=16.0, shard_s=120.0),
+    "cuda": Budget(batch_s=120.0, shard_s=1200.0),
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    clips: int
+    n_clips: int
+    audio_s: float
+    total_audio_s: float
+    elapsed_s: float  # since the first clip was given out
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What became of one encoder on one task."""
+
+    encoder: str  # label
+    task: str
+    directory: Path
+    state: str  # "sealed", "already" (sealed before), "waiting" (for other shards), "incomplete"
+    n_clips: int
+    missing: dict[str, str]  # "<split>/<clip>" -> reason
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a run of `extract` did."""
+
+    out: Path
+    outcomes: tuple[TaskOutcome, ...]
+    audio_s: float  # seconds of audio encoded by this run
+    elapsed_s: float
+
+    @property
+    def failed(self) -> bool:
+        """Say whether a task could not be sealed because clips are missing."""
+        return any(outcome.state == "incomplete" for outcome in self.outcomes)
+
+
+def extract(
+    encoder: Sequence[str] = (),
+    tasks: Sequence[Path | str] = (),
+    task: Sequence[str] = (),
+    out: Path | str = "mambabench-out",
+    *,
+    layers: str = "last",
+    precision: str = "fp32",
+    device: str = "auto",
+    gpus: int | None = None,
+    jobs: int | None = None,
+    shard: str | None = None,
+    layout: str = "store",
+    on_error: str = "stop",
+    progress: Callable[[Progress], None] | None = None,
+) -> Extracted:
+    """Embed every clip of `tasks` with every `encoder` into ``out/embeddings``.
+
+    The options are those of ``mambabench extract`` (docs/commands.md); without `tasks` the demo is
+    generated below ``out/tasks``, without `encoder` the two demo encoders run. Clips that cannot be
+    embedded are named in the outcome; their task is sealed without them only with
+    ``on_error="skip"``. The same call continues an interrupted one and ends in the same bytes.
+    Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
+    """
+    from mambabench.extract.unit import forget
+
+    _choice("precision", precision, PRECISIONS)
+    _choice("layout", layout, LAYOUTS)
+    _choice("on-error", on_error, ("stop", "skip"))
+    _choice("device", device, ("auto", "cpu", "cuda"))
+    share = _share(shard)
+    setups = _setups(gpus, device)
+    out = Path(out)
+    chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
+    device = "cuda" if gpus else device
+    works = []
+    try:
+        for name in dict.fromkeys(encoder or DEMO_ENCODERS):
+            works += _plans(str(name), chosen_tasks, out, layers, precision, device)
+        run = _Run(works, layout, on_error, share)
+        return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    finally:
+        forget()
+
+
+def _choice(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        near = nearest_names(str(value), known)
+        raise MambabenchError(f"--{option} {value!r} is not one of {', '.join(known)}{near}")
+
+
+def _share(shard: str | None) -> tuple[int, int]:
+    """Parse "i/n" with 1 <= i <= n into (i - 1, n)."""
+    if shard is None:
+        return 0, 1
+    first, slash, second = shard.partition("/")
+    if slash and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second):
+        return int(first) - 1, int(second)
+    raise MambabenchError(f"--shard {shard!r} is not i/n with 1 <= i <= n, such as 1/4 ... 4/4")
+
+
+def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
+    if gpus is None:
+        return ({},)
+    import torch
+
+    present = torch.cuda.device_count()
+    if device == "cpu" or not 1 <= gpus <= present:
+        raise EncoderError(
+            f"--gpus {gpus} with --device {device}: torch sees {present} GPUs on this machine"
+        )
+    return tuple({"device": f"cuda:{i}"} for i in range(gpus))
+
+
+def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
+    from mambabench.provenance import usable_cores
+
+    if gpus is not None:
+        return gpus
+    if jobs is not None:
+        return max(1, jobs)
+    return 1 if any(work.plan.spec.device != "cpu" for work in works) else usable_cores()
+
+
+def _tasks(directories: tuple[Path, ...], names: tuple[str, ...], out: Path) -> tuple[Task, ...]:
+    from mambabench.benchmarks import discover
+
+    if not directories:
+        from mambabench.benchmarks.demo import generate
+
+        directories = generate(out / "tasks")
+    return discover(directories, names)
+
+
+@dataclass
+class _Work:
+    """One encoder on one task, and what this run has spent on it."""
+
+    plan: TaskPlan
+    directory: Path
+    configuration: dict[str, Any]
+    state: str = ""
+    n_open: int = 0  # shards that this run still has to encode
+    seconds: float = 0.0
+    audio_s: float = 0.0
+    n_halvings: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_clips(self) -> int:
+        return sum(len(shard.clips) for shard in self.plan.shards)
+
+
+def _plans(
+    name: str, tasks: Sequence[Task], out: Path, layers: str, precision: str, device: str
+) -> list[_Work]:
+    from mambabench.extract.unit import load, one_thread
+
+    with one_thread(device):
+        encoder = load(name, device, precision)
+    kind = encoder.device.partition(":")[0]
+    spec = EncoderSpec(
+        encoder=name,
+        label=encoder.label,
+        identity=encoder.identity,
+        sample_rate_hz=encoder.sample_rate_hz,
+        scene_embedding_size=encoder.scene_embedding_size,
+        timestamp_embedding_size=encoder.timestamp_embedding_size,
+        layers=_layers(encoder, layers),
+        precision=precision,
+        device=kind,
+    )
+    budget = BUDGETS.get(kind, BUDGETS["cuda"])
+    return [
+        _Work(
+            plan=plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget),
+            directory=store_folder(out, encoder.label, task.name),
+            configuration=dict(encoder.configuration),
+        )
+        for task in tasks
+    ]
+
+
+def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
+    """Return the spec with all layers where the task wants them and the user names none."""
+    if task.layers == "all" and layers == "last":
+        return replace(spec, layers=tuple(range(n_hidden_states)))
+    return spec
+
+
+def _layers(encoder: LoadedEncoder, text: str) -> tuple[int, ...] | None:
+    """Parse "last", "all" or "0,3,6" into hidden states of the encoder."""
+    if text == "last":
+        return None
+    if text == "all":
+        return tuple(range(encoder.n_hidden_states))
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        near = nearest_names(text, ("last", "all"))
+        raise MambabenchError(f"--layers {text!r} is not last, all or indices such as 0,3,6{near}")
+    chosen = tuple(int(part) for part in parts)
+    top = encoder.n_hidden_states - 1
+    if max(chosen) > top:
+        raise EncoderError(
+            f"--layers {text}: encoder {encoder.label!r} has hidden states 0 to {top}"
+        )
+    if len(set(chosen)) < len(chosen):
+        raise MambabenchError(f"--layers {text} names a layer twice")
+    return chosen
+
+
+class _Run:
+    """Give out the shards that are to do, and seal each task when its last one is committed."""
+
+    def __init__(
+        self, works: list[_Work], layout: str, on_error: str, share: tuple[int, int]
+    ) -> None:
+        self._works = works
+        self._on_error = on_error
+        self._layout = _layout(layout)
+        self._units: list[dict[str, Any]] = []
+        self._owners: list[_Work] = []
+        self._n_clips, self._total_s = 0, 0.0
+        self._done_clips, self._done_s = 0, 0.0
+        number = 0
+        for work in works:
+            sealed = self._layout.is_sealed(work.directory, work.plan)
+            if sealed:
+                work.state = "already"
+                work.missing = self._layout.sealed_missing(work.directory)
+            for one in work.plan.shards:
+                mine = number % share[1] == share[0]
+                number += 1
+                if mine and not sealed:
+                    self._add(work, one)
+
+    def _add(self, work: _Work, shard: Any) -> None:
+        from mambabench.extract.unit import make_unit
+
+        record = read_record(work.directory, shard.split, shard.key)
+        retry = self._on_error == "stop"
+        if record is not None and not (record.failures and retry):
+            return
+        work.n_open += 1
+        unit = make_unit(work.directory, pooling_of(work.plan.task), work.plan.spec, shard)
+        self._units.append({**unit, "retry": retry})
+        self._owners.append(work)
+        self._n_clips += len(shard.clips)
+        self._total_s += shard.duration_s
+
+    def go(
+        self,
+        out: Path,
+        jobs: int,
+        setups: Sequence[dict[str, Any]],
+        progress: Callable[[Progress], None],
+    ) -> Extracted:
+        from mambabench.engine.processes import run_units
+        from mambabench.extract.seal import claim
+
+        start = time.perf_counter()
+
+        def on_report(report: tuple[int, float]) -> None:
+            self._done_clips += report[0]
+            self._done_s += report[1]
+            elapsed = time.perf_counter() - start
+            progress(
+                Progress(self._done_clips, self._n_clips, self._done_s, self._total_s, elapsed)
+            )
+
+        for work in self._works:
+            if work.state != "already":
+                claim(work.directory, work.plan)
+        for work in self._works:
+            if work.state != "already" and not work.n_open:
+                self._finish(work)
+        results = run_units(
+            "mambabench.extract.unit:encode_unit",
+            self._units,
+            jobs=jobs,
+            setups=setups,
+            on_report=on_report,
+        )
+        for index, cost in results:
+            work = self._owners[index]
+            work.seconds += cost["seconds"]
+            work.audio_s += cost["audio_s"]
+            work.n_halvings += cost["n_halvings"]
+            work.n_open -= 1
+            if not work.n_open:
+                self._finish(work)
+        elapsed = time.perf_counter() - start
+        outcomes = tuple(_outcome(work) for work in self._works)
+        return Extracted(out, outcomes, sum(work.audio_s for work in self._works), elapsed)
+
+    def _finish(self, work: _Work) -> None:
+        """Seal the task, or note why not yet."""
+        from mambabench.extract.seal import MISSING, finish_work
+        from mambabench.files import write_json
+
+        missing = missing_clips(work.directory, work.plan)
+        if missing is None and self._layout.is_sealed(work.directory, work.plan):
+            finish_work(work.directory)  # sealed by another process, which may have left before us
+            work.state = "sealed"
+            work.missing = self._layout.sealed_missing(work.directory)
+        elif missing is None:
+            work.state = "waiting"
+        elif missing and self._on_error == "stop":
+            work.state, work.missing = "incomplete", missing
+            write_json(work.directory / MISSING, missing)
+        else:
+            work.state, work.missing = "sealed", missing
+            self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
+
+
+def _layout(name: str) -> Any:
+    """Return the module that seals in this layout."""
+    if name == "hear-eval-kit":
+        from mambabench.extract import hear_eval_kit
+
+        return hear_eval_kit
+    from mambabench.extract import seal
+
+    return seal
+
+
+def _outcome(work: _Work) -> TaskOutcome:
+    return TaskOutcome(
+        encoder=work.plan.spec.label,
+        task=work.plan.task.name,
+        directory=work.directory,
+        state=work.state,
+        n_clips=work.n_clips,
+        missing=work.missing,
+    )
+
+
+def _provenance(work: _Work) -> dict[str, Any]:
+    from mambabench.provenance import provenance
+
+    spent = {
+        "finished_unix_s": round(time.time(), 1),
+        "precision": work.plan.spec.precision,
+        "device": work.plan.spec.device,
+        "audio_s": round(work.audio_s, 3),
+        "worker_s": round(work.seconds, 3),
+        "times_real_time_per_worker": round(work.audio_s / work.seconds, 2)
+        if work.seconds
+        else None,
+        "batches_halved": work.n_halvings,
+    }
+    return {"run": spent, **provenance()}

@@ -1,0 +1,353 @@
+"""Heads: [Linear, BatchNorm, dropout, ReLU] x hidden layers and a last Linear, trained with Adam.
+
+Source: hear-eval-kit 2021.1.3, its fully connected predictor. `CompiledHead` runs on one CPU thread
+through compiled kernels and plain matrix products; `TorchHead` is the same head in plain torch,
+for machines without numba. Both draw the same random numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mambabench.probe.protocols import HeadConfig
+from mambabench.probe.streams import TrialStreams
+
+__all__ = [
+    "Batch",
+    "CompiledHead",
+    "HeadParameters",
+    "TorchHead",
+    "initial_parameters",
+    "make_head",
+    "numba_available",
+]
+
+F32 = npt.NDArray[np.float32]
+
+
+@functools.cache
+def numba_available() -> bool:
+    """Say whether numba can be imported."""
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some training rows in both orientations, so that every product is a plain one."""
+
+    rows: torch.Tensor  # [n, dim] float32
+    columns: torch.Tensor  # [dim, n] float32, contiguous
+    target: torch.Tensor  # [n_labels, n] float32: one-hot or multi-hot
+    multilabel: bool
+
+
+@dataclass(frozen=True)
+class HeadParameters:
+    """All numbers of a head, layer by layer, in torch's own shapes."""
+
+    weights: tuple[F32, ...]  # [out, in]
+    biases: tuple[F32, ...]  # [out]
+    norms: tuple[F32, ...]  # [2, out]: weight, bias
+    running: tuple[F32, ...]  # [2, out]: mean, variance
+
+    def arrays(self) -> dict[str, F32]:
+        """Return every array by name, in a fixed order."""
+        named = {}
+        for field in ("weights", "biases", "norms", "running"):
+            for i, array in enumerate(getattr(self, field)):
+                named[f"{field}.{i}"] = array
+        return named
+
+    @staticmethod
+    def from_arrays(arrays: dict[str, npt.NDArray[Any]]) -> HeadParameters:
+        """Undo `arrays`."""
+
+        def field(name: str) -> tuple[F32, ...]:
+            n = sum(key.startswith(f"{name}.") for key in arrays)
+            return tuple(arrays[f"{name}.{i}"] for i in range(n))
+
+        return HeadParameters(field("weights"), field("biases"), field("norms"), field("running"))
+
+    def logits(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
+        W = [torch.from_numpy(w) for w in self.weights]
+        b = [torch.from_numpy(b) for b in self.biases]
+        return _evaluated(W, b, self.norms, self.running, columns)
+
+    def sha256(self) -> str:
+        """Return the hash of the arrays' bytes in their fixed order."""
+        digest = hashlib.sha256()
+        for array in self.arrays().values():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def initial_parameters(
+    config: HeadConfig, dim: int, n_labels: int, streams: TrialStreams
+) -> HeadParameters:
+    """Draw a head as the kit does: for each Linear torch's default weight (dropped) and bias, then
+    Xavier with gain 1 for the first and sqrt(2) for every later one."""
+    generator = streams.generator
+    weights, biases, norms, running = [], [], [], []
+    fan_in, gain = dim, 1.0
+    for out in [config.hidden_dim] * config.hidden_layers + [n_labels]:
+        weight = torch.empty(out, fan_in)
+        bound = 1 / math.sqrt(fan_in)
+        weight.uniform_(-bound, bound, generator=generator)
+        bias = torch.empty(out).uniform_(-bound, bound, generator=generator)
+        if config.initialization == "uniform":
+            torch.nn.init.xavier_uniform_(weight, gain, generator=generator)
+        else:
+            torch.nn.init.xavier_normal_(weight, gain, generator=generator)
+        weights.append(weight.numpy())
+        biases.append(bias.numpy())
+        norms.append(np.stack([np.ones(out, np.float32), np.zeros(out, np.float32)]))
+        running.append(np.stack([np.zeros(out, np.float32), np.ones(out, np.float32)]))
+        fan_in, gain = out, math.sqrt(2.0)
+    streams.summarised(dim)
+    return HeadParameters(tuple(weights), tuple(biases), tuple(norms[:-1]), tuple(running[:-1]))
+
+
+def _evaluated(
+    W: Sequence[torch.Tensor],
+    b: Sequence[torch.Tensor],
+    norms: Sequence[F32],
+    running: Sequence[F32],
+    columns: torch.Tensor,
+) -> torch.Tensor:
+    """Return logits [n_labels, n]; the running statistics are folded into scale and shift."""
+    for i in range(len(norms)):
+        columns = torch.mm(W[i], columns)
+        scale = norms[i][0] / np.sqrt(running[i][1] + np.float32(1e-5))
+        shift = norms[i][1] + (b[i].numpy() - running[i][0]) * scale
+        if numba_available():
+            from mambabench.probe.kernels import scale_shift_relu
+
+            scale_shift_relu(columns.numpy(), scale, shift)
+        else:
+            columns.mul_(torch.from_numpy(scale).unsqueeze(1))
+            columns.add_(torch.from_numpy(shift).unsqueeze(1)).relu_()
+    return torch.addmm(b[-1].unsqueeze(1), W[-1], columns)
+
+
+class _Buffers:
+    """Activations of one batch size, allocated once."""
+
+    def __init__(self, dims: list[int], n_labels: int, batch: int) -> None:
+        self.Z = [torch.empty(d, batch) for d in dims]
+        self.A = [torch.empty(d, batch) for d in dims]
+        self.D = [torch.empty(d, batch) for d in dims]
+        self.logits = torch.empty(n_labels, batch)
+        self.moments = [np.empty((2, d), np.float32) for d in dims]
+        self.bits = [np.empty(((batch + 31) // 32, d), np.uint32) for d in dims]
+
+
+class CompiledHead:
+    """A head trained by compiled kernels on the calling thread.
+
+    Biases before a BatchNorm have zero gradient and stay as drawn (in torch they drift by rounding
+    noise); they enter the running mean, as they must.
+    """
+
+    def __init__(self, config: HeadConfig, start: HeadParameters, streams: TrialStreams) -> None:
+        self._config = config
+        self._streams = streams
+        self._W = [torch.from_numpy(w.copy()) for w in start.weights]
+        self._b = [torch.from_numpy(b.copy()) for b in start.biases]
+        self._norms = [n.copy() for n in start.norms]
+        self._running = [r.copy() for r in start.running]
+        self._n_labels = len(start.biases[-1])
+        self._dims = [len(b) for b in start.biases[:-1]]
+        self._grad_W = [torch.empty_like(w) for w in self._W]
+        self._grad_norms = [np.empty_like(n) for n in self._norms]
+        self._grad_b = torch.empty_like(self._b[-1])
+        self._state = [
+            (w, g, np.zeros_like(w), np.zeros_like(w), np.float32(decays))
+            for w, g, decays in self._trained()
+        ]
+        self._steps = 0
+        self._buffers: dict[int, _Buffers] = {}
+
+    def _trained(self) -> list[tuple[F32, F32, bool]]:
+        """Return flat (parameter, gradient, decays) of everything that Adam moves."""
+        groups = [
+            (w.view(-1).numpy(), g.view(-1).numpy(), True)
+            for w, g in zip(self._W, self._grad_W, strict=True)
+        ]
+        groups += [
+            (n.reshape(-1), g.reshape(-1), False)
+            for n, g in zip(self._norms, self._grad_norms, strict=True)
+        ]
+        return [*groups, (self._b[-1].numpy(), self._grad_b.numpy(), False)]
+
+    def step(self, batch: Batch) -> None:
+        """Do one optimiser step."""
+        from mambabench.probe.kernels import norm_backward, norm_forward
+
+        n = batch.columns.shape[1]
+        if n not in self._buffers:
+            self._buffers[n] = _Buffers(self._dims, self._n_labels, n)
+        buf = self._buffers[n]
+        keep = 1.0 - self._config.dropout
+        scale = np.float32(1.0 / keep)
+        inputs = batch.columns
+        for i, dim in enumerate(self._dims):
+            torch.mm(self._W[i], inputs, out=buf.Z[i])
+            self._streams.masks.draw(n, dim, keep, buf.bits[i])
+            norm_forward(
+                buf.Z[i].numpy(),
+                self._norms[i],
+                self._running[i],
+                self._b[i].numpy(),
+                buf.bits[i],
+                scale,
+                buf.A[i].numpy(),
+                buf.moments[i],
+            )
+            inputs = buf.A[i]
+        torch.addmm(self._b[-1].unsqueeze(1), self._W[-1], inputs, out=buf.logits)
+        delta = _loss_gradient(buf.logits, batch)
+        torch.sum(delta, 1, out=self._grad_b)
+        for i in range(len(self._dims) - 1, -1, -1):
+            torch.mm(delta, buf.A[i].t(), out=self._grad_W[i + 1])
+            torch.mm(self._W[i + 1].t(), delta, out=buf.D[i])
+            norm_backward(
+                buf.D[i].numpy(),
+                buf.A[i].numpy(),
+                buf.Z[i].numpy(),
+                buf.moments[i],
+                self._norms[i],
+                self._grad_norms[i],
+                scale,
+            )
+            delta = buf.D[i]
+        torch.mm(delta, batch.rows, out=self._grad_W[0])
+        self._update()
+
+    def _update(self) -> None:
+        from mambabench.probe.kernels import adam_step
+
+        self._steps += 1
+        lr = self._config.lr
+        rate = np.float32(lr / (1 - 0.9**self._steps))
+        second_scale = np.float32(1 / math.sqrt(1 - 0.999**self._steps))
+        shrink = np.float32(1 - lr * self._config.weight_decay)
+        for weight, gradient, first, second, decays in self._state:
+            adam_step(
+                weight, gradient, first, second, rate, second_scale, shrink if decays else ONE
+            )
+
+    def logits(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
+        return _evaluated(self._W, self._b, self._norms, self._running, columns)
+
+    def parameters(self) -> HeadParameters:
+        """Return a copy of all numbers."""
+        return HeadParameters(
+            tuple(w.numpy().copy() for w in self._W),
+            tuple(b.numpy().copy() for b in self._b),
+            tuple(n.copy() for n in self._norms),
+            tuple(r.copy() for r in self._running),
+        )
+
+
+ONE = np.float32(1.0)
+
+
+def _loss_gradient(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Turn logits [n_labels, n] into the gradient of the mean loss, in place."""
+    if batch.multilabel:
+        return logits.sigmoid_().sub_(batch.target).mul_(1.0 / logits.numel())
+    probability = torch.softmax(logits, 0)
+    return probability.sub_(batch.target).mul_(1.0 / logits.shape[1])
+
+
+class TorchHead:
+    """The same head in plain torch with automatic gradients, for machines without numba."""
+
+    def __init__(self, config: HeadConfig, start: HeadParameters, streams: TrialStreams) -> None:
+        self._config = config
+        self._streams = streams
+        self._W = [torch.from_numpy(w.copy()).requires_grad_() for w in start.weights]
+        self._b = [torch.from_numpy(b.copy()) for b in start.biases]
+        self._b[-1].requires_grad_()
+        self._norms = [torch.from_numpy(n.copy()).requires_grad_() for n in start.norms]
+        self._running = [torch.from_numpy(r.copy()) for r in start.running]
+        plain = [*self._norms, self._b[-1]]
+        self._adam = torch.optim.AdamW(
+            [
+                {"params": self._W, "weight_decay": config.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=config.lr,
+            fused=True,
+        )
+
+    def step(self, batch: Batch) -> None:
+        """Do one optimiser step."""
+        keep = 1.0 - self._config.dropout
+        x = batch.rows
+        for i in range(len(self._norms)):
+            x = self._normalised(i, torch.nn.functional.linear(x, self._W[i], self._b[i]), True)
+            mask = self._streams.masks.dense(x.shape[0], x.shape[1], keep)
+            x = torch.relu(x * mask.div_(keep))
+        logits = torch.nn.functional.linear(x, self._W[-1], self._b[-1])
+        target = batch.target.t()
+        if batch.multilabel:
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
+        else:
+            loss = torch.nn.functional.cross_entropy(logits, target)
+        self._adam.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._adam.step()
+
+    def _normalised(self, i: int, x: torch.Tensor, training: bool) -> torch.Tensor:
+        return torch.nn.functional.batch_norm(
+            x,
+            self._running[i][0],
+            self._running[i][1],
+            self._norms[i][0],
+            self._norms[i][1],
+            training,
+        )
+
+    @torch.no_grad()
+    def logits(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
+        x = columns.t()
+        for i in range(len(self._norms)):
+            x = torch.nn.functional.linear(x, self._W[i], self._b[i])
+            x = torch.relu(self._normalised(i, x, False))
+        return torch.nn.functional.linear(x, self._W[-1], self._b[-1]).t()
+
+    def parameters(self) -> HeadParameters:
+        """Return a copy of all numbers."""
+
+        def copied(tensors: list[torch.Tensor]) -> tuple[F32, ...]:
+            return tuple(t.detach().numpy().copy() for t in tensors)
+
+        return HeadParameters(
+            copied(self._W), copied(self._b), copied(self._norms), copied(self._running)
+        )
+
+
+def make_head(
+    config: HeadConfig, start: HeadParameters, streams: TrialStreams, compiled: bool | None = None
+) -> CompiledHead | TorchHead:
+    """Return the fastest head that can run here on a CPU (`compiled` forces one kind)."""
+    if numba_available() if compiled is None else compiled:
+        return CompiledHead(config, start, streams)
+    return TorchHead(config, start, streams)

@@ -1,0 +1,224 @@
+"""Train one head on one fold: batches, early stopping, the best epoch's parameters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mambabench.errors import ProtocolError
+from mambabench.probe.heads import Batch, HeadParameters, initial_parameters, make_head
+from mambabench.probe.monitor import Monitor, Monitored, PostProcessing
+from mambabench.probe.protocols import HeadConfig, Protocol
+from mambabench.probe.rows import TrainingRows, ValidationRows
+from mambabench.probe.streams import TrialStreams
+
+__all__ = ["EVALUATED", "PreparedFold", "Scaler", "Stopped", "TrialResult", "prepare_fold", "train"]
+
+EVALUATED = 8192  # columns evaluated at a time, which bounds the memory of activations
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """The run was asked to stop in the middle of a trial."""
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Standardise columns by the training rows' mean and standard deviation."""
+
+    mean: npt.NDArray[np.float32]  # [dim]
+    scale: npt.NDArray[np.float32]  # [dim], 1 where the deviation is 0
+
+    def __call__(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return [n, dim] float32."""
+        return (embeddings - self.mean) / self.scale
+
+    @staticmethod
+    def fitted(embeddings: npt.NDArray[np.float32]) -> Scaler:
+        """Return the scaler of training rows [n, dim]; moments in double precision."""
+        mean = embeddings.mean(axis=0, dtype=np.float64)
+        deviation = embeddings.std(axis=0, dtype=np.float64)
+        noise = 1e-6 * np.abs(mean) + 1e-12  # a constant column's deviation is rounding noise
+        scale = np.where(deviation > noise, deviation, 1.0)
+        return Scaler(mean.astype(np.float32), scale.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class PreparedFold:
+    """What every trial of a fold shares, read-only: resident batches and the validation."""
+
+    rows: torch.Tensor  # [n, dim] float32, training
+    target: torch.Tensor  # [n_labels, n] float32: one-hot or multi-hot
+    batches: tuple[Batch, ...]  # fixed batches; empty where every epoch makes new ones
+    batch_size: int  # 0: the grid point's own
+    validation: tuple[torch.Tensor, ...]  # columns [dim, up to 8192]
+    monitor: Monitor
+    scaler: Scaler | None
+    multilabel: bool
+
+    @property
+    def dim(self) -> int:
+        """Width of a row."""
+        return int(self.rows.shape[1])
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels."""
+        return int(self.target.shape[0])
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trained head at its best epoch."""
+
+    value: float  # the monitored value, larger is better; NaN if never defined
+    score: float  # the same as the metric (or the loss) gives it
+    best_epoch: int | None  # 0-based; None without any validation
+    n_epochs: int
+    post_processing: PostProcessing | None
+    parameters: HeadParameters
+
+
+def prepare_fold(
+    protocol: Protocol,
+    training: TrainingRows,
+    validation: ValidationRows,
+    monitor: Monitor,
+    *,
+    n_labels: int,
+    multilabel: bool,
+    batch_size: int,
+) -> PreparedFold:
+    """Make the batches of a fold.
+
+    ProtocolError where a kit protocol would meet a last batch of one row, which has no variance.
+    """
+    n = len(training.embeddings)
+    scaler = Scaler.fitted(training.embeddings) if protocol.standardise else None
+    rows, valid = (
+        _tensor(part.embeddings if scaler is None else scaler(part.embeddings))
+        for part in (training, validation)
+    )
+    target = _target(training.targets, n_labels)
+    batches: tuple[Batch, ...] = ()
+    if protocol.kit:
+        if n % batch_size == 1:
+            raise ProtocolError(
+                f"{n} training rows leave a last batch of 1 at batch size {batch_size}, which has "
+                f"no variance to normalise by: the protocol {protocol.name} cannot train on them "
+                "(nor can hear-eval-kit); use --protocol sound, which joins it to the batch before"
+            )
+        batches = tuple(
+            _batch(rows, target, slice(i, i + batch_size), multilabel)
+            for i in range(0, n, batch_size)
+        )
+    return PreparedFold(
+        rows=rows,
+        target=target,
+        batches=batches,
+        batch_size=_adapted(n, batch_size) if protocol.adapt_batch else batch_size,
+        validation=tuple(
+            valid[i : i + EVALUATED].t().contiguous() for i in range(0, len(valid), EVALUATED)
+        ),
+        monitor=monitor,
+        scaler=scaler,
+        multilabel=multilabel,
+    )
+
+
+def _tensor(embeddings: npt.NDArray[np.float32]) -> torch.Tensor:
+    """Return an aligned copy: how a product rounds must not depend on where its input lies."""
+    return torch.empty(embeddings.shape).copy_(torch.from_numpy(np.array(embeddings, np.float32)))
+
+
+def _target(targets: npt.NDArray[Any], n_labels: int) -> torch.Tensor:
+    """Return float32 [n_labels, n]."""
+    if targets.ndim == 2:
+        return torch.from_numpy(np.ascontiguousarray(targets.T.astype(np.float32)))
+    one_hot = np.zeros((n_labels, len(targets)), np.float32)
+    one_hot[targets, np.arange(len(targets))] = 1.0
+    return torch.from_numpy(one_hot)
+
+
+def _batch(rows: torch.Tensor, target: torch.Tensor, which: slice, multilabel: bool) -> Batch:
+    part = rows[which].clone()
+    return Batch(part, part.t().contiguous(), target[:, which].contiguous(), multilabel)
+
+
+def _adapted(n: int, largest: int) -> int:
+    """Return the power of two nearest below n / 16, at least 32 and at most `largest`."""
+    return max(32, min(largest, 1 << int(math.log2(max(n / 16, 1)))))
+
+
+def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[Batch]:
+    """Yield the batches of one epoch: the fixed ones, or new ones with a tail of one joined."""
+    if fold.batches:
+        yield from fold.batches
+        return
+    n, size = len(fold.rows), fold.batch_size
+    order = streams.order(n)
+    shuffled, target = fold.rows[order], fold.target[:, order]
+    edges = [*range(0, n, size), n]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        del edges[-2]
+    for start, stop in itertools.pairwise(edges):
+        part = shuffled[start:stop]
+        yield Batch(
+            part, part.t().contiguous(), target[:, start:stop].contiguous(), fold.multilabel
+        )
+
+
+def train(
+    config: HeadConfig,
+    fold: PreparedFold,
+    streams: TrialStreams,
+    *,
+    kit: bool,
+    compiled: bool | None = None,
+    stop: threading.Event | None = None,
+) -> TrialResult:
+    """Train one head to its early stop and return it at its best epoch.
+
+    A validation every `check_every` epochs; strict improvement; `patience` validations without one
+    end the fit, and under the kit's protocols so does an undefined or infinite value.
+    """
+    start = initial_parameters(config, fold.dim, fold.n_labels, streams)
+    head = make_head(config, start, streams, compiled)
+    best: TrialResult | None = None
+    best_rank = (-math.inf, -math.inf)
+    waited = epoch = 0
+    for epoch in range(config.max_epochs):
+        if stop is not None and stop.is_set():
+            raise Stopped
+        streams.iterated()
+        for batch in _epoch(fold, streams):
+            head.step(batch)
+        if (epoch + 1) % config.check_every:
+            continue
+        streams.iterated()
+        seen = fold.monitor(torch.cat([head.logits(part) for part in fold.validation], 1))
+        if best is None or _rank(seen) > best_rank:
+            best_rank = _rank(seen)
+            waited = 0 if math.isfinite(seen.value) else waited + 1
+            best = TrialResult(
+                seen.value, seen.score, epoch, 0, seen.post_processing, head.parameters()
+            )
+        else:
+            waited += 1
+        if waited >= config.patience or (kit and not math.isfinite(seen.value)):
+            break
+    if best is None:
+        best = TrialResult(math.nan, math.nan, None, 0, None, head.parameters())
+    return replace(best, n_epochs=epoch + 1)
+
+
+def _rank(seen: Monitored) -> tuple[float, float]:
+    tie = -math.inf if math.isnan(seen.tie) else seen.tie
+    return (-math.inf if math.isnan(seen.value) else seen.value, tie)

@@ -1,0 +1,279 @@
+"""The unit of work: one (encoder, task, protocol, seed), from its trials to its record.
+
+A unit is a generator of lists of jobs: it hands out the trials that can run now, takes their
+results, and hands out what follows from them. So one pool runs the trials of all units, and the
+exact stream, whose trials must follow one another, runs the same generator on one thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from mambabench.benchmarks.metrics import METRICS
+from mambabench.benchmarks.task import Fold
+from mambabench.probe.cache import TrialCache
+from mambabench.probe.data import TaskRows
+from mambabench.probe.fitted import Fitted, FoldOutcome, HeadPredictor, score_fold
+from mambabench.probe.knn import fit_knn
+from mambabench.probe.linear import fit_linear
+from mambabench.probe.monitor import Monitor, chosen
+from mambabench.probe.protocols import HeadConfig, Inapplicable, Protocol, grid_points
+from mambabench.probe.records import Predictions, RunRecord
+from mambabench.probe.streams import TrialStreams, stream_seed
+from mambabench.probe.superb import superb_folds
+from mambabench.probe.trainer import PreparedFold, TrialResult, prepare_fold, train
+
+__all__ = ["Job", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for one thread."""
+
+    run: Callable[[], Any]
+    cost: float = 0.0  # the dearest start first
+
+
+CACHED_FROM_S = 2.0  # a trial that took less is sooner trained again than kept
+
+Steps = Generator[list[Job], list[Any], Any]
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a unit came to."""
+
+    record: RunRecord
+    predictions: Predictions
+
+
+class TaskPlan:
+    """What all units of one (encoder, task, protocol) share: rows and prepared folds."""
+
+    def __init__(
+        self, rows: TaskRows, protocol: Protocol, stop: threading.Event | None = None
+    ) -> None:
+        self.rows = rows
+        self.task = rows.task
+        self.protocol = protocol
+        self.stop = stop
+        self._prepared: dict[tuple[str, int], PreparedFold] = {}
+        self._locks: dict[tuple[str, int], threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def prepared(self, fold: Fold, batch_size: int) -> PreparedFold:
+        """Return the resident batches of a fold, made at their first use."""
+        key = (fold.test, batch_size)
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._prepared:
+                validation = self.rows.validation(fold)
+                monitor = Monitor(
+                    self.task,
+                    validation,
+                    multilabel=self.rows.multilabel,
+                    kit=self.protocol.kit,
+                )
+                self._prepared[key] = prepare_fold(
+                    self.protocol,
+                    self.rows.training(fold),
+                    validation,
+                    monitor,
+                    n_labels=len(self.task.labels),
+                    multilabel=self.rows.multilabel,
+                    batch_size=batch_size,
+                )
+            return self._prepared[key]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One (encoder, task, protocol, seed)."""
+
+    plan: TaskPlan
+    seed: int
+    inputs_sha256: str
+    cache: TrialCache | None = None
+
+
+def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
+    """Hand out the unit's jobs and return its record and predictions."""
+    plan = unit.plan
+    if plan.protocol.family == "superb":
+        # superb has its own rows, folds and selection: its jobs return scored folds
+        return _result(unit, (yield [Job(job) for job in superb_folds(plan, unit.seed)]))
+    if plan.task.prediction_type not in ("multiclass", "multilabel"):
+        raise Inapplicable(
+            f"{plan.protocol.name} does not apply to {plan.task.name}: its clips are no examples "
+            f"of classes ({plan.task.prediction_type}); use --protocol superb or superb-clean"
+        )
+    family = _FAMILIES[plan.protocol.family]
+    if plan.protocol.exact:
+        if plan.rows.is_event:
+            raise Inapplicable(
+                f"the exact stream does not apply to {plan.task.name}: hear-eval-kit does not "
+                "finish timestamp tasks, so there is no run to replay; leave --exact out"
+            )
+        streams = TrialStreams(unit.seed, exact=True)
+        (fitted,) = yield [Job(lambda: run_inline(family(unit, streams)), cost=math.inf)]
+    else:
+        fitted = yield from family(unit, None)
+    outcomes: list[FoldOutcome] = yield [
+        Job(lambda head=head, fold=fold: score_fold(head, plan.rows.test(fold), plan.task))  # type: ignore[misc]
+        for head, fold in zip(fitted, plan.rows.folds, strict=True)
+    ]
+    return _result(unit, outcomes)
+
+
+def run_inline(steps: Steps) -> Any:
+    """Run a generator of jobs on the calling thread, one job after another."""
+    try:
+        jobs = next(steps)
+        while True:
+            jobs = steps.send([job.run() for job in jobs])
+    except StopIteration as end:
+        return end.value
+
+
+def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
+    plan, task = unit.plan, unit.plan.task
+    stored = plan.rows.stored
+    folds = tuple(
+        replace(outcome.result, fold=fold.test)
+        for outcome, fold in zip(outcomes, plan.rows.folds, strict=True)
+    )
+    metric = METRICS[task.evaluation[0]]
+    scores = [fold.scores[metric.name] for fold in folds]
+    undefined = [fold.fold for fold, score in zip(folds, scores, strict=True) if score is None]
+    record = RunRecord(
+        encoder=stored.encoder,
+        encoder_identity=stored.encoder_identity,
+        task=task.name,
+        protocol=plan.protocol.name,
+        seed=unit.seed,
+        layers=stored.layers,
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+        n_labels=len(task.labels),
+        folds=folds,
+        score=None if undefined else statistics.fmean(s for s in scores if s is not None),
+        reason=f"{metric.name} is undefined on {', '.join(undefined)}" if undefined else None,
+        restricted=task.restricted,
+        inputs_sha256=unit.inputs_sha256,
+        missing=tuple(sorted(stored.missing)),
+    )
+    predictions = {
+        f"{fold.fold}/{name}": array
+        for fold, outcome in zip(folds, outcomes, strict=True)
+        for name, array in outcome.predictions.items()
+    }
+    return UnitResult(record, predictions)
+
+
+def _mlp_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Search the grid and return the fitted head of every fold.
+
+    Under the kit's protocols all points are trained on the first fold, and the best is trained
+    again on the others; else all are trained on all folds and the best mean wins.
+    """
+    plan = unit.plan
+    points = grid_points(plan.protocol, plan.task, unit.seed)
+    folds = plan.rows.folds
+    if plan.protocol.kit:
+        results: list[TrialResult] = yield [_trial(unit, folds[0], p, streams) for p in points]
+        best = chosen([result.value for result in results])
+        winners = [results[best]]
+        if len(folds) > 1:
+            winners += yield [_trial(unit, fold, points[best], streams) for fold in folds[1:]]
+    else:
+        flat: list[TrialResult] = yield [
+            _trial(unit, fold, point, streams) for point in points for fold in folds
+        ]
+        by_point = [flat[i : i + len(folds)] for i in range(0, len(flat), len(folds))]
+        best = chosen([_mean([result.value for result in group]) for group in by_point])
+        winners = by_point[best]
+    return [
+        _fitted(plan, fold, points[best], winner)
+        for fold, winner in zip(folds, winners, strict=True)
+    ]
+
+
+def _mean(values: list[float]) -> float:
+    return math.nan if any(math.isnan(v) for v in values) else statistics.fmean(values)
+
+
+def _trial(unit: Unit, fold: Fold, config: HeadConfig, streams: TrialStreams | None) -> Job:
+    plan = unit.plan
+    point = json.dumps(asdict(config), sort_keys=True)
+    name = f"{fold.test}-{hashlib.sha256(point.encode()).hexdigest()[:16]}"
+
+    def run() -> TrialResult:
+        cached = unit.cache.load(name) if unit.cache is not None and streams is None else None
+        if cached is not None:
+            return cached
+        prepared = plan.prepared(fold, config.batch_size)
+        own = streams or TrialStreams(
+            stream_seed(plan.task.name, plan.protocol.name, unit.seed, fold.test, point)
+        )
+        started = time.monotonic()
+        result = train(config, prepared, own, kit=plan.protocol.kit, stop=plan.stop)
+        long = time.monotonic() - started >= CACHED_FROM_S
+        if unit.cache is not None and streams is None and long:
+            unit.cache.save(name, result)
+        return result
+
+    return Job(run, cost=config.hidden_layers * 10 - math.log10(config.lr))
+
+
+def _fitted(plan: TaskPlan, fold: Fold, config: HeadConfig, result: TrialResult) -> Fitted:
+    prepared = plan.prepared(fold, config.batch_size)
+    return Fitted(
+        predict=HeadPredictor(result.parameters, prepared.scaler, prepared.multilabel),
+        grid_point=asdict(config),
+        validation_score=result.score,
+        head_sha256=result.parameters.sha256(),
+        best_epoch=result.best_epoch,
+        n_epochs=result.n_epochs,
+        post_processing=result.post_processing,
+    )
+
+
+def _linear_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Fit logistic regressions on every fold, each with the strength that validates best there."""
+    plan = unit.plan
+    fits = yield [
+        Job(lambda fold=fold: fit_linear(plan.prepared(fold, 0)))  # type: ignore[misc]
+        for fold in plan.rows.folds
+    ]
+    return fits
+
+
+def _knn_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Choose the number of neighbours on every fold's validation rows."""
+    plan = unit.plan
+    if plan.rows.is_event:
+        raise Inapplicable(
+            f"knn does not apply to {plan.task.name}: neighbours vote on clips, a timestamp task "
+            "asks for events; use linear, sound or a kit protocol"
+        )
+    fits = yield [
+        Job(lambda fold=fold: fit_knn(plan.prepared(fold, 0)))  # type: ignore[misc]
+        for fold in plan.rows.folds
+    ]
+    return fits
+
+
+_FAMILIES: dict[str, Callable[[Unit, TrialStreams | None], Steps]] = {
+    "mlp": _mlp_steps,
+    "linear": _linear_steps,
+    "knn": _knn_steps,
+}

@@ -1,0 +1,298 @@
+"""The verb: probe every stored (encoder, task) that is asked for, and write the records."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mambabench.benchmarks.metrics import METRICS
+from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
+from mambabench.extract import store
+from mambabench.extract.store import StoredTask
+from mambabench.probe.cache import TrialCache
+from mambabench.probe.data import TaskRows, task_fingerprint
+from mambabench.probe.heads import numba_available
+from mambabench.probe.pool import Pool, Steps
+from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
+from mambabench.probe.records import RunRecord, read_record, record_stem, write_record
+from mambabench.probe.units import Job, TaskPlan, Unit, unit_steps
+from mambabench.provenance import provenance, usable_cores
+
+__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "probe"]
+
+RESULTS_VERSION = 1  # raise it when the same inputs give other results
+
+
+@dataclass(frozen=True)
+class ProbeFailure:
+    """A unit that could not be done, and why."""
+
+    encoder: str
+    task: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProbeProgress:
+    """One unit has ended: done, found done, or failed."""
+
+    record: RunRecord
+    seconds: float  # wall time since the unit started; 0 if its record was there
+    n_done: int
+    n_total: int
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """What a call of `probe` did."""
+
+    out: Path
+    n_trained: int  # units
+    n_present: int  # units whose records were there already
+    failures: tuple[ProbeFailure, ...]
+    unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A unit before its rows are read."""
+
+    stored: StoredTask
+    protocol: Protocol
+    seed: int
+    stem: Path
+    inputs_sha256: str
+
+
+def probe(
+    seeds: int = 10,
+    protocol: str | None = None,
+    grid: str = "default",
+    exact: bool = False,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    out: Path | str = "mambabench-out",
+    task: Sequence[str] = (),
+    encoder: Sequence[str] = (),
+    layout: str = "store",
+    progress: Callable[[ProbeProgress], None] | None = None,
+) -> ProbeRun:
+    """Train and score the heads of every stored task below `out`; write one record per seed.
+
+    Seeds are 0 .. seeds - 1. Without `protocol` a task's own is used, else `ssam2024`. Units whose
+    record is there and follows from the same inputs are left alone, so that an interrupted run is
+    continued by the same call. A unit that fails is recorded with its reason and the others go on.
+    Raises StoreError if nothing is stored, ProtocolError or DataError for unknown names.
+    """
+    if seeds < 1:
+        raise ProtocolError(f"seeds is {seeds}; it must be at least 1")
+    out = Path(out)
+    keys = []
+    for stored in _selected(out, encoder, task, layout):
+        name = protocol or stored.task.protocol or DEFAULT_PROTOCOL
+        keys += _keys(out, stored, resolve_protocol(name, grid, exact), seeds)
+    session = _Session(keys, progress)
+    session.run(jobs or usable_cores(), device)
+    return session.result(out)
+
+
+def _selected(
+    out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
+) -> tuple[StoredTask, ...]:
+    """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
+    found = store.list_stored_tasks(out, layout)
+    if not found:
+        raise StoreError(
+            f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
+            "--out first"
+        )
+    for name in tasks:
+        known = sorted({stored.task.name for stored in found})
+        if name not in known:
+            raise DataError(
+                f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
+                f"{nearest_names(name, known)}"
+            )
+    for name in encoders:
+        labels = sorted({stored.encoder for stored in found})
+        if not any(_is_label_of(name, label) for label in labels):
+            raise StoreError(
+                f"no embeddings of encoder {name!r} below {out} (there: {', '.join(labels)})"
+                f"{nearest_names(name, labels)}"
+            )
+    return tuple(
+        stored
+        for stored in found
+        if (not tasks or stored.task.name in tasks)
+        and (not encoders or any(_is_label_of(name, stored.encoder) for name in encoders))
+    )
+
+
+def _is_label_of(name: str, label: str) -> bool:
+    """Say whether E or E@PATH may be meant by a stored label E or E@<digits of the identity>."""
+    same_kind = ("@" in name) == ("@" in label)
+    return name == label or (same_kind and name.partition("@")[0] == label.partition("@")[0])
+
+
+def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
+    """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    seeds = tuple(range(n_seeds)) if seeded else (0,)
+    if protocol.exact and protocol.exact_seeds is not None:
+        seeds = protocol.exact_seeds
+    task = stored.task.name
+    fingerprint = task_fingerprint(stored)
+    encoder = store.encoder_key(stored.encoder)
+    return [
+        _Key(
+            stored=stored,
+            protocol=protocol,
+            seed=seed,
+            stem=record_stem(out, encoder, task, protocol.name, seed),
+            inputs_sha256=hashlib.sha256(
+                f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}".encode()
+            ).hexdigest(),
+        )
+        for seed in seeds
+    ]
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A unit whose record is written, and how long it took."""
+
+    record: RunRecord
+    seconds: float
+
+
+class _Session:
+    """The units of one call: what is there, what is trained, what failed."""
+
+    def __init__(
+        self, keys: Sequence[_Key], progress: Callable[[ProbeProgress], None] | None
+    ) -> None:
+        self._keys = keys
+        self._progress = progress
+        self._n_done = self._n_trained = 0
+        self._failures: list[ProbeFailure] = []
+        self._unavailable: list[ProbeFailure] = []
+        self._stop = threading.Event()
+
+    def run(self, n_threads: int, device: str) -> None:
+        """Do every unit that has no valid record yet."""
+        missing = []
+        for key in self._keys:
+            record = _present(key)
+            if record is None:
+                missing.append(key)
+            else:
+                self._report(record, 0.0)
+        Pool(self._units(missing), n_threads, self._finished, self._stop).run()
+
+    def result(self, out: Path) -> ProbeRun:
+        """Return what was done."""
+        n_present = len(self._keys) - self._n_trained - len(self._failures) - len(self._unavailable)
+        return ProbeRun(
+            out, self._n_trained, n_present, tuple(self._failures), tuple(self._unavailable)
+        )
+
+    def _units(self, keys: Sequence[_Key]) -> Iterator[tuple[_Key, Steps]]:
+        """Yield units lazily; those of one (encoder, task, protocol) share one plan."""
+        shared: tuple[Path, _SharedPlan] | None = None
+        for key in keys:
+            if shared is None or shared[0] != key.stem.parent:
+                shared = (key.stem.parent, _SharedPlan(key, self._stop))
+            yield key, _recorded(key, shared[1])
+
+    def _finished(self, key: _Key, result: _Recorded | MambabenchError) -> None:
+        if isinstance(result, MambabenchError):
+            failure = ProbeFailure(key.stored.encoder, key.stored.task.name, key.seed, str(result))
+            listed = self._unavailable if isinstance(result, Inapplicable) else self._failures
+            listed.append(failure)
+            record = _empty_record(key, str(result))
+            write_record(key.stem, record, {}, provenance())
+            result = _Recorded(record, 0.0)
+        else:
+            self._n_trained += 1
+        self._report(result.record, result.seconds)
+
+    def _report(self, record: RunRecord, seconds: float) -> None:
+        self._n_done += 1
+        if self._progress is not None:
+            self._progress(ProbeProgress(record, seconds, self._n_done, len(self._keys)))
+
+
+def _present(key: _Key) -> RunRecord | None:
+    """Return the unit's record if it is whole and follows from the same inputs."""
+    path = key.stem.with_suffix(".json")
+    if not path.is_file() or not key.stem.with_suffix(".npz").is_file():
+        return None
+    record = read_record(path)
+    return record if record.folds and record.inputs_sha256 == key.inputs_sha256 else None
+
+
+class _SharedPlan:
+    """The plan of the units of one (encoder, task, protocol), made by the first that starts."""
+
+    def __init__(self, key: _Key, stop: threading.Event) -> None:
+        self._key = key
+        self._stop = stop
+        self._plan: TaskPlan | None = None
+
+    def __call__(self) -> TaskPlan:
+        """Return the plan. The pool starts units one at a time, so no lock is needed."""
+        if self._plan is None:
+            rows = TaskRows(self._key.stored, kit=self._key.protocol.kit)
+            self._plan = TaskPlan(rows, self._key.protocol, self._stop)
+        return self._plan
+
+
+def _recorded(key: _Key, plan: _SharedPlan) -> Generator[list[Job], list[Any], _Recorded]:
+    """Run a unit's jobs and write its record."""
+    started = time.time()
+    cache = TrialCache(key.stem.with_suffix(".work"), key.inputs_sha256)
+    result = yield from unit_steps(Unit(plan(), key.seed, key.inputs_sha256, cache))
+
+    def write() -> None:
+        timing = {"started_unix": started, "wall_s": time.time() - started}
+        engine = "numba" if numba_available() else "torch"
+        write_record(
+            key.stem,
+            result.record,
+            result.predictions,
+            {**provenance(), **timing, "engine": engine, "device": "cpu"},
+        )
+        cache.remove()
+
+    yield [Job(write)]
+    return _Recorded(result.record, time.time() - started)
+
+
+def _empty_record(key: _Key, reason: str) -> RunRecord:
+    """Return the record of a unit without a score."""
+    task = key.stored.task
+    metric = METRICS.get(task.evaluation[0])
+    return RunRecord(
+        encoder=key.stored.encoder,
+        encoder_identity=key.stored.encoder_identity,
+        task=task.name,
+        protocol=key.protocol.name,
+        seed=key.seed,
+        layers=key.stored.layers,
+        metric=task.evaluation[0],
+        higher_is_better=metric is None or metric.higher_is_better,
+        n_labels=len(task.labels),
+        folds=(),
+        score=None,
+        reason=reason,
+        restricted=task.restricted,
+        inputs_sha256=key.inputs_sha256,
+        missing=tuple(sorted(key.stored.missing)),
+    )

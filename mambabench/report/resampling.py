@@ -1,0 +1,132 @@
+"""The test clips that a score rests on, and how they are drawn again.
+
+Clips are exchangeable within their fold; clips of one cluster (speaker, recording, session) are
+drawn together. The draws follow from the clips' names alone, so all encoders of a task share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mambabench.files import canonical_json
+
+__all__ = ["N_PERMUTATIONS", "N_RESAMPLES", "Fold", "TestClips", "draw", "signs"]
+
+N_RESAMPLES = 2000
+N_PERMUTATIONS = 19_999
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The test clips of one fold, sorted by name."""
+
+    name: str
+    clips: tuple[str, ...]
+    clusters: tuple[str, ...]  # parallel; "" where unknown
+
+
+@dataclass(frozen=True)
+class TestClips:
+    """All test clips of a task, as independent units: clusters where all are named, else clips."""
+
+    __test__ = False  # not a pytest class
+
+    folds: tuple[Fold, ...]
+
+    @cached_property
+    def clustered(self) -> bool:
+        """Whether every clip names its cluster."""
+        return all(all(fold.clusters) for fold in self.folds)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash of folds, clips and clusters: the seed of every draw."""
+        content = [[fold.name, fold.clips, fold.clusters] for fold in self.folds]
+        return hashlib.sha256(canonical_json(content)).hexdigest()
+
+    @cached_property
+    def unit_of(self) -> tuple[Array, ...]:
+        """Per fold, the unit's number of each clip: int64 [n_clips]."""
+        names: list[list[str]] = [
+            [f"c/{cluster}" for cluster in fold.clusters]
+            if self.clustered
+            else [f"{fold.name}/{clip}" for clip in fold.clips]
+            for fold in self.folds
+        ]
+        number: dict[str, int] = {}
+        return tuple(
+            np.array([number.setdefault(name, len(number)) for name in fold], np.int64)
+            for fold in names
+        )
+
+    @cached_property
+    def n_units(self) -> int:
+        """Number of independent units."""
+        return 1 + max(int(units.max()) for units in self.unit_of)
+
+    @cached_property
+    def n_clips(self) -> int:
+        """Distinct test clips over all folds."""
+        return len({clip for fold in self.folds for clip in fold.clips})
+
+    @cached_property
+    def strata(self) -> tuple[Array, ...]:
+        """The units that are drawn from among each other.
+
+        Those of one fold; all units at once where a unit lies in several folds or a fold is a
+        single unit (leave one speaker out), because within folds nothing would vary.
+        """
+        per_fold = tuple(np.unique(units) for units in self.unit_of)
+        if sum(map(len, per_fold)) > self.n_units or min(map(len, per_fold)) < 2:
+            return (np.arange(self.n_units),)
+        return per_fold
+
+
+def draw(test: TestClips, n_resamples: int = N_RESAMPLES) -> Array:
+    """Return how often each unit is drawn: uint8 [n_units, n_resamples], the same for ever.
+
+    Every stratum is drawn with replacement to its own size.
+    """
+    rng = np.random.default_rng(int(test.key[:32], 16))
+    counts = np.zeros((test.n_units, n_resamples), np.uint8)
+    for units in test.strata:
+        size = len(units)
+        step = max(1, 4_000_000 // size)  # keep the index matrix in the cache of the machine
+        for start in range(0, n_resamples, step):
+            width = min(step, n_resamples - start)
+            picks = rng.integers(0, size, (width, size))
+            picks += np.arange(width)[:, None] * size
+            drawn = np.bincount(picks.ravel(), minlength=width * size).reshape(width, size)
+            counts[units, start : start + width] = np.minimum(drawn, 255).T
+    return counts
+
+
+def signs(
+    key: str, n_units: int, n_permutations: int = N_PERMUTATIONS, step: int = 1000
+) -> Iterator[Array]:
+    """Yield the signs of a permutation test in chunks: float64 [<= step, n_units] of +-1.
+
+    Every sign vector once where there are at most `n_permutations` of them, else random ones,
+    after the identity: the share of vectors at least as extreme is then a valid p-value.
+    """
+    if 2**n_units <= n_permutations + 1:
+        numbers = np.arange(2**n_units)
+        bits = numbers[:, None] >> np.arange(n_units) & 1
+        for start in range(0, len(bits), step):
+            yield 1.0 - 2.0 * bits[start : start + step]
+        return
+    rng = np.random.default_rng([int(key[:32], 16), 1])
+    yield np.ones((1, n_units))
+    for start in range(0, n_permutations, step):
+        rows = min(step, n_permutations - start)
+        raw = np.frombuffer(rng.bytes(rows * -(-n_units // 8)), np.uint8).reshape(rows, -1)
+        yield np.unpackbits(raw, axis=1)[:, :n_units] * 2.0 - 1.0

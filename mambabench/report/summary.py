@@ -1,0 +1,264 @@
+"""Put everything that a report says together: rows, comparisons, overall scores, published rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mambabench.errors import EncoderError, nearest_names
+from mambabench.report.comparison import Comparison, compare
+from mambabench.report.evidence import Evidence, gather
+from mambabench.report.overall import Overall, overall_scores
+from mambabench.report.published import PublishedRow, published_beside
+from mambabench.report.results import Group, Run, group_runs, read_runs
+from mambabench.report.statistics import percentile_interval, t_interval, tie_groups
+from mambabench.report.superb_score import superb_scores
+
+__all__ = ["Row", "Summary", "summarise"]
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+
+@dataclass(frozen=True)
+class Row:
+    """One encoder on one task under one protocol; None where undefined, with `reason`."""
+
+    encoder: str
+    task: str
+    metric: str
+    higher_is_better: bool
+    protocol: str
+    n_seeds: int
+    n_test: int | None  # distinct test clips over the folds
+    mean: float | None  # over seeds of the mean over folds
+    std: float | None  # over seeds, ddof 1
+    ci95_low: float | None  # Student's t over seeds
+    ci95_high: float | None
+    boot_low: float | None  # percentile bootstrap of the seed-mean score over clips or clusters
+    boot_high: float | None
+    reason: str | None
+    scores: tuple[float, ...] = ()  # per seed
+    seeds: tuple[int, ...] = ()
+    n_units: int | None = None  # what the bootstrap drew
+    clustered: bool = False
+    ties: str = ""  # letters: encoders of this task that share one do not differ
+    best: bool = False  # best mean of the task and protocol
+    overlaps: bool = False  # the best's interval overlaps another's
+    source: str = "mambabench"
+    pretraining_run: int = 1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What every format of the report shows."""
+
+    rows: tuple[Row, ...]  # sorted by protocol, task, encoder
+    comparisons: tuple[Comparison, ...]
+    overall: tuple[Overall, ...]
+    published: tuple[PublishedRow, ...]
+    baseline: str | None
+    runs: tuple[Run, ...]  # what all of it was computed from
+
+
+def summarise(
+    outs: Sequence[Path],
+    *,
+    baseline: str | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Read the output folders and compute every statistic.
+
+    `baseline` compares all encoders with this one only (EncoderError where it has no results);
+    `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
+    """
+    runs = read_runs(outs)
+    groups = group_runs(runs)
+    encoders = sorted({group.encoder for group in groups})
+    if baseline is not None and baseline not in encoders:
+        raise EncoderError(
+            f"--baseline {baseline!r}: no results of this encoder; there are "
+            f"{', '.join(encoders)}{nearest_names(baseline, encoders)}"
+        )
+    evidence: dict[Group, Evidence] = {}
+    for number, group in enumerate(groups):
+        if progress:
+            progress("resampling", number, len(groups))
+        evidence[group] = gather(group, cache)
+    comparisons = compare(groups, evidence, baseline, cache)
+    rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
+    rows = _rank(rows, comparisons) + _beehive(rows, groups, evidence)
+    rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
+    return Summary(
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        overall=(*overall_scores(rows), *superb_scores(rows)),
+        published=published_beside(rows),
+        baseline=baseline,
+        runs=runs,
+    )
+
+
+def _row(group: Group, evidence: Evidence) -> Row:
+    scores = [run.record.score for run in group.runs]
+    known = tuple(score for score in scores if score is not None)
+    row = Row(
+        encoder=group.encoder,
+        task=group.task,
+        metric=group.metric,
+        higher_is_better=group.higher_is_better,
+        protocol=group.protocol,
+        n_seeds=len(group.runs),
+        n_test=evidence.n_test or None,
+        mean=None,
+        std=None,
+        ci95_low=None,
+        ci95_high=None,
+        boot_low=None,
+        boot_high=None,
+        reason=evidence.reason,
+        seeds=group.seeds,
+        source=group.runs[0].source,
+        pretraining_run=group.runs[0].pretraining_run,
+    )
+    if len(known) < len(scores):
+        return row
+    row = _with_statistics(row, known, evidence.resampled)
+    return replace(row, n_units=evidence.n_units or None, clustered=evidence.clustered)
+
+
+def _with_statistics(row: Row, scores: tuple[float, ...], resampled: object) -> Row:
+    """Fill in mean and intervals; what is undefined is said in `reason`."""
+    seeds = t_interval(scores)
+    clips = percentile_interval(resampled) if isinstance(resampled, np.ndarray) else None
+    reasons = [row.reason] if row.reason else []
+    if seeds is None:
+        reasons.append("one seed: no spread over seeds")
+    if clips is None and isinstance(resampled, np.ndarray):
+        reasons.append("no bootstrap: the score is undefined on some resamples")
+    return replace(
+        row,
+        mean=float(np.mean(scores)),
+        std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        ci95_low=seeds.low if seeds else None,
+        ci95_high=seeds.high if seeds else None,
+        boot_low=clips.low if clips else None,
+        boot_high=clips.high if clips else None,
+        reason="; ".join(reasons) or None,
+        scores=scores,
+    )
+
+
+def _missing(groups: Sequence[Group]) -> list[Row]:
+    """Return an empty row for every encoder and task of a protocol that has no record."""
+    rows = []
+    for protocol in sorted({group.protocol for group in groups}):
+        own = [group for group in groups if group.protocol == protocol]
+        there = {(group.encoder, group.task) for group in own}
+        tasks = {group.task: group for group in own}
+        for encoder, task in itertools.product({group.encoder for group in own}, tasks):
+            if (encoder, task) in there:
+                continue
+            like = tasks[task]
+            rows.append(
+                Row(
+                    encoder,
+                    task,
+                    like.metric,
+                    like.higher_is_better,
+                    protocol,
+                    *(0, None, None, None, None, None, None, None),
+                    reason="missing: no run record of this encoder, task and protocol",
+                )
+            )
+    return rows
+
+
+def _beehive(
+    rows: Sequence[Row], groups: Sequence[Group], evidence: dict[Group, Evidence]
+) -> list[Row]:
+    """Return the mean of Beehive's two directories, seed by seed, beside their own rows."""
+    found = []
+    for one, other in itertools.product(groups, groups):
+        same = (one.encoder, one.identity, one.protocol) == (
+            other.encoder,
+            other.identity,
+            other.protocol,
+        )
+        halves = one.task.replace("_fold0-", "_fold1-", 1) == other.task != one.task
+        if not (same and halves and one.task.startswith("beehive_states_fold0-")):
+            continue
+        if one.seeds != other.seeds:
+            continue
+        found.append(_mean_row(one, other, evidence))
+    return found
+
+
+def _mean_row(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Row:
+    first, second = _row(one, evidence[one]), _row(other, evidence[other])
+    joined = replace(
+        first,
+        task=one.task.replace("_fold0-", "_mean_of_folds-", 1),
+        n_test=(first.n_test or 0) + (second.n_test or 0) or None,
+        reason=evidence[one].reason or evidence[other].reason,
+        n_units=None,
+    )
+    if not first.scores or not second.scores:
+        return joined
+    scores = tuple((a + b) / 2 for a, b in zip(first.scores, second.scores, strict=True))
+    a, b = evidence[one].resampled, evidence[other].resampled
+    return _with_statistics(joined, scores, None if a is None or b is None else (a + b) / 2)
+
+
+def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
+    """Mark the best row of each task and give tie groups to the encoders that were all compared."""
+    ranked: list[Row] = []
+    for _, members in itertools.groupby(
+        sorted(rows, key=lambda row: (row.protocol, row.task)),
+        key=lambda row: (row.protocol, row.task),
+    ):
+        own = list(members)
+        known = sorted(
+            (row for row in own if row.mean is not None),
+            key=lambda row: (
+                -(row.mean or 0) if row.higher_is_better else row.mean or 0,
+                row.encoder,
+            ),
+        )
+        tests = {
+            frozenset((c.encoder, c.other)): c.p_holm
+            for c in comparisons
+            if (c.protocol, c.task) == (own[0].protocol, own[0].task) and c.p_holm is not None
+        }
+        letters = _letters([row.encoder for row in known], tests)
+        best = known[0] if len(known) > 1 else None
+        for row in own:
+            top = best is not None and row.encoder == best.encoder
+            overlaps = top and any(_overlap(row, other) for other in known[1:])
+            ranked.append(
+                replace(row, ties=letters.get(row.encoder, ""), best=top, overlaps=overlaps)
+            )
+    return ranked
+
+
+def _letters(names: Sequence[str], tests: Mapping[frozenset[str], float | None]) -> dict[str, str]:
+    """Tie groups of the encoders that were compared with every other one that was compared."""
+    compared = [name for name in names if any(name in pair for pair in tests)]
+    complete = all(frozenset(pair) in tests for pair in itertools.combinations(compared, 2))
+    if len(compared) < 2 or not complete:
+        return {}
+    differ = {pair for pair, p in tests.items() if p is not None and p < 0.05}
+    return tie_groups(compared, differ)
+
+
+def _overlap(one: Row, other: Row) -> bool:
+    """Whether the wider kind of interval that both have overlaps; unknown counts as overlapping."""
+    for low, high in (("boot_low", "boot_high"), ("ci95_low", "ci95_high")):
+        limits = [getattr(one, low), getattr(one, high), getattr(other, low), getattr(other, high)]
+        if None not in limits:
+            return bool(limits[0] <= limits[3] and limits[2] <= limits[1])
+    return True

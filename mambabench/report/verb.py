@@ -1,0 +1,132 @@
+"""The verb `report`: from output folders to tables, files and a page."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambabench.errors import MambabenchError, nearest_names
+from mambabench.files import read_json, write_json
+from mambabench.report.exports import (
+    write_kit_tree,
+    write_leaderboard,
+    write_ssam_files,
+    write_text,
+)
+from mambabench.report.summary import Progress, Summary, summarise
+
+__all__ = ["FORMATS", "ReportResult", "report"]
+
+FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+_DRAWING = 1  # version of the plot: raise it when the drawing changes
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was reported."""
+
+    text: str  # in the format asked for
+    summary: Summary
+    files: tuple[Path, ...]  # written below <first out>/report
+    note: str | None  # why no files could be written
+
+
+def report(
+    out: str | Path | Sequence[str | Path] = ("mambabench-out",),
+    format: str = "terminal",
+    baseline: str | None = None,
+    *,
+    width: int = 120,
+    color: bool = False,
+    progress: Progress | None = None,
+) -> ReportResult:
+    """Report the union of one or several output folders.
+
+    Writes tables, page and plots to ``<first out>/report`` and returns the text of `format`, one
+    of `FORMATS`; `width` and `color` are for the terminal's. `baseline` compares every encoder with
+    this one only. Raises StoreError for missing, empty or contradicting folders, EncoderError for
+    an unknown baseline, MambabenchError for an unknown format.
+    """
+    if format not in FORMATS:
+        raise MambabenchError(
+            f"format {format!r} is not one of {', '.join(FORMATS)}{nearest_names(format, FORMATS)}"
+        )
+    outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
+    if not outs:
+        raise MambabenchError("out is empty: give at least one output folder")
+    folder, note = _folder(outs[0])
+    cache = folder / "cache" if folder else None
+    summary = summarise(outs, baseline=baseline, cache=cache, progress=progress)
+    files = _write(folder, summary) if folder else []
+    return ReportResult(render(summary, format, width, color), summary, tuple(files), note)
+
+
+def render(summary: Summary, format: str, width: int = 120, color: bool = False) -> str:
+    """Return the summary's text in one of `FORMATS`."""
+    from mambabench.report import tables
+
+    if format == "terminal":
+        from mambabench.report.terminal import as_terminal
+
+        return as_terminal(summary, width, color)
+    return {
+        "markdown": tables.as_markdown,
+        "latex": tables.as_latex,
+        "csv": tables.as_csv,
+        "json": tables.as_json,
+    }[format](summary)
+
+
+def _folder(out: Path) -> tuple[Path | None, str | None]:
+    """Return the report's folder, or None and the reason where it cannot be made."""
+    if not out.is_dir():  # said better by the reading of the records
+        return None, None
+    folder = out / "report"
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / "cache").mkdir(exist_ok=True)
+    except OSError as error:
+        return None, f"no files written: {folder} cannot be made ({error.strerror})"
+    return folder, None
+
+
+def _write(folder: Path, summary: Summary) -> list[Path]:
+    """Write every file of the report; the plot only where it would change."""
+    from mambabench.report import tables
+    from mambabench.report.page import as_page
+
+    json_text = tables.as_json(summary)
+    files = [
+        write_text(folder / "report.json", json_text),
+        write_text(folder / "scores.csv", tables.as_csv(summary)),
+        write_text(folder / "comparisons.csv", tables.comparisons_csv(summary)),
+        write_text(folder / "report.html", as_page(summary)),
+        *write_leaderboard(folder, summary.rows),
+        *write_ssam_files(folder / "ssam", summary.rows),
+        *write_ssam_files(folder / "ssam-exact", summary.rows, "ssam2024+exact"),
+        *write_kit_tree(folder / "hear-eval-kit", summary.runs),
+    ]
+    return files + _draw(folder, summary, json_text)
+
+
+def _draw(folder: Path, summary: Summary, json_text: str) -> list[Path]:
+    """Draw the plots where matplotlib is installed and what they show has changed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return []
+    from mambabench.report.plot import draw, plot_files
+
+    files = plot_files(folder, summary)
+    digest = hashlib.sha256(f"{_DRAWING}{json_text}".encode()).hexdigest()
+    mark = folder / "cache" / "plot.json"
+    if mark.is_file() and all(file.is_file() for file in files):
+        try:
+            if read_json(mark)["drawn"] == digest:
+                return files
+        except (ValueError, KeyError, TypeError):
+            pass  # a damaged mark: draw again
+    draw(folder, summary)
+    write_json(mark, {"drawn": digest})
+    return files

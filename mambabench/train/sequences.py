@@ -1,0 +1,64 @@
+"""Feature sequences with a binary label, and how they become batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Batch", "Item", "batches", "collate"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sequence: its session's name, [frames, dim] float32 and its label (0 or 1)."""
+
+    name: str
+    features: npt.NDArray[np.float32]
+    label: int
+
+
+class Batch(NamedTuple):
+    """Padded sequences x [batch, frames, dim], labels y [batch], mask [batch, frames] int64."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    mask: torch.Tensor
+
+
+def collate(items: Sequence[Item], *, parity: bool) -> Batch:
+    """Pad with zeros to the longest.
+
+    The mask marks the frames before each sequence's end; with `parity` those whose values do not
+    sum to exactly 0, as published.
+    """
+    lengths = torch.tensor([len(item.features) for item in items])
+    x = torch.zeros(len(items), int(lengths.max()), items[0].features.shape[1])
+    for row, item in zip(x, items, strict=True):
+        row[: len(item.features)] = torch.from_numpy(item.features)
+    inside = torch.arange(x.shape[1]) < lengths[:, None]
+    mask = x.sum(-1) != 0 if parity else inside
+    return Batch(x, torch.tensor([item.label for item in items]), mask.long())
+
+
+def batches(
+    items: Sequence[Item],
+    size: int,
+    *,
+    parity: bool,
+    order: torch.Generator | None = None,
+) -> Iterator[Batch]:
+    """Yield batches of `size` in the given order, or shuffled by `order`."""
+    index = (
+        list(range(len(items)))
+        if order is None
+        else torch.randperm(len(items), generator=order).tolist()
+    )
+    for start in range(0, len(index), size):
+        yield collate([items[i] for i in index[start : start + size]], parity=parity)

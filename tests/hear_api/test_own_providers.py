@@ -1,0 +1,82 @@
+"""Our own encoders are HEAR modules."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from mambabench.errors import EncoderError
+from mambabench.hear_api.check import check
+from mambabench.models.registry import encoder_entries, load_encoder
+
+PUBLISHED = [e.name for e in encoder_entries().values() if e.published and e.hear]
+READY = [e.name for e in encoder_entries().values() if not e.published and "small" not in e.name]
+READY = [name for name in READY if "base" not in name]
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, *READY])
+def test_provider_module_exists(name: str) -> None:
+    module = import_module(f"mambabench.hear_api.{name}")
+    assert inspect.signature(module.load_model).parameters["model_file_path"].default == ""
+    assert module.get_scene_embeddings is not None
+    assert module.get_timestamp_embeddings is not None
+    assert len(Path(str(module.__file__)).read_text().strip().splitlines()) <= 5
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_without_weights_says_where_they_are(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAMBABENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.delenv("PT_MAMBA_MODEL_DIR", raising=False)
+    module = import_module(f"mambabench.hear_api.{name}")
+    with pytest.raises(EncoderError, match=f"encoder {name} needs its published weights"):
+        module.load_model("")
+
+
+@pytest.mark.parametrize("name", READY)
+def test_functions_equal_the_encoder(name: str) -> None:
+    module = import_module(f"mambabench.hear_api.{name}")
+    model = module.load_model()
+    encoder = load_encoder(name, device="cpu")
+    audio = torch.rand(2, 24000) * 2 - 1
+    assert torch.equal(module.get_scene_embeddings(audio, model), encoder.scene(audio, None)[:, 0])
+    embeddings, times_ms = module.get_timestamp_embeddings(audio, model)
+    expected, expected_ms = encoder.timestamps(audio, None)
+    assert torch.equal(embeddings, expected[:, :, 0])
+    assert torch.equal(times_ms, expected_ms)
+    assert model(audio).shape == (2, model.scene_embedding_size)
+
+
+def test_model_stays_in_evaluation_mode() -> None:
+    module = import_module("mambabench.hear_api.ssam_tiny_random")
+    model = module.load_model()
+    model.train()
+    assert not any(m.training for m in model.modules())
+
+
+def test_mono_audio_only() -> None:
+    module = import_module("mambabench.hear_api.logmel_stats")
+    with pytest.raises(EncoderError, match=r"HEAR passes \[n_sounds, n_samples\], mono"):
+        module.get_scene_embeddings(torch.zeros(16000), module.load_model())
+
+
+@pytest.mark.parametrize("name", READY)
+def test_check_passes(name: str) -> None:
+    report = check(name, device="cpu", long_s=20.0)
+    assert report.passed, report
+
+
+def test_own_module_keeps_its_hidden_layers() -> None:
+    encoder = load_encoder("mambabench.hear_api.ssam_tiny_random", device="cpu")
+    assert encoder.n_hidden_states == 13
+    assert encoder.scene(torch.zeros(1, 8000), (0, 12)).shape[1] == 2
+
+
+def test_unknown_bare_name_has_near_ones() -> None:
+    with pytest.raises(EncoderError, match="did you mean"):
+        load_encoder("ssam_tinny")
