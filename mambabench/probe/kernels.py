@@ -3,7 +3,7 @@
 Activations lie as ``[units, batch]``: a hidden unit's whole batch is one contiguous row, so that
 its statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and
 the matrix products around them are plain ones. Serial and without the interpreter's lock: a head
-runs on one thread. Importing this module needs numba; `heads.numba_available` says whether it is there.
+runs on one thread. Importing this module needs numba (`heads.numba_available`).
 """
 
 from __future__ import annotations
