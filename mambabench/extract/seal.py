@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mambabench.errors import StoreError
 from mambabench.extract.gather import Gathered, gather_split, read_chunks
 from mambabench.extract.plan import EncoderSpec, TaskPlan, task_files
-from mambabench.extract.shards import work_folder
+from mambabench.extract.shards import plan_path, work_folder
 from mambabench.extract.store import MANIFEST, STORE_SCHEMA, array_path, read_manifest
 from mambabench.files import atomic_write, canonical_json, read_json, sha256_bytes, write_json
 
@@ -94,7 +94,7 @@ def check_same_encoder(directory: Path, found: dict[str, Any], spec: EncoderSpec
 
 def claim(directory: Path, plan: TaskPlan) -> None:
     """Note in the work folder who fills it. Raises StoreError where another encoder began it."""
-    path = work_folder(directory) / "plan.json"
+    path = plan_path(directory)
     spec = plan.spec
     mine = {
         "encoder": spec.label,
@@ -137,7 +137,9 @@ def seal(
             for split in plan.task.splits:
                 shards = [shard for shard in plan.shards if shard.split == split]
                 gathered = gather_split(directory, split, shards)
-                manifest["splits"][split] = _write_split(directory, split, gathered)
+                manifest["splits"][split] = _write_split(
+                    directory, split, gathered, half=plan.task.pooling == "frames"
+                )
                 manifest["missing"] |= {f"{split}/{c}": r for c, r in gathered.failures.items()}
             write_json(directory / PROVENANCE, provenance)
             write_json(directory / MANIFEST, manifest)
@@ -160,6 +162,7 @@ def sealing(directory: Path, is_done: Callable[[], bool]) -> Iterator[None]:
 def finish_work(directory: Path) -> None:
     """Remove what only an unfinished store needs."""
     (directory / MISSING).unlink(missing_ok=True)
+    plan_path(directory).unlink(missing_ok=True)  # first: it tells other processes to stop
     shutil.rmtree(work_folder(directory), ignore_errors=True)
 
 
@@ -196,7 +199,8 @@ def manifest_head(plan: TaskPlan, configuration: dict[str, Any]) -> dict[str, An
     }
 
 
-def _write_split(directory: Path, split: str, gathered: Gathered) -> dict[str, Any]:
+def _write_split(directory: Path, split: str, gathered: Gathered, *, half: bool) -> dict[str, Any]:
+    """Write a split's arrays; `half` keeps embeddings as float16 (frames of all layers)."""
     import numpy as np
 
     n_rows = [place.n_rows for place in gathered.places]
@@ -204,7 +208,11 @@ def _write_split(directory: Path, split: str, gathered: Gathered) -> dict[str, A
     total = sum(n_rows)
     shape = (total, gathered.n_layers, gathered.dim)
     arrays = {
-        "embeddings": ("<f4", shape, read_chunks(gathered, timestamps=False)),
+        "embeddings": (
+            "<f2" if half else "<f4",
+            shape,
+            read_chunks(gathered, timestamps=False),
+        ),
         "offsets": ("<i8", offsets.shape, iter([offsets])),
     }
     if gathered.has_timestamps:
@@ -232,7 +240,7 @@ def _write_array(
         head = io.BytesIO()
         header = {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(head, header)
-        for data in chain([head.getvalue()], (part.tobytes() for part in parts)):
+        for data in chain([head.getvalue()], _bytes_of(parts, dtype)):
             file.write(data)
             digest.update(data)
 
@@ -243,6 +251,21 @@ def _write_array(
         "shape": list(shape),
         "sha256": digest.hexdigest(),
     }
+
+
+def _bytes_of(parts: Iterator[npt.NDArray[Any]], dtype: str) -> Iterator[bytes]:
+    """Yield the bytes of each part as `dtype`; StoreError where float16 cannot hold a value."""
+    import numpy as np
+
+    for part in parts:
+        with np.errstate(over="ignore"):
+            converted = part.astype(dtype, copy=False)
+        if dtype == "<f2" and not np.isfinite(converted).all():
+            raise StoreError(
+                "an embedding exceeds what float16 frames can hold (65504); the encoder's hidden "
+                "states need scaling before frame-level tasks can store them"
+            )
+        yield converted.tobytes()
 
 
 def _writer(data: bytes) -> Callable[[BinaryIO], None]:

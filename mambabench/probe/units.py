@@ -28,6 +28,7 @@ from mambabench.probe.monitor import Monitor, chosen
 from mambabench.probe.protocols import HeadConfig, Inapplicable, Protocol, grid_points
 from mambabench.probe.records import Predictions, RunRecord
 from mambabench.probe.streams import TrialStreams, stream_seed
+from mambabench.probe.superb import superb_folds
 from mambabench.probe.trainer import PreparedFold, TrialResult, prepare_fold, train
 
 __all__ = ["Job", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
@@ -107,6 +108,14 @@ class Unit:
 def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
     """Hand out the unit's jobs and return its record and predictions."""
     plan = unit.plan
+    if plan.protocol.family == "superb":
+        # superb has its own rows, folds and selection: its jobs return scored folds
+        return _result(unit, (yield [Job(job) for job in superb_folds(plan, unit.seed)]))
+    if plan.task.prediction_type not in ("multiclass", "multilabel"):
+        raise Inapplicable(
+            f"{plan.protocol.name} does not apply to {plan.task.name}: its clips are no examples "
+            f"of classes ({plan.task.prediction_type}); use --protocol superb or superb-clean"
+        )
     family = _FAMILIES[plan.protocol.family]
     if plan.protocol.exact:
         if plan.rows.is_event:

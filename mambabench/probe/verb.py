@@ -143,7 +143,8 @@ def _is_label_of(name: str, label: str) -> bool:
 
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeds = tuple(range(n_seeds)) if protocol.seeded else (0,)
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    seeds = tuple(range(n_seeds)) if seeded else (0,)
     if protocol.exact and protocol.exact_seeds is not None:
         seeds = protocol.exact_seeds
     task = stored.task.name

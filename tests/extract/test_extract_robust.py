@@ -160,11 +160,37 @@ def test_two_processes_on_one_store(
     name, out = provider("sleep"), tmp_path / "out"
     arguments = ("extract", "--encoder", name, "--tasks", directory, "--out", out, "--jobs", "1")
     both = [start_command(*arguments) for _ in range(2)]
-    for process in both:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    ends = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], ends
     run(name, directory, tmp_path / "whole")
     assert result_bytes(out / "embeddings") == result_bytes(tmp_path / "whole" / "embeddings")
+
+
+def test_a_store_that_another_process_seals_meanwhile(
+    make_task: Make,
+    provider: Provide,
+    tmp_path: Path,
+    result_bytes: Bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory, name, out = make_task(lengths=LENGTHS), provider(), tmp_path / "out"
+    original, n_calls = unit.encode_shard, 0
+
+    def faster(*arguments: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            with monkeypatch.context() as patch:
+                patch.setattr(unit, "encode_shard", original)
+                assert run(name, directory, out).outcomes[0].state == "sealed"
+        yield from original(*arguments)
+
+    monkeypatch.setattr(unit, "encode_shard", faster)
+    assert run(name, directory, out).outcomes[0].state == "sealed"
+    assert n_calls == 3
+    assert not list(out.rglob("work"))
+    run(name, directory, tmp_path / "whole")
+    assert result_bytes(out) == result_bytes(tmp_path / "whole")
 
 
 def spoil(directory: Path) -> None:
@@ -324,7 +350,7 @@ def test_out_of_memory_halves_the_batch_and_is_recorded(
     (outcome,) = run(provider("memory"), directory, tmp_path / "small").outcomes
     assert outcome.state == "sealed"
     provenance = read_json(outcome.directory / "provenance.json")
-    assert provenance["run"]["batches_halved"] == 3  # 9 -> 4 -> 2 clips
+    assert provenance["run"]["batches_halved"] == 2  # 9 -> 4 -> 2 clips
     run(provider(name="large"), directory, tmp_path / "large")
     (small,), (large,) = (list_stored_tasks(tmp_path / n) for n in ("small", "large"))
     np.testing.assert_allclose(
