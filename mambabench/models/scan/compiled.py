@@ -21,7 +21,6 @@ from mambabench.models.scan import kernels
 
 __all__ = [
     "bidirectional_forward",
-    "conv_backward",
     "conv_forward",
     "scan_backward",
     "scan_forward",
@@ -244,23 +243,3 @@ def add_norm(
 
     _in_ranges(rows, x.numel() // max(dim, 1), x.numel() // 4)
     return out, total
-
-
-def conv_backward(
-    dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of (x, weight, bias), the last one empty without a bias."""
-    if silu:
-        y = conv_forward(x, weight, bias, False, reverse)
-        s = torch.sigmoid(y)
-        dout = dout * s * (1 + y * (1 - s))
-    taps, length = weight.shape[1], x.shape[1]
-    dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    for k in range(taps):
-        n = max(length - (taps - 1 - k), 0)  # time steps that see this tap
-        there, here = (
-            (x[:, length - n :], dout[:, :n]) if reverse else (x[:, :n], dout[:, length - n :])
-        )
-        dweight[:, k] = (there * here).sum((0, 1))
-    dbias = dout.new_empty((0,)) if bias is None else dout.sum((0, 1))
-    return conv_forward(dout, weight, None, False, not reverse), dweight, dbias
