@@ -1,8 +1,8 @@
 """Score events with sed_eval, in an environment of its own: ``python perf/sed_eval_peer.py FILE``.
 
-FILE is JSON: n_clips, reference and predicted (clip, label, start_ms, end_ms as parallel lists), and
-optionally clips, the number of leading clips to score. Prints JSON: scores and CPU seconds by
-metric. Needs ``pip install sed_eval==0.2.1 "setuptools<81"``; nothing of mambabench is imported.
+FILE is JSON: n_clips, reference and predicted (clip, label, start_ms, end_ms as parallel lists).
+Prints JSON: scores and CPU seconds by metric. Needs ``pip install sed_eval==0.2.1
+"setuptools<81"``; nothing of mambabench is imported.
 """
 
 import json
@@ -52,7 +52,7 @@ def main(path):
             labels, time_resolution=1.0
         ),
     }
-    clips = range(request.get("clips", request["n_clips"]))
+    clips = range(request["n_clips"])
     lists = [[event_list(request[s], clip) for s in ("reference", "predicted")] for clip in clips]
     scores, seconds = {}, {}
     for name in request.get("metrics", makers):

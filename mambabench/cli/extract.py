@@ -28,11 +28,26 @@ __all__ = ["command", "show_extracted"]
 @click.option("--shard", metavar="i/n", default=None, help="Do the i-th of n shares, 1 <= i <= n.")
 @options.layout
 @options.on_error
-def command(**arguments: Any) -> int:
+@click.option(
+    "--text-encoder",
+    default=None,
+    metavar="T",
+    help="Encode texts instead (sentiment tasks): words[:DIM] or a local model directory.",
+)
+def command(text_encoder: str | None, **arguments: Any) -> int:
     """Encode the clips of tasks into an embedding store.
 
     Interrupt it at any time: the same command continues.
     """
+    if text_encoder is not None:
+        from mambabench.benchmarks.sentiment.text_store import extract_texts
+
+        for folder in extract_texts(
+            text_encoder, arguments["tasks"], arguments["task"], arguments["out"]
+        ):
+            click.echo(f"texts: {folder}")
+        if not arguments["encoder"]:
+            return 0
     from mambabench.cli.progress import ExtractionDisplay
     from mambabench.extract.verb import extract
 

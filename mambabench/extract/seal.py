@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mambabench.errors import StoreError
 from mambabench.extract.gather import Gathered, gather_split, read_chunks
 from mambabench.extract.plan import EncoderSpec, TaskPlan, task_files
-from mambabench.extract.shards import work_folder
+from mambabench.extract.shards import plan_path, work_folder
 from mambabench.extract.store import MANIFEST, STORE_SCHEMA, array_path, read_manifest
 from mambabench.files import atomic_write, canonical_json, read_json, sha256_bytes, write_json
 
@@ -94,7 +94,7 @@ def check_same_encoder(directory: Path, found: dict[str, Any], spec: EncoderSpec
 
 def claim(directory: Path, plan: TaskPlan) -> None:
     """Note in the work folder who fills it. Raises StoreError where another encoder began it."""
-    path = work_folder(directory) / "plan.json"
+    path = plan_path(directory)
     spec = plan.spec
     mine = {
         "encoder": spec.label,
@@ -162,6 +162,7 @@ def sealing(directory: Path, is_done: Callable[[], bool]) -> Iterator[None]:
 def finish_work(directory: Path) -> None:
     """Remove what only an unfinished store needs."""
     (directory / MISSING).unlink(missing_ok=True)
+    plan_path(directory).unlink(missing_ok=True)  # first: it tells other processes to stop
     shutil.rmtree(work_folder(directory), ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from mambabench.errors import EncoderError
 from mambabench.extract.audio import AudioPart
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
 from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
-from mambabench.extract.shards import commit_shard, read_record
+from mambabench.extract.shards import commit_shard, is_open, read_record
 
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
@@ -55,7 +55,7 @@ def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dic
 
 
 def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str, Any]:
-    """Encode and commit one shard unless another process has; return what it cost.
+    """Encode and commit one shard, unless another process has; return what it cost.
 
     `report` receives [clips, seconds of audio] after each batch. With ``unit["retry"]`` a committed
     shard in which clips failed is done again.
@@ -63,7 +63,8 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     spec, shard = _spec(unit["spec"]), _shard(unit["shard"])
     store = Path(unit["store"])
     record = read_record(store, shard.split, shard.key)
-    if record is not None and not (record.failures and unit["retry"]):
+    committed = record is not None and not (record.failures and unit["retry"])
+    if committed or not is_open(store):
         return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0}
     key = (spec.encoder, unit["device"], spec.precision)
     if key not in _loaded:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.extract.gather import missing_clips
-from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task, pooling_of
+from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
 from mambabench.extract.shards import read_record
 from mambabench.extract.store import LAYOUTS, store_folder
 
@@ -247,8 +247,7 @@ class _Run:
         self._works = works
         self._on_error = on_error
         self._layout = _layout(layout)
-        self._units: list[dict[str, Any]] = []
-        self._owners: list[_Work] = []
+        self._todo: list[tuple[_Work, Shard]] = []
         self._n_clips, self._total_s = 0, 0.0
         self._done_clips, self._done_s = 0, 0.0
         number = 0
@@ -263,19 +262,24 @@ class _Run:
                 if mine and not sealed:
                     self._add(work, one)
 
-    def _add(self, work: _Work, shard: Any) -> None:
-        from mambabench.extract.unit import make_unit
-
+    def _add(self, work: _Work, shard: Shard) -> None:
         record = read_record(work.directory, shard.split, shard.key)
         retry = self._on_error == "stop"
         if record is not None and not (record.failures and retry):
             return
         work.n_open += 1
-        unit = make_unit(work.directory, pooling_of(work.plan.task), work.plan.spec, shard)
-        self._units.append({**unit, "retry": retry})
-        self._owners.append(work)
+        self._todo.append((work, shard))
         self._n_clips += len(shard.clips)
         self._total_s += shard.duration_s
+
+    def _units(self) -> Iterator[dict[str, Any]]:
+        """Describe the shards one by one: the descriptions of a large corpus need much room."""
+        from mambabench.extract.unit import make_unit
+
+        for work, shard in self._todo:
+            plan = work.plan
+            unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard)
+            yield {**unit, "retry": self._on_error == "stop"}
 
     def go(
         self,
@@ -305,13 +309,13 @@ class _Run:
                 self._finish(work)
         results = run_units(
             "mambabench.extract.unit:encode_unit",
-            self._units,
-            jobs=jobs,
+            self._units(),
+            jobs=min(jobs, len(self._todo)),
             setups=setups,
             on_report=on_report,
         )
         for index, cost in results:
-            work = self._owners[index]
+            work, _ = self._todo[index]
             work.seconds += cost["seconds"]
             work.audio_s += cost["audio_s"]
             work.n_halvings += cost["n_halvings"]
@@ -324,12 +328,13 @@ class _Run:
 
     def _finish(self, work: _Work) -> None:
         """Seal the task, or note why not yet."""
-        from mambabench.extract.seal import MISSING
+        from mambabench.extract.seal import MISSING, finish_work
         from mambabench.files import write_json
 
         missing = missing_clips(work.directory, work.plan)
         if missing is None and self._layout.is_sealed(work.directory, work.plan):
-            work.state = "sealed"  # by another process
+            finish_work(work.directory)  # sealed by another process, which may have left before us
+            work.state = "sealed"
             work.missing = self._layout.sealed_missing(work.directory)
         elif missing is None:
             work.state = "waiting"

@@ -139,7 +139,9 @@ class CnnLayer(nn.Module):
         """Return the streams, [batch, n_out, frames] each; mask [batch, 1, frames] or None."""
         out = []
         for x, (_, _, skip, net) in zip(streams, self._names, strict=True):
-            convolution, norm, relu, dropout = self.get_submodule(net)
+            layers = self.get_submodule(net)
+            assert isinstance(layers, nn.Sequential)
+            convolution, norm, relu, dropout = layers
             y = dropout(relu(norm(convolution(x), mask)))
             residual = self.get_submodule(skip)(x) if hasattr(self, skip) else x
             out.append(_times(y + residual, mask))

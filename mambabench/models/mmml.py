@@ -11,6 +11,7 @@ section 3.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -114,14 +115,15 @@ class _Attend(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         query, key = self._split(self.query(x)), self._split(self.key(memory))
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         scores = scores.masked_fill(mask[:, None, None] == 0, -math.inf)
         weights = self.dropout(scores.softmax(-1))
-        return (weights @ self._split(self.value(memory))).transpose(1, 2).flatten(2)
+        out: Tensor = weights @ self._split(self.value(memory))
+        return out.transpose(1, 2).flatten(2)
 
 
 class _Output(nn.Module):
@@ -212,7 +214,7 @@ class CmeLayer(nn.Module):
 def _mlp(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
     """Dropout, then linear layers with ReLU between: the published indices 1, 3, 5, 7."""
     layers: list[nn.Module] = [nn.Dropout(dropout)]
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -309,8 +311,8 @@ class Fusion(nn.Module):
         if self.config.version == "v1":
             return torch.cat((text[:, 0], audio[:, 0]), -1)
         if self.config.version == "v2":
-            mixed_text = self.text_mixed_layer(torch.cat((text_feature, text[:, 0]), -1))
-            mixed_audio = self.audio_mixed_layer(torch.cat((audio_feature, audio[:, 0]), -1))
+            mixed_text = self.get_submodule("text_mixed_layer")(torch.cat((text_feature, text[:, 0]), -1))
+            mixed_audio = self.get_submodule("audio_mixed_layer")(torch.cat((audio_feature, audio[:, 0]), -1))
             return torch.cat((mixed_text, mixed_audio), -1)
         sides = (
             ("text", now.text_hidden, text, masks[0]),

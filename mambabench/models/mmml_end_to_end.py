@@ -44,4 +44,5 @@ class EndToEnd(Fusion):
 
     def forward_tokens(self, now: Tokens, context: Tokens | None = None) -> FusionOutput:
         """Return the three predictions of token ids and samples."""
-        return self(self.hear(now), None if context is None else self.hear(context))
+        out: FusionOutput = self(self.hear(now), None if context is None else self.hear(context))
+        return out

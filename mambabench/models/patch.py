@@ -76,6 +76,8 @@ def resample_kernel(kernel: torch.Tensor, new: tuple[int, int]) -> torch.Tensor:
         return kernel
     basis = torch.eye(old[0] * old[1], dtype=torch.float32, device=kernel.device)
     resized = F.interpolate(basis.reshape(-1, 1, *old), size=new, mode="bilinear")
-    inverse: torch.Tensor = torch.linalg.pinv(resized.reshape(old[0] * old[1], -1))  # [new pixels, old pixels]
+    inverse: torch.Tensor = torch.linalg.pinv(
+        resized.reshape(old[0] * old[1], -1)
+    )  # [new pixels, old pixels]
     flat: torch.Tensor = kernel.float().reshape(*kernel.shape[:2], -1) @ inverse.T
     return flat.reshape(*kernel.shape[:2], *new).to(kernel.dtype)

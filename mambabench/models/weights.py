@@ -125,11 +125,14 @@ def convert_checkpoint(path: Path, out: Path, name: str | None = None) -> Weight
     `name` is needed where several encoders share a layout. Nothing is changed in the tensors.
     Raises EncoderError where the file does not fit, listing all keys that are wrong.
     """
-    from safetensors.torch import save
-
     file = checkpoint_file(path)
     checkpoint = read_checkpoint(file)
-    entry = _named(name, checkpoint.state, file)
+    return _convert(file, checkpoint, _named(name, checkpoint.state, file), out)
+
+
+def _convert(file: Path, checkpoint: Checkpoint, entry: EncoderEntry, out: Path) -> WeightsFile:
+    from safetensors.torch import save
+
     state = {key: value.contiguous() for key, value in checkpoint.state.items()}
     metadata = {
         "mambabench": FORMAT,
@@ -148,17 +151,18 @@ def convert_checkpoint(path: Path, out: Path, name: str | None = None) -> Weight
         target.write(data)
 
     atomic_write(out, write)
-    return describe_weights(out)
+    return _described(out, checkpoint, (entry.name,), metadata["content_sha256"], converted=True)
 
 
 def import_checkpoint(
     path: Path, name: str | None = None, directory: Path | None = None
 ) -> WeightsFile:
     """Convert a checkpoint into the folder where encoders look for their weights."""
-    checkpoint = read_checkpoint(path)
-    entry = _named(name, checkpoint.state, path)
+    file = checkpoint_file(path)
+    checkpoint = read_checkpoint(file)
+    entry = _named(name, checkpoint.state, file)
     out = (directory or weights_directory()) / f"{entry.name}.safetensors"
-    return convert_checkpoint(path, out, entry.name)
+    return _convert(file, checkpoint, entry, out)
 
 
 def export_checkpoint(path: Path, out: Path) -> WeightsFile:
@@ -176,7 +180,8 @@ def export_checkpoint(path: Path, out: Path) -> WeightsFile:
         torch.save(content, target)
 
     atomic_write(out, write)
-    return describe_weights(out)
+    names, content_hash = (checkpoint.metadata["encoder"],), checkpoint.metadata["content_sha256"]
+    return _described(out, checkpoint, names, content_hash, converted=False)
 
 
 def check_converted(
@@ -207,13 +212,21 @@ def describe_weights(path: Path) -> WeightsFile:
     """Read a checkpoint in either form and say what it is; EncoderError if it cannot be read."""
     file = checkpoint_file(path)
     checkpoint = read_checkpoint(file)
+    if checkpoint.metadata.get("mambabench") == FORMAT:  # its hash was checked by reading it
+        known, found = (checkpoint.metadata["encoder"],), checkpoint.metadata["content_sha256"]
+        return _described(file, checkpoint, known, found, converted=True)
     shapes = {key: tuple(value.shape) for key, value in checkpoint.state.items()}
-    converted = checkpoint.metadata.get("mambabench") == FORMAT
-    names = (checkpoint.metadata["encoder"],) if converted else recognise(shapes)
+    found = weights_hash(checkpoint.state)
+    return _described(file, checkpoint, recognise(shapes), found, converted=False)
+
+
+def _described(
+    path: Path, checkpoint: Checkpoint, names: tuple[str, ...], content_hash: str, converted: bool
+) -> WeightsFile:
     return WeightsFile(
-        path=file,
+        path=path,
         encoders=names,
-        content_sha256=weights_hash(checkpoint.state),
+        content_sha256=content_hash,
         n_tensors=len(checkpoint.state),
         n_parameters=sum(value.numel() for value in checkpoint.state.values()),
         wrapper=checkpoint.wrapper,

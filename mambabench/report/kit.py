@@ -26,6 +26,8 @@ SCORES_FILE = "test.predicted-scores.json"
 KIT_SEED = 42  # hear-eval-kit seeds every task with it and has no option for another
 
 _AUTHORS_FOLDER = re.compile(r"(?P<name>.+_r(?P<run>\d+))_(?P<seed>\d+)")
+# hear-eval-kit's names of the post-processing of events, and ours in a grid point
+_POST_PROCESSING = (("median_filter_ms", "median_filter_ms"), ("min_duration", "min_duration_ms"))
 _NOT_METRICS = {"test_loss", "test_score", "validation_score", "epoch", "time_in_min"}
 
 
@@ -154,8 +156,10 @@ def kit_body(record: RunRecord) -> dict[str, Any]:
             for key in inner[0]
             for name, function in (("mean", _mean), ("std", _std))
         }
-    first = record.folds[0]
-    body["hparams"] = dict(first.grid_point)
+    point = dict(record.folds[0].grid_point)
+    post = ((name, point.pop(key, None)) for name, key in _POST_PROCESSING)
+    body["postprocessing"] = [[name, value] for name, value in post if value is not None]
+    body["hparams"] = point
     body["score_mode"] = "max" if record.higher_is_better else "min"
     body["embedding_path"] = f"embeddings/{record.encoder}/{record.task}"
     return body

@@ -114,6 +114,8 @@ def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
     """
     result: list[Overall] = []
     for protocol in sorted({row.protocol for row in rows}):
+        if protocol.startswith("superb"):
+            continue  # has a score of its own: superb_score.py
         own = [row for row in rows if row.protocol == protocol]
         if any(row.task == LEADERBOARD_COLUMNS["Beehive"] for row in own):
             own = [row for row in own if not _BEEHIVE_HALF.fullmatch(row.task)]

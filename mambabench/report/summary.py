@@ -16,6 +16,7 @@ from mambabench.report.overall import Overall, overall_scores
 from mambabench.report.published import PublishedRow, published_beside
 from mambabench.report.results import Group, Run, group_runs, read_runs
 from mambabench.report.statistics import percentile_interval, t_interval, tie_groups
+from mambabench.report.superb_score import superb_scores
 
 __all__ = ["Row", "Summary", "summarise"]
 
@@ -95,7 +96,7 @@ def summarise(
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=overall_scores(rows),
+        overall=(*overall_scores(rows), *superb_scores(rows)),
         published=published_beside(rows),
         baseline=baseline,
         runs=runs,

@@ -1,4 +1,4 @@
-"""Evaluate trained runs, or the probes of affect tasks, on the test sessions: the verb ``evaluate``.
+"""Evaluate trained runs, or probes of affect tasks, on the test sessions: the verb ``evaluate``.
 
 Evaluation trains nothing: weights are hashed before and after and must be those that the training
 recorded. Every row comes with what keeps it honest: trivial classifiers, a probe on metadata only,
@@ -91,7 +91,7 @@ def _sources(
     device: str,
 ) -> Sources:
     from mambabench.train.sources import Sources
-    from mambabench.train.verb import _device
+    from mambabench.train.verb import resolve_device
 
     path = folder / "provenance.json"
     used = read_json(path) if path.is_file() else {}
@@ -105,7 +105,7 @@ def _sources(
         store=folder_of(store, "store"),
         encoder=encoder or used.get("encoder"),
         text_encoder=text_encoder or used.get("text_encoder"),
-        device=_device(device),
+        device=resolve_device(device),
     )
 
 
@@ -118,15 +118,13 @@ def _evaluate_records(
 ) -> Row:
     import numpy as np
 
+    from mambabench.train.verb import system_module
+
     system = records[0]["system"]
     given = {**records[0]["settings"]}
     del given["seed"]
     settings = resolve(SYSTEMS[system], given, str(folders[0] / "run.json"))
-    module: Any
-    if system == "depmamba":
-        from mambabench.train import depmamba_run as module
-    else:
-        from mambabench.train import mmml_run as module
+    module = system_module(system)
     splits = ("train", "test") if system == "mmml" else ("test",)
     data = module.open_data(settings, sources, splits)
     found: list[tuple[Any, ...]] = []
@@ -182,8 +180,8 @@ def _checked_weights(folder: Path, record: Row) -> tuple[Any, Row]:
     found = _hash(weights)
     if found != record["weights_sha256"]:
         raise StoreError(
-            f"{folder / 'weights.safetensors'} is not what the training wrote (SHA-256 {found[:12]} "
-            f"instead of {record['weights_sha256'][:12]}); train this seed again"
+            f"{folder / 'weights.safetensors'} is not what the training wrote (SHA-256 "
+            f"{found[:12]} instead of {record['weights_sha256'][:12]}); train this seed again"
         )
     return weights, {"seed": record["seed"], "sha256_before": found}
 

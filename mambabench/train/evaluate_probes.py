@@ -1,4 +1,4 @@
-"""Evaluate the probes of affect tasks by session: what `probe` predicted, aggregated and audited."""
+"""Evaluate the probes of affect tasks by session: predictions aggregated and audited."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _sentiment(sources: Sources, out: Path) -> Sources:
     from mambabench.benchmarks.sentiment.prepare import prepare
     from mambabench.benchmarks.sentiment.text_store import extract_text, load_text_encoder
     from mambabench.benchmarks.task import load_task
-    from mambabench.extract.verb import extract
+    from mambabench.extract.store import list_stored_tasks
 
     root, tasks = out / "generated" / "sentiment", out / "tasks"
     if not (root / "label.csv").is_file():
@@ -46,14 +46,14 @@ def _sentiment(sources: Sources, out: Path) -> Sources:
     if not (tasks / "generated_frames" / "task_metadata.json").is_file():
         prepare("generated", root, tasks)
     encoder = sources.encoder or ENCODER
-    extract(
-        encoder=(encoder,),
-        tasks=(tasks,),
-        task=("generated", "generated_frames"),
-        out=out,
-        device=sources.device,
-        jobs=1,
-    )
+    names = ("generated", "generated_frames")
+    stored = {(s.encoder, s.task.name) for s in list_stored_tasks(out)}
+    if any((encoder, name) not in stored for name in names):
+        from mambabench.extract.verb import extract
+
+        extract(
+            encoder=(encoder,), tasks=(tasks,), task=names, out=out, device=sources.device, jobs=1
+        )
     text = load_text_encoder(sources.text_encoder or TEXT_ENCODER)
     extract_text(text, load_task(tasks / "generated_frames"), out)
     return replace(sources, data=root, store=out, encoder=encoder, text_encoder=text.name)

@@ -94,7 +94,7 @@ SYSTEMS: dict[str, type[DepMambaSettings] | type[MmmlSettings]] = {
     "depmamba": DepMambaSettings,
     "mmml": MmmlSettings,
 }
-S = TypeVar("S", DepMambaSettings, MmmlSettings)
+S = TypeVar("S", bound=Settings)
 
 
 def resolve(kind: type[S], given: Mapping[str, Any], where: str) -> S:
@@ -102,7 +102,7 @@ def resolve(kind: type[S], given: Mapping[str, Any], where: str) -> S:
 
     Raises ProtocolError, naming `where`, for an unknown key or a value of the wrong type.
     """
-    hints = typing.get_type_hints(kind)
+    hints: dict[str, Any] = typing.get_type_hints(kind)
     known = [field.name for field in fields(kind)]
     values: dict[str, Any] = {}
     for key, value in given.items():

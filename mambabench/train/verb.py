@@ -18,7 +18,16 @@ from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, S
 if TYPE_CHECKING:
     from mambabench.train.sources import Sources
 
-__all__ = ["RUN_SCHEMA", "Trained", "TrainedSeed", "plan", "run_folder", "train"]
+__all__ = [
+    "RUN_SCHEMA",
+    "Trained",
+    "TrainedSeed",
+    "plan",
+    "resolve_device",
+    "run_folder",
+    "system_module",
+    "train",
+]
 
 RUN_SCHEMA = "mambabench.train/1"
 _PROJECTS = {"depmamba": "mamnba_ad", "mmml": "mmml"}  # the first as published, typo included
@@ -142,16 +151,17 @@ def train(
         store=Path(store) if store is not None else Path(out),
         encoder=encoder,
         text_encoder=text_encoder,
-        device=_device(device),
+        device=resolve_device(device),
     )
     done: list[TrainedSeed] = []
     for row in planned.rows:
-        sources = provide(row.settings, sources, Path(out))
+        sources = provide(row.settings, sources, Path(out))  # makes nothing twice
         done += _train_row(system, row, sources, Path(out), resume, tuple(log), progress)
     return Trained(planned, tuple(done))
 
 
-def _device(name: str) -> str:
+def resolve_device(name: str) -> str:
+    """Return "cpu" or "cuda" for "auto", other names as they are."""
     import torch
 
     if name == "auto":
@@ -250,7 +260,7 @@ def _train_seed(
         if progress is not None:
             progress(row.name, seed, epoch)
 
-    module = _system_module(system)
+    module = system_module(system)
     result = module.train_seed(row.settings, data, seed, folder, device=sources.device, log=emit)
     record = {
         "schema": RUN_SCHEMA,
@@ -270,10 +280,11 @@ def _train_seed(
     return record
 
 
-def _system_module(system: str) -> Any:
-    from mambabench.train import depmamba_run, mmml_run
+def system_module(system: str) -> Any:
+    """Return the module that opens data, trains a seed and predicts for `system`."""
+    from importlib import import_module
 
-    return {"depmamba": depmamba_run, "mmml": mmml_run}[system]
+    return import_module(f"mambabench.train.{system}_run")  # only one: the other has its own costs
 
 
 def _wandb_name(row: Row) -> str:

@@ -191,7 +191,7 @@ def test_other_audio_under_a_sealed_store_is_noticed(
     directory, name = make_task(), provider()
     extract(encoder=[name], tasks=[directory], out=tmp_path / "out", jobs=1)
     soundfile.write(directory / "16000" / "test" / "test001.wav", np.zeros(7000), 16000)
-    with pytest.raises(StoreError, match="made from other audio or labels than .*noise-v1-test"):
+    with pytest.raises(StoreError, match=r"made from other audio or labels than .*noise-v1-test"):
         extract(encoder=[name], tasks=[directory], out=tmp_path / "out", jobs=1)
 
 
@@ -258,7 +258,7 @@ def test_a_damaged_store_is_named(make_task: Make, provider: Provide, tmp_path: 
         read_embeddings(stored, "tran")
     manifest = stored.directory / "manifest.json"
     manifest.write_text(manifest.read_text().replace("store/1", "store/99"))
-    with pytest.raises(StoreError, match="has schema 'mambabench.store/99', this version reads"):
+    with pytest.raises(StoreError, match=r"has schema 'mambabench\.store/99', this version reads"):
         list_stored_tasks(tmp_path / "out")
     manifest.write_text("{")
     with pytest.raises(StoreError, match="cannot be read"):
@@ -288,9 +288,11 @@ def test_an_encoder_that_changes_between_processes_is_refused(
     from mambabench.benchmarks.task import load_task
     from mambabench.extract import unit
     from mambabench.extract.plan import EncoderSpec, plan_task
+    from mambabench.extract.seal import claim
 
     spec = EncoderSpec("logmel_stats", "logmel_stats", "0" * 64, 16000, 1, 1, None, "fp32", "cpu")
     plan = plan_task(load_task(make_task()), spec, BUDGETS["cpu"])
+    claim(tmp_path / "out", plan)
     work = unit.make_unit(tmp_path / "out", "scene", spec, plan.shards[0])
     with pytest.raises(EncoderError, match="is not the same in every process"):
         unit.encode_unit(work, lambda report: None)

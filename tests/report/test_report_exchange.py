@@ -84,6 +84,13 @@ def test_hear_eval_kit_results_are_read_with_their_infinities(tmp_path):
     assert "name no clips" in row["reason"]
 
 
+def test_kit_results_beside_ours_are_another_encoder(tmp_path):
+    write_scene(tmp_path, "module", ESC, skill=1.0, seeds=2)
+    write_kit(tmp_path / "embeddings" / "module" / ESC, {"test": 0.5})
+    names = {"module (hear-eval-kit)", f"module@{sum(b'module'):064x}"[:15]}
+    assert set(mambabench.load_results(tmp_path).encoder) == names
+
+
 @pytest.mark.parametrize(
     ("hparams", "protocol"),
     [

@@ -80,6 +80,7 @@ def test_cluster_interval_covers_where_the_clip_interval_does_not():
     assert covered["clips"] < 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "n_labels", "multilabel"), [("aucroc", 4, False), ("mAP", 6, True)]
 )

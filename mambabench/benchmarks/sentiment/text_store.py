@@ -28,7 +28,7 @@ from mambabench.files import atomic_write, read_json, sha256_file, write_json
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
 
-__all__ = ["Encoded", "StoredText", "TextEncoder", "extract_text", "load_text_encoder", "read_text"]
+__all__ = ["Encoded", "StoredText", "TextEncoder", "extract_text", "extract_texts", "load_text_encoder", "read_text"]
 
 SCHEMA = "mambabench.text/1"
 Array = npt.NDArray[np.float32]
@@ -184,6 +184,36 @@ def extract_text(
         splits[split] = {"clips": [clip_name(item) for _, item in rows]}
     write_json(folder / "manifest.json", {**wanted, "dim": encoder.dim, "splits": splits})
     return folder
+
+
+def extract_texts(
+    name: str,
+    tasks: Sequence[Path],
+    task: Sequence[str],
+    out: Path,
+    *,
+    n_texts: int = 2,
+    context: str = "separate",
+) -> tuple[Path, ...]:
+    """Encode the texts of every sentiment task in the folders `tasks` (or those named by `task`).
+
+    Raises DataError where there is none.
+    """
+    from mambabench.benchmarks import discover
+
+    found = [t for t in discover([Path(p) for p in tasks], task) if _has_texts(t)]
+    if not found:
+        raise DataError("no sentiment task among the given ones: make one with `tasks prepare`")
+    encoder = load_text_encoder(name)
+    folders = [
+        extract_text(encoder, one, Path(out), n_texts=n_texts, context=context) for one in found
+    ]
+    return tuple(dict.fromkeys(folders))
+
+
+def _has_texts(task: Task) -> bool:
+    affect = read_affect(task.directory)
+    return affect is not None and affect.kind == "sentiment"
 
 
 def _encode(

@@ -150,7 +150,10 @@ def _dispatch(
                 raise EncoderError(f"the inputs lie on {u.device} and on {x.device}: move them")
     grad = grad and torch.is_grad_enabled()
     name = _choose(u.device.type, dtype, d_state, grad, backend)
-    return (None if same and u.dtype == dtype else dtype), _LOADED[name]
+    module = _LOADED[name]
+    if (same and u.dtype == dtype) or hasattr(module, "NARROW"):
+        return None, module  # nothing to convert, or done there without widening the large inputs
+    return dtype, module
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

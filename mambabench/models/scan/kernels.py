@@ -16,6 +16,7 @@ every layout with unit stride over channels, and the reverse direction is a nega
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["CHUNK", "conv_forward", "scan_backward", "scan_forward"]
+__all__ = ["CHUNK", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
 
 CHUNK = 16  # time steps whose states stay in registers in the forward kernel
 _INT32 = ir.IntType(32)
@@ -271,6 +272,22 @@ def _sum_lanes(typing: Any, kind: Any, address: Any, index: Any) -> Any:
         return rows[0]
 
     return vector(kind, types.int64, types.int64), emit
+
+
+@intrinsic
+def _total(typing: Any, x: Any) -> Any:
+    """Sum of the lanes of one vector, in a fixed order."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        value = a[0]
+        half = x.lanes // 2
+        while half:
+            lanes = [(i + half) % x.lanes for i in range(x.lanes)]
+            value = b.fadd(value, x.pick(b, value, value, lanes))
+            half //= 2
+        return b.extract_element(value, ir.Constant(_INT32, 0))
+
+    return x.scalar(x), emit
 
 
 def _compile(function: Any) -> Any:
@@ -647,49 +664,103 @@ def scan_backward(
 
 
 @_compile
-def conv_forward(
-    kind, x, xb, xs, weight, bias, out, ob, os, batch, length, dim, taps, silu, reverse
-):
-    """Depthwise causal convolution along time, then SiLU; `weight` is [taps, dim].
+def _conv_block(kind, x, xs, weight, bias, out, os, length, dim, taps, silu, d):
+    """Convolve the channels from d of one batch element; four taps keep the window in registers."""
+    zero = _fill(kind, 0.0)
+    offset = _load(kind, bias, d) if bias != 0 else zero
+    if taps == 4:
+        w0 = _load(kind, weight, d)
+        w1 = _load(kind, weight, dim + d)
+        w2 = _load(kind, weight, 2 * dim + d)
+        w3 = _load(kind, weight, 3 * dim + d)
+        x0 = zero
+        x1 = zero
+        x2 = zero
+        for t in range(length):
+            x3 = _load(kind, x, t * xs + d)
+            y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
+            if silu != 0:
+                y = _mul(y, _sigmoid(y))
+            _store(out, t * os + d, y)
+            x0 = x1
+            x1 = x2
+            x2 = x3
+    else:
+        for t in range(length):
+            y = offset
+            for k in range(max(0, taps - 1 - t), taps):
+                value = _load(kind, x, (t - (taps - 1 - k)) * xs + d)
+                y = _fma(value, _load(kind, weight, k * dim + d), y)
+            if silu != 0:
+                y = _mul(y, _sigmoid(y))
+            _store(out, t * os + d, y)
 
-    Reverse: anti-causal, the flipped result of the flipped input. Four taps, Mamba's width, keep
-    the window in registers.
+
+@_compile
+def conv_forward(
+    kind, x, xb, xs, weight, bias, out, ob, os, weight_b, bias_b, out_b, length, dim, taps, silu,
+    reverse, first, end,
+):  # fmt: skip
+    """Depthwise causal convolution, then SiLU, of the channel blocks first <= i < end of all
+    batch * dim / lanes blocks; `weight` is [taps, dim].
+
+    Reverse: anti-causal, the flipped result of the flipped input. `out_b` != 0: also the other
+    direction with `weight_b`, `bias_b`, while the block of `x` is in the cache.
     """
     w = _lanes(kind)
     size = 64 // w
-    zero = _fill(kind, 0.0)
+    blocks = dim // w
     start = length - 1 if reverse != 0 else 0
     sign = -1 if reverse != 0 else 1
-    xs_ = sign * xs
-    os_ = sign * os
-    for b in range(batch):
+    for i in range(first, end):
+        b = i // blocks
+        d = (i % blocks) * w
         row = x + (b * xb + start * xs) * size
         to = out + (b * ob + start * os) * size
+        _conv_block(kind, row, sign * xs, weight, bias, to, sign * os, length, dim, taps, silu, d)
+        if out_b != 0:
+            row = x + (b * xb + (length - 1 - start) * xs) * size
+            to = out_b + (b * ob + (length - 1 - start) * os) * size
+            _conv_block(
+                kind, row, -sign * xs, weight_b, bias_b, to, -sign * os, length, dim, taps, silu, d
+            )
+
+
+@_compile
+def add_norm(kind, x, residual, weight, bias, total, out, dim, rms, epsilon, first, end):
+    """total = x + residual and out = norm(total) * weight + bias, rows first <= i < end.
+
+    Rows of `dim` elements (a multiple of lanes) without gaps. `residual` 0: total is x itself and
+    is not written. `rms` 0: layer norm (mean and biased variance), else root mean square.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    for i in range(first, end):
+        row = x + i * dim * size
+        if residual != 0:
+            other = residual + i * dim * size
+            to = total + i * dim * size
+        else:
+            other = row
+            to = row
+        sums = _fill(kind, 0.0)
         for d in range(0, dim, w):
-            offset = _load(kind, bias, d) if bias != 0 else zero
-            if taps == 4:
-                w0 = _load(kind, weight, d)
-                w1 = _load(kind, weight, dim + d)
-                w2 = _load(kind, weight, 2 * dim + d)
-                w3 = _load(kind, weight, 3 * dim + d)
-                x0 = zero
-                x1 = zero
-                x2 = zero
-                for t in range(length):
-                    x3 = _load(kind, row, t * xs_ + d)
-                    y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
-                    if silu != 0:
-                        y = _mul(y, _sigmoid(y))
-                    _store(to, t * os_ + d, y)
-                    x0 = x1
-                    x1 = x2
-                    x2 = x3
-            else:
-                for t in range(length):
-                    y = offset
-                    for k in range(max(0, taps - 1 - t), taps):
-                        value = _load(kind, row, (t - (taps - 1 - k)) * xs_ + d)
-                        y = _fma(value, _load(kind, weight, k * dim + d), y)
-                    if silu != 0:
-                        y = _mul(y, _sigmoid(y))
-                    _store(to, t * os_ + d, y)
+            value = _load(kind, row, d)
+            if residual != 0:
+                value = _add(value, _load(kind, other, d))
+                _store(to, d, value)
+            sums = _fma(value, value, sums) if rms != 0 else _add(sums, value)
+        mean = _fill(kind, 0.0)
+        if rms == 0:
+            mean = _fill(kind, _total(sums) / dim)
+            sums = _fill(kind, 0.0)
+            for d in range(0, dim, w):
+                value = _sub(_load(kind, to, d), mean)
+                sums = _fma(value, value, sums)
+        scale = _fill(kind, 1.0 / math.sqrt(_total(sums) / dim + epsilon))
+        result = out + i * dim * size
+        for d in range(0, dim, w):
+            value = _mul(_mul(_sub(_load(kind, to, d), mean), scale), _load(kind, weight, d))
+            if bias != 0:
+                value = _add(value, _load(kind, bias, d))
+            _store(result, d, value)
