@@ -37,18 +37,8 @@ class config:
         return []
 """
 NEEDS = [
-    "pytorch-lightning==1.9.5",
-    "setuptools<81",
-    "click",
-    "dcase_util",
-    "sed_eval",
-    "intervaltree",
-    "more-itertools",
-    "pandas",
-    "pynvml",
-    "python-slugify",
-    "torchinfo",
-    "tqdm",
+    *("pytorch-lightning==1.9.5", "setuptools<81", "click", "dcase_util", "sed_eval"),
+    *("intervaltree", "more-itertools", "pandas", "pynvml", "python-slugify", "torchinfo", "tqdm"),
     "scikit-learn",
 ]
 
