@@ -86,7 +86,7 @@ def install(env: Path) -> Path:
 
 
 def recipe(task: str, root: Path, steps: int) -> tuple[str, dict[str, object]]:
-    """Return the downstream's name and what s3prl's yaml for the task says, with our paths, steps and learning rate."""
+    """Return the downstream's name and what its yaml says, with our paths, steps and rate."""
     data: dict[str, object] = {"num_workers": 0, "batch_size": 32, "eval_batch_size": 32}
     accumulate, downstream = 1, "speech_commands"
     if task == "KS":
