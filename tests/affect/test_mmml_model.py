@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from mambabench.errors import EncoderError, ProtocolError
 from mambabench.models.mmml import CmeLayer, Fusion, FusionConfig, Modality, frame_mean
 from mambabench.models.mmml_audio import swapped_positions
@@ -93,7 +94,7 @@ AUDIO = {
 }
 
 
-@pytest.mark.parametrize("name", ["rob_d2v_cc"])
+@pytest.mark.parametrize("name", ["rob_d2v_cc", "rob_hub_cme_v1_n5"])
 def test_backbone_keys_are_the_published_ones(goldens_dir: Path, name: str) -> None:
     """At reduced width: the keys of one layer, of every position and of every convolution."""
     manifest = json.loads((goldens_dir / "affect/manifests/mmml.json").read_text())[name]
