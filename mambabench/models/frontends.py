@@ -82,11 +82,15 @@ def kaldi_filters(n_mels: int, n_fft: int, rate: float, low_hz: float = 20.0) ->
 def standardise_clips(features: torch.Tensor, epsilon: float = 1e-8) -> torch.Tensor:
     """Bring each clip to mean 0 and unbiased standard deviation 1 over time and frequency.
 
-    `features` [n_clips, n_frames, n_mels]; a constant clip becomes exactly 0.
+    `features` [n_clips, n_frames, n_mels]; a constant clip becomes exactly 0: its mean, summed in
+    float64, is the constant itself, which a float32 sum can miss by 1e-6, or 100 epsilons.
     """
-    mean = features.mean(dim=(1, 2), keepdim=True)
-    std = features.std(dim=(1, 2), keepdim=True)
-    return (features - mean) / (std + epsilon)
+    mean = features.mean(dim=(1, 2), keepdim=True, dtype=torch.float64)
+    centred = features - mean.to(features.dtype)
+    total = centred.square().sum(dim=(1, 2), keepdim=True, dtype=torch.float64)
+    n_others = features.shape[1] * features.shape[2] - 1
+    std = (total / n_others).sqrt().to(features.dtype)
+    return centred / (std + epsilon)
 
 
 def fit_frames(features: torch.Tensor, n_frames: int, value: float = 0.0) -> torch.Tensor:

@@ -47,6 +47,7 @@ def _kernel(*, fastmath: bool) -> Callable[[F], F]:
 
 @_kernel(fastmath=True)
 def norm_forward(
+    batch: int,
     Z: F32,
     parameters: F32,
     running: F32,
@@ -58,12 +59,12 @@ def norm_forward(
 ) -> None:
     """Set A = relu(dropout(batch_norm(Z))) in training mode and update the running statistics.
 
-    Z, A [units, batch]; parameters [2, units] weight and bias of the norm; running [2, units] mean
+    Z, A [units, batch or more], of which the first `batch` columns are used; parameters [2, units] weight and bias of the norm; running [2, units] mean
     and variance; bias [units] of the linear layer before, which cancels here and enters the running
     mean only; bits [ceil(batch / 32), units] packed mask; moments [2, units] receives mean and
     1 / standard deviation for the backward step.
     """
-    units, batch = Z.shape
+    units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
     unbiased = np.float32(batch) / np.float32(batch - 1)
     momentum = np.float32(MOMENTUM)
@@ -99,6 +100,7 @@ def norm_forward(
 
 @_kernel(fastmath=True)
 def norm_backward(
+    batch: int,
     D: F32,
     A: F32,
     Z: F32,
@@ -111,7 +113,7 @@ def norm_backward(
 
     A unit is open where A > 0: kept and positive.
     """
-    units, batch = Z.shape
+    units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
     for j in range(units):
         d = D[j]

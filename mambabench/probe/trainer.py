@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,13 @@ import numpy.typing as npt
 import torch
 
 from mambabench.errors import ProtocolError
-from mambabench.probe.heads import Batch, HeadParameters, initial_parameters, make_head
+from mambabench.probe.heads import (
+    Batch,
+    HeadParameters,
+    initial_parameters,
+    make_head,
+    padded_columns,
+)
 from mambabench.probe.monitor import Monitor, Monitored, PostProcessing
 from mambabench.probe.protocols import HeadConfig, Protocol
 from mambabench.probe.rows import TrainingRows, ValidationRows
@@ -58,7 +64,8 @@ class PreparedFold:
     target: torch.Tensor  # [n_labels, n] float32: one-hot or multi-hot
     batches: tuple[Batch, ...]  # fixed batches; empty where every epoch makes new ones
     batch_size: int  # 0: the grid point's own
-    validation: tuple[torch.Tensor, ...]  # columns [dim, up to 8192]
+    validation: tuple[torch.Tensor, ...]  # columns [dim, up to 8192], padded
+    n_validation: int
     monitor: Monitor
     scaler: Scaler | None
     multilabel: bool
@@ -72,6 +79,11 @@ class PreparedFold:
     def n_labels(self) -> int:
         """Number of labels."""
         return int(self.target.shape[0])
+
+    def validation_logits(self, logits: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Return `logits` of the validation rows, [n_labels, n]."""
+        every = torch.cat([logits(part) for part in self.validation], 1)
+        return every[:, : self.n_validation]
 
 
 @dataclass(frozen=True)
@@ -125,8 +137,9 @@ def prepare_fold(
         batches=batches,
         batch_size=_adapted(n, batch_size) if protocol.adapt_batch else batch_size,
         validation=tuple(
-            valid[i : i + EVALUATED].t().contiguous() for i in range(0, len(valid), EVALUATED)
+            padded_columns(valid[i : i + EVALUATED]) for i in range(0, len(valid), EVALUATED)
         ),
+        n_validation=len(valid),
         monitor=monitor,
         scaler=scaler,
         multilabel=multilabel,
@@ -149,7 +162,7 @@ def _target(targets: npt.NDArray[Any], n_labels: int) -> torch.Tensor:
 
 def _batch(rows: torch.Tensor, target: torch.Tensor, which: slice, multilabel: bool) -> Batch:
     part = rows[which].clone()
-    return Batch(part, part.t().contiguous(), target[:, which].contiguous(), multilabel)
+    return Batch(part, padded_columns(part), target[:, which].contiguous(), multilabel)
 
 
 def _adapted(n: int, largest: int) -> int:
@@ -170,9 +183,7 @@ def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[Batch]:
         del edges[-2]
     for start, stop in itertools.pairwise(edges):
         part = shuffled[start:stop]
-        yield Batch(
-            part, part.t().contiguous(), target[:, start:stop].contiguous(), fold.multilabel
-        )
+        yield Batch(part, padded_columns(part), target[:, start:stop].contiguous(), fold.multilabel)
 
 
 def train(
@@ -203,7 +214,7 @@ def train(
         if (epoch + 1) % config.check_every:
             continue
         streams.iterated()
-        seen = fold.monitor(torch.cat([head.logits(part) for part in fold.validation], 1))
+        seen = fold.monitor(fold.validation_logits(head.logits))
         if best is None or _rank(seen) > best_rank:
             best_rank = _rank(seen)
             waited = 0 if math.isfinite(seen.value) else waited + 1

@@ -54,7 +54,7 @@ def get_timestamp_embeddings(audio, model):
         time.sleep(0.05)
     values = frames(audio, model)
     times = 12.5 + 20.0 * torch.arange(values.shape[1]).repeat(len(audio), 1)
-    if FAULT == "times":
+    if FAULT == "times" and audio.shape[1] == 7777:
         times = times[:, :-1]
     return values, times
 
@@ -62,14 +62,14 @@ def get_timestamp_embeddings(audio, model):
 def get_scene_embeddings(audio, model):
     if FAULT == "sleep":
         time.sleep(0.05)
-    if FAULT == "raise" and audio.shape[1] != model.sample_rate:  # not the identity signal
+    if FAULT == "raise" and audio.shape[1] == 7777:  # not what is probed when it is loaded
         raise ValueError("no such luck")
     if FAULT == "raise_quiet" and (audio.abs().amax(1) < 1e-3).any():
         raise ValueError("too quiet for me")
     if FAULT == "memory" and len(audio) > 2:
         raise MemoryError("tried to allocate too much")
     values = frames(audio, model).mean(1)
-    if FAULT == "width" and audio.shape[1] == 8000:
+    if FAULT == "width" and audio.shape[1] == 7777:
         values = values[:, :-1]
     if FAULT == "nan":
         values = torch.where(audio.abs().amax(1, keepdim=True) < 1e-3, float("nan"), values)

@@ -385,6 +385,10 @@ def ssamba_model(case: Case, n_frames: int, **changes: Any) -> Any:
     return model
 
 
+def ssamba_backbone(case: Case, n_frames: int, **changes: Any) -> Any:
+    return ssamba_model(case, n_frames, **changes).v
+
+
 def ssamba_pretrain(case: Case) -> Compared:
     from mambabench.models.ssamba import cluster_mask, joint_loss
 
@@ -435,7 +439,7 @@ def ssamba_finetune(case: Case) -> Compared:
 
     given = case.constructor
     strides = (given["fstride"], given["tstride"])
-    backbone = ssamba_model(case, case.settings["pretrain_input_tdim"]).v
+    backbone = ssamba_backbone(case, case.settings["pretrain_input_tdim"])
     heads = {k.removeprefix("mlp_head."): v for k, v in case.inputs.items() if "mlp_head" in k}
     n_classes = heads["1.weight"].shape[0]
     model = SsambaClassifier(backbone, n_classes, strides, case.settings["task"]).eval()
@@ -460,14 +464,15 @@ def ssamba_published(case: Case) -> Compared:
     from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
     from mambabench.models.ssamba import SsambaClassifier
 
-    model = ssamba_model(case, 1024)
-    assert sum(p.numel() for p in model.parameters()) == case.settings["num_params"]
+    whole = ssamba_model(case, 1024)
+    assert sum(p.numel() for p in whole.parameters()) == case.settings["num_params"]
+    backbone = ssamba_backbone(case, 1024)
     features = KaldiFbank()(audio(case.inputs["waveform_int16"]))
     for setting in dict.fromkeys(name.partition("/")[0] for name in case.outputs):
         target, _, stride = setting.partition("_s")
         fbank = normalise_fbank(fit_frames(features, int(target)), -4.2677393, 4.5689974)
-        classifier = SsambaClassifier(model.v, 2, (int(stride), int(stride))).eval()
-        final = model.v.encode(classifier.tokens_in(fbank))
+        classifier = SsambaClassifier(backbone, 2, (int(stride), int(stride))).eval()
+        final = backbone.encode(classifier.tokens_in(fbank))
         for name, expected in case.outputs.items():
             if not name.startswith(setting + "/"):
                 continue
@@ -487,7 +492,7 @@ def ssamba_s3prl_expert(case: Case) -> Compared:
 
     settings = case.settings
     size = {"embed_dim": settings["embed_dim"], "depth": settings["depth"]}
-    backbone = ssamba_model(case, 1024, rms_norm=True, **size).v
+    backbone = ssamba_backbone(case, 1024, rms_norm=True, **size)
     expert = SsambaExpert(
         backbone,
         window_s=settings["window_secs"],

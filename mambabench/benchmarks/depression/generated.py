@@ -9,11 +9,10 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from mambabench.benchmarks.depression.dvlog import read_sessions
 from mambabench.benchmarks.depression.sessions import FeatureCorpus, Session
-from mambabench.files import atomic_write, write_bytes
+from mambabench.files import write_bytes
 
 __all__ = ["AUDIO_SIZE", "CORPUS", "VIDEO_SIZE", "generate"]
 
@@ -21,17 +20,8 @@ VIDEO_SIZE, AUDIO_SIZE = 136, 25
 _SPLITS = (("train", 240), ("valid", 80), ("test", 200))
 
 
-def _save(path: Path, array: Any) -> None:
-    import numpy as np
-
-    def write(file: BinaryIO) -> None:
-        np.save(file, array, allow_pickle=False)
-
-    atomic_write(path, write)
-
-
 def generate(root: Path, seed: int = 0) -> None:
-    """Write the corpus below `root`; equal seeds give equal bytes.
+    """Write the corpus below `root`, labels.csv last; equal seeds give equal bytes.
 
     Two sessions of one speaker follow each other, and no speaker stands in two splits.
     """
@@ -54,8 +44,9 @@ def generate(root: Path, seed: int = 0) -> None:
             video = rng.standard_normal((frames, VIDEO_SIZE)) + video_pattern[video_kind]
             audio = rng.standard_normal((frames + 1, AUDIO_SIZE)) + audio_pattern[audio_kind]
             folder = root / str(index)
-            _save(folder / f"{index}_visual.npy", video.astype(np.float32))
-            _save(folder / f"{index}_acoustic.npy", audio.astype(np.float32))
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"{index}_visual.npy", video.astype(np.float32))
+            np.save(folder / f"{index}_acoustic.npy", audio.astype(np.float32))
             label = "depression" if video_kind == audio_kind else "normal"
             speaker = index // 2
             gender = "f" if speaker % 2 else "m"

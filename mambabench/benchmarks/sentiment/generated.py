@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from mambabench.files import atomic_write, write_bytes
+from mambabench.files import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,18 +43,10 @@ def _voice(kind: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     return samples
 
 
-def _write_wav(path: Path, samples: npt.NDArray[np.float32]) -> None:
-    import soundfile
-
-    def write(file: BinaryIO) -> None:
-        soundfile.write(file, samples, _SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-
-    atomic_write(path, write)
-
-
 def generate(root: Path, seed: int = 0) -> None:
-    """Write ROOT/label.csv and ROOT/wav; equal seeds give equal bytes."""
+    """Write ROOT/wav and, last, ROOT/label.csv; equal seeds give equal bytes."""
     import numpy as np
+    import soundfile
 
     rng = np.random.default_rng(seed)
     text = io.StringIO()
@@ -71,7 +63,9 @@ def generate(root: Path, seed: int = 0) -> None:
             sign = 1 if text_kind == voice_kind else -1
             label = round(float(sign * rng.uniform(1.0, 2.6)), 2)
             video, clip = f"video{index // _CLIPS_PER_VIDEO:04d}", index % _CLIPS_PER_VIDEO
-            _write_wav(root / "wav" / video / f"{clip}.wav", _voice(voice_kind, rng))
+            path = root / "wav" / video / f"{clip}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, _voice(voice_kind, rng), _SAMPLE_RATE_HZ, subtype="PCM_16")
             annotation = "Positive" if sign > 0 else "Negative"
             rows.writerow((video, clip, " ".join(words), label, label, label, annotation, split))
             index += 1
