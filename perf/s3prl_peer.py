@@ -267,7 +267,8 @@ def main() -> None:
         )
         print(json.dumps(rows[-1]))
     options.out.mkdir(parents=True, exist_ok=True)
-    body = {"steps": options.steps, "noise": options.noise, "encoder": options.encoder, "rows": rows, **provenance()}
+    settings = {"steps": options.steps, "noise": options.noise, "encoder": options.encoder}
+    body = {**settings, "rows": rows, **provenance()}
     (options.out / "s3prl_peer.json").write_text(json.dumps(body, indent=2) + "\n")
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
