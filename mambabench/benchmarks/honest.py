@@ -1,4 +1,4 @@
-"""What keeps a small binary test honest: trivial classifiers, a probe that hears nothing, intervals.
+"""What keeps a small binary test honest: trivial classifiers, a deaf probe, intervals.
 
 Everything works on one value per session (a logit or a probability; higher means positive) and the
 session's label; bootstraps resample clusters (speakers, videos), never single sessions of one.
@@ -192,7 +192,7 @@ def _weighted_scores(
 
 
 def _weighted_auc(score: Values, positive: Values, weights: Values) -> Values:
-    """Return the AUC of every resample: for each tied group, the negatives below and half within."""
+    """Return the AUC of every resample: per tied group, the negatives below and half within."""
     if np.isnan(score).any():
         return np.full(len(weights), np.nan)
     _, group = np.unique(score, return_inverse=True)
@@ -219,7 +219,7 @@ def summarise(
     scores = np.atleast_2d(scores) - np.reshape(np.asarray(threshold, float), (-1, 1))
     label = np.array([s.label for s in sessions])
     clusters = [s.cluster for s in sessions]
-    row = {
+    row: dict[str, Any] = {
         "n_sessions": len(sessions),
         "n_positive": int(label.sum()),
         "n_clusters": len(set(clusters)),

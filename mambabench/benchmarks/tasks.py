@@ -24,6 +24,7 @@ FAMILIES: dict[str, str] = {
     "demo": "mambabench.benchmarks.tasks:_demo_rows",
     "hear": "mambabench.benchmarks.tasks:_hear_rows",
     "superb": "mambabench.benchmarks.tasks:_superb_rows",
+    "affect": "mambabench.benchmarks.affect:task_rows",
 }
 
 
@@ -186,6 +187,9 @@ def prepare(name: str, data: Path | str, to: Path | str = "tasks") -> Prepared:
     The directory points at the corpus; no audio is copied. Raises DataError where the corpus lacks
     what its splits or labels need.
     """
+    from mambabench.benchmarks.affect import TASKS, prepare_affect
     from mambabench.benchmarks.superb.prepare import prepare as prepare_superb
 
+    if name in TASKS:
+        return prepare_affect(name, Path(data), Path(to))
     return prepare_superb(name, Path(data), Path(to))

@@ -21,6 +21,8 @@ VERBS: dict[str, str] = {
     "extract": "Encode the clips of tasks into an embedding store.",
     "probe": "Train and score the heads of every seed, grid point and fold.",
     "report": "Print tables with intervals, comparisons and ranks.",
+    "train": "Train DepMamba or MMML, from data to weights.",
+    "evaluate": "Judge trained systems and affect probes honestly.",
     "run": "Do extract, probe and report in one resumable folder.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",

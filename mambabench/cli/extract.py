@@ -20,33 +20,34 @@ __all__ = ["command", "show_extracted"]
 @options.tasks
 @options.task
 @options.one_out
-@click.option(
-    "--layers",
-    default="last",
-    show_default=True,
-    metavar="last|all|0,3,6",
-    help="Hidden states to keep: 0 is the input of the first block.",
-)
-@click.option(
-    "--precision", type=options.Named(["fp32", "bf16", "int8"]), default="fp32", show_default=True
-)
+@options.layers
+@options.precision
 @options.device
-@click.option("--gpus", type=click.IntRange(min=1), default=None, help="One worker on each GPU.")
+@options.gpus
 @options.jobs
 @click.option("--shard", metavar="i/n", default=None, help="Do the i-th of n shares, 1 <= i <= n.")
 @options.layout
+@options.on_error
 @click.option(
-    "--on-error",
-    type=options.Named(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="Whether a task is finished without the clips that cannot be embedded.",
+    "--text-encoder",
+    default=None,
+    metavar="T",
+    help="Encode texts instead (sentiment tasks): words[:DIM] or a local model directory.",
 )
-def command(**arguments: Any) -> int:
+def command(text_encoder: str | None, **arguments: Any) -> int:
     """Encode the clips of tasks into an embedding store.
 
     Interrupt it at any time: the same command continues.
     """
+    if text_encoder is not None:
+        from mambabench.benchmarks.sentiment.text_store import extract_texts
+
+        for folder in extract_texts(
+            text_encoder, arguments["tasks"], arguments["task"], arguments["out"]
+        ):
+            click.echo(f"texts: {folder}")
+        if not arguments["encoder"]:
+            return 0
     from mambabench.cli.progress import ExtractionDisplay
     from mambabench.extract.verb import extract
 

@@ -10,7 +10,28 @@ import click
 
 from mambabench.errors import nearest_names
 
-__all__ = ["Named", "device", "encoder", "jobs", "layout", "one_out", "task", "tasks"]
+__all__ = [
+    "Named",
+    "baseline",
+    "device",
+    "encoder",
+    "exact",
+    "format_",
+    "gpus",
+    "grid",
+    "jobs",
+    "layers",
+    "layout",
+    "on_error",
+    "one_out",
+    "precision",
+    "protocol",
+    "seeds",
+    "task",
+    "tasks",
+]
+
+PROTOCOLS = ("hear2021", "ssam2024", "linear", "knn", "sound", "superb", "superb-clean")
 
 
 class Named(click.Choice[str]):
@@ -68,4 +89,58 @@ layout: Decorator = click.option(
     default="store",
     show_default=True,
     help="How embeddings lie on disk.",
+)
+layers: Decorator = click.option(
+    "--layers",
+    default="last",
+    show_default=True,
+    metavar="last|all|0,3,6",
+    help="Hidden states to keep: 0 is the input of the first block.",
+)
+precision: Decorator = click.option(
+    "--precision", type=Named(["fp32", "bf16", "int8"]), default="fp32", show_default=True
+)
+gpus: Decorator = click.option(
+    "--gpus", type=click.IntRange(min=1), default=None, help="One worker on each GPU."
+)
+on_error: Decorator = click.option(
+    "--on-error",
+    type=Named(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="Whether a task is finished without the clips that cannot be embedded.",
+)
+seeds: Decorator = click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many: seeds 0 to n - 1. linear and knn are deterministic and have one.",
+)
+protocol: Decorator = click.option(
+    "--protocol",
+    type=Named(PROTOCOLS),
+    default=None,
+    help="Default: what a task's metadata name, else ssam2024.",
+)
+grid: Decorator = click.option(
+    "--grid",
+    type=Named(("default", "fast", "faster")),
+    default="default",
+    show_default=True,
+    help="hear2021's grids; of superb and superb-clean, a tenth or a hundredth of the steps.",
+)
+exact: Decorator = click.option(
+    "--exact",
+    is_flag=True,
+    help="Replay hear-eval-kit's random stream (hear2021: its one seed, 42; ssam2024).",
+)
+format_: Decorator = click.option(
+    "--format",
+    type=Named(["terminal", "markdown", "latex", "csv", "json"]),
+    default="terminal",
+    show_default=True,
+)
+baseline: Decorator = click.option(
+    "--baseline", metavar="E", help="Compare every encoder with this one only."
 )

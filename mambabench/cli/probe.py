@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mambabench.cli import options
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from mambabench.probe.verb import ProbeRun
 
-_PROTOCOLS = ("hear2021", "ssam2024", "linear", "knn", "sound")
+__all__ = ["ProbeLines", "command", "show_probed"]
 
 
 @click.command()
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="How many: seeds 0 to n - 1. linear and knn are deterministic and have one.",
-)
-@click.option(
-    "--protocol",
-    type=options.Named(_PROTOCOLS),
-    default=None,
-    help="Default: what a task's metadata name, else ssam2024.",
-)
-@click.option(
-    "--grid",
-    type=options.Named(("default", "fast", "faster")),
-    default="default",
-    show_default=True,
-    help="hear2021's grids.",
-)
-@click.option(
-    "--exact",
-    is_flag=True,
-    help="Replay hear-eval-kit's random stream (hear2021: its one seed, 42; ssam2024).",
-)
+@options.seeds
+@options.protocol
+@options.grid
+@options.exact
 @options.jobs
 @options.device
 @options.one_out
@@ -76,8 +56,14 @@ def command(
         task=task,
         encoder=encoder,
         layout=layout,
-        progress=_Lines(),
+        progress=ProbeLines(),
     )
+    show_probed(run)
+    return 1 if run.failures else 0
+
+
+def show_probed(run: ProbeRun) -> None:
+    """Print what became of every unit: cells without a score, failures, counts."""
     for cell in run.unavailable:
         click.echo(f"not available: {cell.encoder} on {cell.task}: {cell.reason}", err=True)
     for failure in run.failures:
@@ -87,10 +73,9 @@ def command(
         f"probed: {run.n_trained} units trained, {run.n_present} there already, "
         f"{len(run.failures)} failed; records in {run.out / 'probes'}"
     )
-    return 1 if run.failures else 0
 
 
-class _Lines:
+class ProbeLines:
     """One line per (encoder, task) on standard error, with the mean so far and the time left."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli.options import Named
+from mambabench.cli import options
 
 __all__ = ["command"]
 
@@ -22,13 +22,8 @@ __all__ = ["command"]
     help="Output folder of probe, of hear-eval-kit, or a todo_audioset tree. Repeatable: the "
     "union is reported.  [default: mambabench-out]",
 )
-@click.option(
-    "--format",
-    type=Named(["terminal", "markdown", "latex", "csv", "json"]),
-    default="terminal",
-    show_default=True,
-)
-@click.option("--baseline", metavar="E", help="Compare every encoder with this one only.")
+@options.format_
+@options.baseline
 def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
     """Print every task's mean, spread and intervals, paired comparisons and overall scores.
 

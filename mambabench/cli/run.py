@@ -1,0 +1,62 @@
+"""``mambabench run``: extract, probe and report in one resumable output folder."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from mambabench.cli import options
+
+
+@click.command("run")
+@options.encoder
+@options.tasks
+@options.task
+@options.one_out
+@options.layers
+@options.precision
+@options.device
+@options.gpus
+@options.jobs
+@options.layout
+@options.on_error
+@options.seeds
+@options.protocol
+@options.grid
+@options.exact
+@options.format_
+@options.baseline
+def command(**arguments: Any) -> int:
+    """Do extract, probe and report in one resumable folder.
+
+    Without options: the generated demo, two encoders, ten seeds. Interrupt it at any time: the
+    same command continues. Exit code 1 if a clip or a unit failed.
+    """
+    import shutil
+
+    from mambabench.cli.extract import show_extracted
+    from mambabench.cli.probe import ProbeLines, show_probed
+    from mambabench.cli.progress import ExtractionDisplay
+    from mambabench.pipeline import run
+
+    color = sys.stdout.isatty()
+    quiet = arguments["format"] != "terminal"
+    with ExtractionDisplay() as display:
+        done = run(
+            **arguments,
+            width=shutil.get_terminal_size((120, 24)).columns if color else 120,
+            color=color,
+            on_extract=display.show,
+            on_probe=ProbeLines(),
+        )
+    if not quiet or done.extracted.failed:
+        show_extracted(done.extracted)
+    if done.probed is not None and (not quiet or done.probed.failures):
+        show_probed(done.probed)
+    if done.reported is not None:
+        click.echo(done.reported.text, nl=False)
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
+    click.echo(f"\n{stages}; in all {sum(done.seconds.values()):.1f} s", err=quiet)
+    return 1 if done.failed else 0

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from mambabench.benchmarks.task import Task
 
-__all__ = ["AudioHeader", "Decoded", "choose_rate", "decode", "find_audio", "read_header"]
+__all__ = [
+    "AudioHeader",
+    "AudioPart",
+    "Decoded",
+    "choose_rate",
+    "decode",
+    "find_audio",
+    "read_header",
+]
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,16 @@ class AudioHeader:
     sample_rate_hz: int
     n_channels: int
     n_bytes: int  # size of the file
+
+
+@dataclass(frozen=True)
+class AudioPart:
+    """Which part of a file is a clip, and what is done to its samples."""
+
+    start_s: float = 0.0
+    duration_s: float | None = None  # None: to the end
+    gain_db: float = 0.0
+    trim_silence: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,8 +88,15 @@ def read_header(path: Path) -> AudioHeader:
         raise DataError(_unreadable(path, error)) from error
 
 
-def decode(path: Path, sample_rate_hz: int, expected_rate_hz: int | None = None) -> Decoded:
+def decode(
+    path: Path,
+    sample_rate_hz: int,
+    expected_rate_hz: int | None = None,
+    part: AudioPart | None = None,
+) -> Decoded:
     """Read `path`, average its channels and resample it to `sample_rate_hz` (soxr HQ).
+
+    `part` cuts, trims and scales the samples before they are resampled.
 
     Raises DataError where the file is missing, corrupt, empty or not finite, or has not the rate
     `expected_rate_hz` of the folder that it lies in.
@@ -91,6 +116,8 @@ def decode(path: Path, sample_rate_hz: int, expected_rate_hz: int | None = None)
             f"has {rate} Hz but lies in the folder of {expected_rate_hz} Hz: move or resample it"
         )
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    if part is not None:
+        mono = _cut(mono, rate, part)
     if not np.isfinite(mono).all():
         raise DataError("has samples that are not finite: replace it")
     if rate != sample_rate_hz:
@@ -99,6 +126,21 @@ def decode(path: Path, sample_rate_hz: int, expected_rate_hz: int | None = None)
         mono = soxr.resample(mono, rate, sample_rate_hz, quality="HQ")
     mono = np.ascontiguousarray(mono, dtype=np.float32)
     return Decoded(mono, hashlib.sha256(data).hexdigest())
+
+
+def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArray[np.float32]:
+    """Return the part of the samples [n] that is the clip; DataError where nothing is left."""
+    from mambabench.benchmarks.superb.asv import trim_silence
+
+    if part.trim_silence:
+        mono = trim_silence(mono, rate)
+    start = round(part.start_s * rate)
+    stop = None if part.duration_s is None else start + round(part.duration_s * rate)
+    mono = mono[start:stop]
+    if not len(mono):
+        raise DataError("has no samples left after cutting: it is silent or shorter than its part")
+    scaled: npt.NDArray[np.float32] = mono * mono.dtype.type(10.0 ** (part.gain_db / 20.0))
+    return scaled if part.gain_db else mono
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -52,7 +52,7 @@ class EncodeJob:
     """How shards of one encoder and task are encoded."""
 
     encoder: LoadedEncoder
-    embedding_type: str
+    pooling: str  # "scene", "time_mean" or "frames"
     layers: tuple[int, ...] | None
     limit: BatchLimit
 
@@ -102,7 +102,8 @@ def _ahead(
     waiting: deque[tuple[tuple[PlannedClip, ...], list[Future[Decoded]]]] = deque()
     for clips in shard.batches():
         futures = [
-            readers.submit(decode, Path(clip.path), sample_rate_hz, shard.rate_hz) for clip in clips
+            readers.submit(decode, Path(clip.path), sample_rate_hz, shard.rate_hz, clip.part)
+            for clip in clips
         ]
         waiting.append((clips, futures))
         if len(waiting) > READ_AHEAD:
@@ -169,7 +170,7 @@ def _call(
 
     encoder = job.encoder
     stacked = torch.from_numpy(np.stack([one.samples for one in audio])).to(encoder.device)
-    if job.embedding_type == "scene":
+    if job.pooling == "scene":
         scene = encoder.scene(stacked, job.layers)
         _check_shape(job, tuple(scene.shape), len(audio), encoder.scene_embedding_size, 3)
         return scene.detach().to("cpu", torch.float32).numpy()[:, None], None
@@ -180,6 +181,9 @@ def _call(
             f"encoder {encoder.label!r} returned {tuple(times.shape)} timestamps for "
             f"{tuple(frames.shape[:2])} frames; every frame needs its time in milliseconds"
         )
+    if job.pooling == "time_mean":
+        mean = frames.detach().to("cpu", torch.float64).mean(dim=1).to(torch.float32)
+        return mean.numpy()[:, None], None
     return (
         frames.detach().to("cpu", torch.float32).numpy(),
         times.detach().to("cpu", torch.float32).numpy(),

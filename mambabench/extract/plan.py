@@ -9,15 +9,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import groupby
 
-from mambabench.benchmarks.task import Task
+from mambabench.benchmarks.layout import SOURCES
+from mambabench.benchmarks.task import Clip, Task
 from mambabench.errors import DataError
-from mambabench.extract.audio import choose_rate, find_audio, read_header
+from mambabench.extract.audio import AudioPart, choose_rate, find_audio, read_header
 from mambabench.files import canonical_json
 
-__all__ = ["Budget", "EncoderSpec", "PlannedClip", "Shard", "TaskPlan", "plan_task", "task_files"]
+__all__ = [
+    "Budget",
+    "EncoderSpec",
+    "PlannedClip",
+    "Shard",
+    "TaskPlan",
+    "plan_task",
+    "pooling_of",
+    "task_files",
+]
 
+RELATIONS = ("trials.csv", "relevance.csv")  # what labels of verification and search cannot say
 PLAN_VERSION = 1  # changes with anything that changes the bytes of a shard
 
 
@@ -53,6 +65,7 @@ class PlannedClip:
     path: str
     n_frames: int  # at the file's rate; 0 where the header could not be read
     n_bytes: int
+    part: AudioPart | None = None  # None: the whole file, as it is
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,8 @@ class TaskPlan:
 
 def plan_task(task: Task, spec: EncoderSpec, budget: Budget) -> TaskPlan:
     """Read the headers of the task's audio and cut it into batches and shards."""
-    rate_hz = choose_rate(task, spec.sample_rate_hz)
+    sourced = any(clip.source for clips in task.clips.values() for clip in clips)
+    rate_hz = _source_rate(task) if sourced else choose_rate(task, spec.sample_rate_hz)
     shards: list[Shard] = []
     for split in task.splits:
         clips = _headers(task, split, rate_hz)
@@ -107,7 +121,7 @@ def plan_task(task: Task, spec: EncoderSpec, budget: Budget) -> TaskPlan:
 
 
 def task_files(task: Task) -> dict[str, bytes]:
-    """Return the task's metadata, vocabulary, splits and clusters: what a store keeps of them."""
+    """Return the task's small files: what a store keeps of them, so that probing needs no audio."""
     import json
 
     names = ["task_metadata.json", "labelvocabulary.csv"]
@@ -116,7 +130,16 @@ def task_files(task: Task) -> dict[str, bytes]:
     clusters = json.loads(files["task_metadata.json"].decode("utf-8-sig")).get("clusters")
     if isinstance(clusters, str):
         files[clusters] = (task.directory / clusters).read_bytes()
+    own = any(clip.source for clips in task.clips.values() for clip in clips)
+    for name in (SOURCES, *RELATIONS) if own else ():
+        if (task.directory / name).is_file():
+            files[name] = (task.directory / name).read_bytes()
     return files
+
+
+def pooling_of(task: Task) -> str:
+    """Return what is stored of a clip: "scene", "time_mean" (of its frames) or "frames"."""
+    return "frames" if task.embedding_type == "event" else task.pooling
 
 
 def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
@@ -129,15 +152,38 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
     folder = task.directory / str(rate_hz) / split
     assumed = round(task.sample_duration_s * rate_hz) if task.sample_duration_s else 0
     clips = []
+    headers = lru_cache(maxsize=None)(read_header)  # stored crops share a file
     for index, clip in enumerate(task.clips[split]):
-        path = find_audio(folder, clip.name)
+        path = clip.source.path if clip.source else find_audio(folder, clip.name)
+        part = _part(clip)
         try:
-            header = read_header(path)
+            header = headers(path)
             n_frames, n_bytes = header.n_frames, header.n_bytes
         except DataError:
             n_frames, n_bytes = assumed, -1
-        clips.append(PlannedClip(index, clip.name, str(path), n_frames, n_bytes))
+        if part is not None and part.duration_s is not None and n_frames:
+            n_frames = min(n_frames, round(part.duration_s * rate_hz))
+        clips.append(PlannedClip(index, clip.name, str(path), n_frames, n_bytes, part))
     return clips
+
+
+def _part(clip: Clip) -> AudioPart | None:
+    source = clip.source
+    if source is None:
+        return None
+    return AudioPart(source.start_s, source.duration_s, source.gain_db, source.trim_silence)
+
+
+def _source_rate(task: Task) -> int:
+    """Return the sample rate of the first readable file that the task points at."""
+    for clips in task.clips.values():
+        for clip in clips:
+            if clip.source is not None and clip.source.path.is_file():
+                return read_header(clip.source.path).sample_rate_hz
+    raise DataError(
+        f"task {task.name}: none of the files that {task.directory / SOURCES} points at exists; "
+        "prepare the task again from where its corpus lies now"
+    )
 
 
 def _shards(
@@ -179,6 +225,10 @@ def _with_key(shard: Shard, task: Task, spec: EncoderSpec) -> Shard:
     content["rate_hz"] = shard.rate_hz
     content["batch_sizes"] = shard.batch_sizes
     content["clips"] = [(c.index, c.name, c.n_frames, c.n_bytes) for c in shard.clips]
+    if task.pooling != "scene":
+        content["pooling"] = task.pooling
+    if any(clip.part for clip in shard.clips):
+        content["parts"] = [asdict(clip.part) for clip in shard.clips if clip.part]
     return replace(shard, key=_hash(canonical_json(content)))
 
 

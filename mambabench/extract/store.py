@@ -53,7 +53,8 @@ class EmbeddingSet:
 
     split: str
     clip_names: tuple[str, ...]
-    embeddings: npt.NDArray[np.float32]  # [n_rows, n_layers, dim], memory-mapped
+    # [n_rows, n_layers, dim], memory-mapped; float16 where a task keeps frames of all layers
+    embeddings: npt.NDArray[np.float32]
     offsets: npt.NDArray[np.int64]  # [n_clips + 1]
     timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
 

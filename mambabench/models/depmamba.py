@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -138,7 +139,9 @@ class CnnLayer(nn.Module):
         """Return the streams, [batch, n_out, frames] each; mask [batch, 1, frames] or None."""
         out = []
         for x, (_, _, skip, net) in zip(streams, self._names, strict=True):
-            convolution, norm, relu, dropout = self.get_submodule(net)
+            layers = self.get_submodule(net)
+            assert isinstance(layers, nn.Sequential)
+            convolution, norm, relu, dropout = layers
             y = dropout(relu(norm(convolution(x), mask)))
             residual = self.get_submodule(skip)(x) if hasattr(self, skip) else x
             out.append(_times(y + residual, mask))
@@ -334,19 +337,27 @@ class DepMamba(nn.Module):
 class TMeanNet(nn.Module):
     """The simple baseline: mean over frames, linear layers with ReLU and dropout, one logit.
 
-    With ``mask=None`` the mean includes padding, as in the published code.
+    Without `masked` the mean includes padding, as in the published code.
     """
 
-    def __init__(self, input_size: int, hidden_sizes: tuple[int, ...], dropout: float) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: tuple[int, ...],
+        dropout: float,
+        *,
+        masked: bool = False,
+    ) -> None:
         super().__init__()
+        self.masked = masked
         layers: list[nn.Module] = []
-        for a, b in zip((input_size, *hidden_sizes), hidden_sizes, strict=False):
+        for a, b in pairwise((input_size, *hidden_sizes)):
             layers += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)]
         self.fcs = nn.Sequential(*layers)
         self.output = nn.Linear((input_size, *hidden_sizes)[-1], 1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return logits [batch, 1] of feature rows [batch, frames, input_size]."""
-        pooled = x.mean(1) if mask is None else masked_mean(x, mask)
+        pooled = masked_mean(x, mask) if self.masked and mask is not None else x.mean(1)
         logit: Tensor = self.output(self.fcs(pooled))
         return logit

@@ -11,6 +11,7 @@ section 3.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -53,6 +54,8 @@ class FusionConfig:
     mixed_ffn: int = 2048
     dropout: float = 0.3
     mixed_dropout: float = 0.1  # of the transformer that v3 adds
+    self_attention: bool = True  # in every layer of cme
+    feed_forward: bool = True
 
     def __post_init__(self) -> None:
         if self.fusion == "cme":
@@ -112,14 +115,15 @@ class _Attend(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         query, key = self._split(self.query(x)), self._split(self.key(memory))
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
         scores = scores.masked_fill(mask[:, None, None] == 0, -math.inf)
         weights = self.dropout(scores.softmax(-1))
-        return (weights @ self._split(self.value(memory))).transpose(1, 2).flatten(2)
+        out: Tensor = weights @ self._split(self.value(memory))
+        return out.transpose(1, 2).flatten(2)
 
 
 class _Output(nn.Module):
@@ -164,19 +168,32 @@ class _Dense(nn.Module):
 class CmeLayer(nn.Module):
     """One layer of the cross-modal encoder: cross-attention, self-attention, feed-forward.
 
-    Both cross-attentions read the layer's inputs, not each other's result.
+    Both cross-attentions read the layer's inputs, not each other's result. The last two steps can
+    be left out (the paper's Table 8).
     """
 
-    def __init__(self, size: int, heads: int, ffn: int, dropout: float) -> None:
+    def __init__(
+        self,
+        size: int,
+        heads: int,
+        ffn: int,
+        dropout: float,
+        *,
+        self_attention: bool = True,
+        feed_forward: bool = True,
+    ) -> None:
         super().__init__()
+        self._steps = (self_attention, feed_forward)
         self.audio_attention = _Attention(size, heads, dropout, "att")
         self.lang_attention = _Attention(size, heads, dropout, "att")
-        self.lang_self_att = _Attention(size, heads, dropout, "self")
-        self.audio_self_att = _Attention(size, heads, dropout, "self")
-        self.lang_inter = _Dense(size, ffn)
-        self.lang_output = _Output(ffn, size, dropout)
-        self.audio_inter = _Dense(size, ffn)
-        self.audio_output = _Output(ffn, size, dropout)
+        if self_attention:
+            self.lang_self_att = _Attention(size, heads, dropout, "self")
+            self.audio_self_att = _Attention(size, heads, dropout, "self")
+        if feed_forward:
+            self.lang_inter = _Dense(size, ffn)
+            self.lang_output = _Output(ffn, size, dropout)
+            self.audio_inter = _Dense(size, ffn)
+            self.audio_output = _Output(ffn, size, dropout)
 
     def forward(
         self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor
@@ -184,17 +201,20 @@ class CmeLayer(nn.Module):
         """Return new (text, audio), [batch, positions, size]; masks [batch, positions]."""
         text_new = self.lang_attention(text, audio, audio_mask)
         audio_new = self.audio_attention(audio, text, text_mask)
-        text_new = self.lang_self_att(text_new, text_new, text_mask)
-        audio_new = self.audio_self_att(audio_new, audio_new, audio_mask)
-        text_new = self.lang_output(self.lang_inter(text_new), text_new)
-        audio_new = self.audio_output(self.audio_inter(audio_new), audio_new)
+        self_attention, feed_forward = self._steps
+        if self_attention:
+            text_new = self.lang_self_att(text_new, text_new, text_mask)
+            audio_new = self.audio_self_att(audio_new, audio_new, audio_mask)
+        if feed_forward:
+            text_new = self.lang_output(self.lang_inter(text_new), text_new)
+            audio_new = self.audio_output(self.audio_inter(audio_new), audio_new)
         return text_new, audio_new
 
 
 def _mlp(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
     """Dropout, then linear layers with ReLU between: the published indices 1, 3, 5, 7."""
     layers: list[nn.Module] = [nn.Dropout(dropout)]
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -221,7 +241,15 @@ class Fusion(nn.Module):
         self.text_cls_emb = nn.Embedding(1, text)
         self.audio_cls_emb = nn.Embedding(1, text)
         self.CME_layers = nn.ModuleList(
-            CmeLayer(text, config.heads, config.ffn, p) for _ in range(config.n_layers)
+            CmeLayer(
+                text,
+                config.heads,
+                config.ffn,
+                p,
+                self_attention=config.self_attention,
+                feed_forward=config.feed_forward,
+            )
+            for _ in range(config.n_layers)
         )
         if not config.context:
             self._add_mixers()
@@ -283,8 +311,8 @@ class Fusion(nn.Module):
         if self.config.version == "v1":
             return torch.cat((text[:, 0], audio[:, 0]), -1)
         if self.config.version == "v2":
-            mixed_text = self.text_mixed_layer(torch.cat((text_feature, text[:, 0]), -1))
-            mixed_audio = self.audio_mixed_layer(torch.cat((audio_feature, audio[:, 0]), -1))
+            mixed_text = self.get_submodule("text_mixed_layer")(torch.cat((text_feature, text[:, 0]), -1))
+            mixed_audio = self.get_submodule("audio_mixed_layer")(torch.cat((audio_feature, audio[:, 0]), -1))
             return torch.cat((mixed_text, mixed_audio), -1)
         sides = (
             ("text", now.text_hidden, text, masks[0]),

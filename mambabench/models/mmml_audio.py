@@ -102,9 +102,16 @@ class AudioRaw(nn.Module):
         bound = 1 / math.sqrt(int(config["hidden_size"]))
         nn.init.uniform_(self.classifier.weight, -bound, bound)
 
+    @property
+    def backbone(self) -> AudioBackbone:
+        """The audio model."""
+        module = self.get_submodule(self._name)
+        assert isinstance(module, AudioBackbone)
+        return module
+
     def features(self, audio: Tensor, mask: Tensor) -> Tensor:
         """Return the averaged frames [batch, size] of samples [batch, samples]."""
-        hidden, n_frames = self.get_submodule(self._name)(audio, mask if self._masked else None)
+        hidden, n_frames = self.backbone(audio, mask if self._masked else None)
         return frame_mean(hidden, n_frames)
 
     def forward(self, audio: Tensor, mask: Tensor) -> Tensor:

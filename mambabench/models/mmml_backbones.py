@@ -4,8 +4,8 @@ They read the configuration and the weights of a local Hugging Face directory an
 fusion networks need, with the frame masks of the published code, so that no version of transformers
 has to be matched. Keys of the state dict are transformers'.
 
-Sources: Liu et al. 2019 (RoBERTa), Devlin et al. 2019 (BERT), Baevski et al. 2022 (data2vec), Hsu et
-al. 2021 (HuBERT); layer order and mask arithmetic as in transformers 4.34.
+Sources: Liu et al. 2019 (RoBERTa), Devlin et al. 2019 (BERT), Baevski et al. 2022 (data2vec),
+Hsu et al. 2021 (HuBERT); layer order and mask arithmetic as in transformers 4.34.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class _TextLayer(nn.Module):
         super().__init__()
         size, wide = config["hidden_size"], config["intermediate_size"]
         self.attention = nn.Module()
-        self.attention.self = _SelfAttention(config, ("query", "key", "value"))  # type: ignore[assignment]
+        self.attention.self = _SelfAttention(config, ("query", "key", "value"))
         self.attention.output = _Residual(size, config)
         self.intermediate = nn.Module()
         self.intermediate.dense = nn.Linear(size, wide)
@@ -201,7 +201,7 @@ def _same(x: Tensor, kernel: int) -> Tensor:
 
 
 class _Positions(nn.Module):
-    """Convolutional positions: a stack with norms (data2vec) or one weight-normed layer (HuBERT)."""
+    """Convolutional positions: a stack with norms (data2vec), or one weight-normed layer."""
 
     def __init__(self, config: Settings) -> None:
         super().__init__()

@@ -28,13 +28,21 @@ class EndToEnd(Fusion):
         for parameter in backbone.feature_extractor.parameters():
             parameter.requires_grad_(False)
 
+    @property
+    def audio_model(self) -> AudioBackbone:
+        """The audio backbone."""
+        module = self.get_submodule(self._audio_name)
+        assert isinstance(module, AudioBackbone)
+        return module
+
     def hear(self, tokens: Tokens) -> Modality:
         """Run both backbones: ids and mask [batch, tokens], samples and mask [batch, samples]."""
         ids, mask, audio, audio_mask = tokens
         hidden, pooled = self.roberta_model(ids, mask)
-        frames, n_frames = self.get_submodule(self._audio_name)(audio, audio_mask)
+        frames, n_frames = self.audio_model(audio, audio_mask)
         return Modality(hidden, pooled, mask, frames, n_frames)
 
     def forward_tokens(self, now: Tokens, context: Tokens | None = None) -> FusionOutput:
         """Return the three predictions of token ids and samples."""
-        return self(self.hear(now), None if context is None else self.hear(context))
+        out: FusionOutput = self(self.hear(now), None if context is None else self.hear(context))
+        return out

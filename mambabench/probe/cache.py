@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class TrialCache:
         """Write a finished trial atomically."""
         best_epoch = -1 if result.best_epoch is None else result.best_epoch
         numbers = [result.value, result.score, best_epoch, result.n_epochs]
-        arrays = {
+        arrays: dict[str, Any] = {
             "numbers": np.array(numbers, np.float64),
             "post_processing": np.array(result.post_processing or (), np.float64),
             **result.parameters.arrays(),

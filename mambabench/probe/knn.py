@@ -36,7 +36,7 @@ class _Neighbours:
         """Return similarity and index [n, k] of the nearest training rows, nearest first."""
         found = [
             torch.topk(torch.mm(_directions(part), self.directions.t()), k)
-            for part in rows.split(1024)
+            for part in torch.split(rows, 1024)
         ]
         return torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
 
@@ -55,7 +55,9 @@ def fit_knn(fold: PreparedFold) -> Fitted:
     directions = _directions(fold.rows)
     allowed = tuple(k for k in NEIGHBOURS if k <= len(fold.rows))
     every = _Neighbours(directions, target, allowed[-1])
-    similarity, index = every.nearest(torch.cat([p.t() for p in fold.validation]), every.k)
+    similarity, index = every.nearest(
+        torch.cat([part.t() for part in fold.validation])[: fold.n_validation], every.k
+    )
     seen = [fold.monitor.of_probabilities(every.shares(similarity, index, k)) for k in allowed]
     best = chosen([monitored.value for monitored in seen])
     digest = hashlib.sha256(f"knn {allowed[best]}".encode())
@@ -71,4 +73,4 @@ def fit_knn(fold: PreparedFold) -> Fitted:
 
 def _directions(rows: torch.Tensor) -> torch.Tensor:
     """Return rows of unit length; a zero row (a silent clip) stays zero."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return torch.nn.functional.normalize(rows, dim=1)

@@ -112,10 +112,8 @@ def write_record(
     """Write predictions, provenance and, last, the record: a record is there once it is whole."""
     import numpy as np
 
-    atomic_write(
-        stem.with_suffix(".npz"),
-        lambda file: np.savez_compressed(file, **dict(predictions)),
-    )
+    arrays: dict[str, Any] = dict(predictions)
+    atomic_write(stem.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
     write_json(stem.with_suffix(".provenance.json"), dict(provenance))
     digest = sha256_file(stem.with_suffix(".npz"))
     body = {"schema": RECORD_SCHEMA, "predictions_sha256": digest, **dataclasses.asdict(record)}

@@ -92,7 +92,8 @@ def _packed(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
     padded[:batch] = mask
     shifts = np.arange(32, dtype=np.uint32)[None, :, None]
     words = padded.reshape(-1, 32, units) << shifts
-    return np.bitwise_or.reduce(words, axis=1)
+    packed: npt.NDArray[np.uint32] = np.bitwise_or.reduce(words, axis=1)
+    return packed
 
 
 @functools.cache

@@ -1,1 +1,5 @@
-"""Training of encoders and of the depression and sentiment systems, end to end."""
+"""Train whole systems: DepMamba and MMML, from data to weights. ``mambabench.train(...)``."""
+
+from mambabench.verbs import make_callable
+
+make_callable(__name__, "mambabench.train.verb:train")

@@ -75,7 +75,7 @@ def _train_epoch(
                 "the training loss is not finite: a sequence whose frames are all zero has no mean "
                 "(published behaviour); mode 'masked' counts such frames"
             )
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()
         n += len(y)

@@ -89,7 +89,7 @@ def _train_epoch(
         loss = _losses(forward(model, batch.inputs), batch.targets, rules)
         if not torch.isfinite(loss):
             raise DataError("the training loss is not finite; look for NaN in the stored features")
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         size = len(batch.targets["M"])
         total, n = total + loss.item() * size, n + size
@@ -235,4 +235,12 @@ def _restore(path: Path | None, model: nn.Module) -> _Progress:
         name, _, rest = key.partition(".")
         parts[name][rest] = value
     model.load_state_dict(parts.pop("model"))
-    return _Progress(**parts, **header)
+    return _Progress(
+        header["history"],
+        parts["by_loss"],
+        parts["by_accuracy"],
+        header["loss_epoch"],
+        header["accuracy_epoch"],
+        header["lowest"],
+        header["highest"],
+    )

@@ -1,4 +1,4 @@
-"""What a training run keeps on disk: one safetensors file per moment, tensors with a JSON header."""
+"""What a training run keeps on disk: safetensors files with a JSON header, written atomically."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def derived_seed(*parts: object) -> int:
 @contextmanager
 def seeded(*parts: object) -> Iterator[None]:
     """Let torch's generators (dropout, initialisation) start from `parts`, and put them back."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derived_seed(*parts))
         yield

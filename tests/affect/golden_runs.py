@@ -1,4 +1,4 @@
-"""Run the golden training runs: the loop, the logs, the selection and the test with kept weights."""
+"""Run the golden training runs: loop, logs, selection, and the test with the kept weights."""
 
 from __future__ import annotations
 

@@ -44,8 +44,7 @@ class Shelf:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Replace the embedding store by one in memory."""
     shelf = Shelf()
-    monkeypatch.setattr(store, "list_stored_tasks", lambda out: tuple(shelf.stored))
-    monkeypatch.setattr(store, "encoder_key", lambda label: label, raising=False)
+    monkeypatch.setattr(store, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored))
     monkeypatch.setattr(data, "read_embeddings", shelf.read)
     return shelf
 

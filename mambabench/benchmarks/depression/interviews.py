@@ -6,6 +6,7 @@ the participant's turns in the transcript only. A session's decision is the mean
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +52,7 @@ def clips_of_turns(turns: Sequence[Turn], min_s: float = MIN_S, max_s: float = M
             continue
         n = math.ceil(length / max_s)
         edges = [round(turn.start_s + length * i / n, 4) for i in range(n + 1)]
-        pieces += [Turn(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        pieces += [Turn(a, b) for a, b in itertools.pairwise(edges)]
     return pieces
 
 
@@ -74,8 +75,8 @@ def session_faults(corpus: InterviewCorpus, root: Path) -> tuple[str, ...]:
     return tuple(faults)
 
 
-def prepare(corpus: InterviewCorpus, root: Path, directory: Path) -> tuple[str, ...]:
-    """Write the task directory of `corpus`; return notes on what differs from the publication.
+def prepare(corpus: InterviewCorpus, root: Path, to: Path) -> tuple[str, ...]:
+    """Write `to`/<name> and `to`/<name>_frames; return notes on what differs from the publication.
 
     Raises DataError that lists every missing audio file, and for a session without usable turns.
     """
@@ -106,16 +107,18 @@ def prepare(corpus: InterviewCorpus, root: Path, directory: Path) -> tuple[str, 
             for i, piece in enumerate(pieces)
         ]
     notes = (*corpus.notes, *faults)
-    write_task(
-        directory,
-        kind="depression",
-        corpus=corpus.name,
-        root=root,
-        labels=LABELS,
-        sessions=timed,
-        clips=clips,
-        notes=notes,
-    )
+    for pooling, suffix in (("scene", ""), ("frames", "_frames")):
+        write_task(
+            to / f"{corpus.name}{suffix}",
+            kind="depression",
+            corpus=corpus.name,
+            root=root,
+            labels=LABELS,
+            sessions=timed,
+            clips=clips,
+            pooling="frames" if pooling == "frames" else "scene",
+            notes=notes,
+        )
     return faults
 
 

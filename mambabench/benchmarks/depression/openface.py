@@ -36,4 +36,4 @@ def extract_landmarks(path: Path, every: int = 30) -> npt.NDArray[np.float64]:
     centred = values - values.mean(axis=1, keepdims=True)
     spread = values.std(axis=1, keepdims=True)
     # a row without any spread stays zero instead of becoming NaN
-    return centred / np.where(spread == 0, 1, spread)
+    return np.asarray(centred / np.where(spread == 0, 1, spread))

@@ -7,6 +7,7 @@ decimals. NaN stands for a correlation with a constant.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def _english(pred: Values, true: Values) -> dict[str, float]:
 def _bins(values: Values, edges: Sequence[float]) -> Values:
     """Return the index of the interval (edges[i], edges[i + 1]] of every value."""
     index = np.full(len(values), -1)
-    for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+    for i, (low, high) in enumerate(itertools.pairwise(edges)):
         index[(values > low) & (values <= high)] = i
     return index
 

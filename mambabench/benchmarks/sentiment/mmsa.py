@@ -194,7 +194,8 @@ def normalised(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     samples = samples[:MAX_SAMPLES]
     if len(samples) == 0:
         return samples
-    return ((samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)).astype(np.float32)
+    scaled = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+    return np.asarray(scaled, np.float32)
 
 
 def broken_clips(root: Path, items: Sequence[Utterance]) -> tuple[BrokenClip, ...]:

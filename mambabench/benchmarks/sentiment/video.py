@@ -1,4 +1,4 @@
-"""Extract 16 kHz audio from the videos of MOSI, MOSEI and CH-SIMS with the packaged decoder `av`."""
+"""Extract 16 kHz audio from the videos of MOSI, MOSEI and CH-SIMS, decoded by `av`."""
 
 from __future__ import annotations
 

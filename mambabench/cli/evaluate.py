@@ -1,0 +1,123 @@
+"""``mambabench evaluate``: judge trained systems and affect probes on the test sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mambabench.cli import options
+
+__all__ = ["command"]
+
+_COLUMNS = ("f1", "macro_f1", "balanced_acc", "auc", "acc", "precision", "recall")
+
+
+@click.command("evaluate")
+@click.option(
+    "--run",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of `mambabench train` (an experiment or one seed), or an output folder of probes.",
+)
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="Corpus folder.")
+@click.option(
+    "--store", type=click.Path(path_type=Path), default=None, help="Output folder of extract."
+)
+@options.device
+@click.option(
+    "--resamples", "n_resamples", type=click.IntRange(min=1), default=1000, show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def command(as_json: bool, **arguments: Any) -> int:
+    """Score the test sessions and print what makes the numbers honest; nothing is trained.
+
+    Not a diagnostic of any person.
+    """
+    from mambabench.train.evaluate import evaluate
+
+    done = evaluate(**arguments)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(list(done.rows), indent=2, ensure_ascii=False))
+        return 0
+    for row in done.rows:
+        for line in describe(row):
+            click.echo(line)
+    for path in done.files:
+        click.echo(f"written: {path}")
+    return 0
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{100 * value:.1f}"
+
+
+def _cell(entry: dict[str, float | None]) -> str:
+    return f"{_percent(entry['value'])} [{_percent(entry['low'])}, {_percent(entry['high'])}]"
+
+
+def describe(row: dict[str, Any]) -> list[str]:
+    """Return the lines that the command prints for one row."""
+    result = row["result"]
+    lines = [
+        f"{row['model']} on {row['task']} ({row['split']}: {result['n_sessions']} sessions, "
+        f"{result['n_positive']} positive, {result['n_clusters']} clusters; "
+        f"{result['n_seeds']} seeds)",
+        f"  selection: {row['selection']}; threshold: {row['threshold']}",
+        "  " + "".join(f"{name:>22}" for name in _COLUMNS),
+        "  model " + "".join(f"{_cell(result['metrics'][name]):>22}" for name in _COLUMNS),
+    ]
+    for name in ("always_positive", "always_negative", "majority"):
+        scores = row["baselines"][name]
+        lines.append(f"  {name:<16}" + "".join(f"{_percent(scores[c]):>10}" for c in _COLUMNS))
+    probe = row["baselines"]["metadata_probe"]
+    if probe["result"] is None:
+        lines.append("  metadata probe: no metadata known")
+    else:
+        cells = "".join(f"{_cell(probe['result']['metrics'][c]):>22}" for c in _COLUMNS)
+        lines.append(f"  metadata probe ({', '.join(probe['fields'])}): {cells}")
+    for counts in result["confusion"]:
+        shown = ", ".join(f"{name} {value}" for name, value in counts.items())
+        lines.append(f"  confusion: {shown}")
+    for gender, part in result["genders"].items():
+        cells = "  ".join(f"{c} {_cell(part['metrics'][c])}" for c in _COLUMNS[:4])
+        lines.append(f"  {gender} ({part['n_sessions']} sessions): {cells}")
+    lines.append(f"  audit: {row['audit']['verdict']}")
+    lines += _published_lines(row) + _severity_lines(row)
+    lines += [f"  note: {note}" for note in row["notes"]]
+    if result["n_seeds"] < 5:
+        lines.append("  note: fewer than five seeds")
+    lines.append(f"  {row['disclaimer']}")
+    return lines
+
+
+def _published_lines(row: dict[str, Any]) -> list[str]:
+    if "published_columns" not in row:
+        return []
+    columns, table = row["columns"], row["published_columns"]
+    lines = ["  " + f"{'seed':<8}" + "".join(f"{name:>15}" for name in columns)]
+    for seed, scores in zip(row["seeds"], table["per_seed"], strict=True):
+        lines.append(f"  {seed:<8}" + "".join(f"{_plain(scores[c]):>15}" for c in columns))
+    lines.append(
+        "  " + f"{'mean':<8}" + "".join(f"{_plain(table['mean'][c]):>15}" for c in columns)
+    )
+    return lines
+
+
+def _plain(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _severity_lines(row: dict[str, Any]) -> list[str]:
+    found = row.get("severity")
+    if found is None:
+        return []
+    cells = []
+    for name, value in found["scores"].items():
+        low, high = found["intervals"][name]
+        cells.append(f"{name} {_plain(value)} [{low:.4f}, {high:.4f}]")
+    trivial = ", ".join(f"{k} {_plain(v)}" for k, v in found["trivial_mean"].items())
+    return [f"  severity: {', '.join(cells)}; the training mean: {trivial}"]
