@@ -28,8 +28,8 @@ __all__ = [
     "TorchHead",
     "initial_parameters",
     "make_head",
-    "padded_columns",
     "numba_available",
+    "padded_columns",
 ]
 
 F32 = npt.NDArray[np.float32]

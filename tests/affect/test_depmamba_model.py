@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from mambabench.errors import EncoderError, ProtocolError
 from mambabench.models.depmamba import DepMamba, DepMambaConfig, TMeanNet, _BatchNorm
 from mambabench.models.strict import load_strict

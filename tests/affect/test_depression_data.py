@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.depression import corpora, dvlog, find_corpus, generated, lmvd
 from mambabench.benchmarks.depression.interviews import Turn, clips_of_turns, prepare

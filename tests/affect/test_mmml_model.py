@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from mambabench.errors import EncoderError, ProtocolError
 from mambabench.models.mmml import CmeLayer, Fusion, FusionConfig, Modality, frame_mean
 from mambabench.models.mmml_audio import swapped_positions

@@ -194,6 +194,41 @@ def test_probabilities_use_the_head_at_the_trained_length() -> None:
     assert close(runtime.probabilities(audio).sum(dim=1), torch.ones(2))
 
 
+def test_epic_sounds_models_hear_24_khz_and_repeat_the_edge() -> None:
+    from mambabench.models.aum import AumConfiguration, AumEncoder
+    from mambabench.models.fbank_runtime import FbankOptions, FbankRuntime
+    from mambabench.models.initialise import initialise
+
+    encoder = AumEncoder(AumConfiguration(32, depth=2, num_classes=44)).eval()
+    initialise(encoder, 0, 2)
+    options = FbankOptions(pooling="mean", hop_ms=40.0)
+    runtime = FbankRuntime(encoder, EpicLogMel(), None, options, sigmoid=False)
+    audio = clips(2, 24000)
+    with torch.no_grad():
+        rows, times = runtime.timestamps(audio)
+        scene, shares = runtime.scene(audio), runtime.probabilities(audio)
+    assert (scene.shape, shares.shape) == ((2, 1, 32), (2, 44))
+    assert times[0].tolist() == [37.5 + 40 * k for k in range(25)]
+    assert rows.shape == (2, 25, 1, 32)
+    features = runtime.frontend(audio)
+    fitted = runtime._fit(features, 1024)
+    assert torch.equal(fitted[:, :201], features)
+    assert torch.equal(fitted[:, 900], features[:, -1])
+
+
+@pytest.mark.peer
+def test_epic_log_mel_equals_librosa() -> None:
+    librosa = pytest.importorskip("librosa")
+    audio = clips(1, 48000)
+    audio[0, 5000:9000] = 0
+    spectrum = librosa.stft(
+        audio[0].numpy(), n_fft=2048, hop_length=120, win_length=240, pad_mode="constant"
+    )
+    filters = librosa.filters.mel(sr=24000, n_fft=2048, n_mels=128, htk=True, norm=None)
+    expected = torch.from_numpy(filters @ abs(spectrum) + 1e-6).log().T
+    assert float((EpicLogMel()(audio)[0] - expected).abs().max()) < 1e-4
+
+
 @pytest.mark.parametrize("dataset", ["esc50", "vggsound", "urbansound8k"])
 def test_normalisation_changes_and_is_recorded(dataset: str) -> None:
     audio = clips(1, 8000)

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
+NOISE = 0.02  # deviation of the white noise in tones: raise it for a harder task
 
 
 def _tone(path: Path, pitch: float, seconds: float, rng: np.random.Generator) -> None:
@@ -21,7 +22,7 @@ def _tone(path: Path, pitch: float, seconds: float, rng: np.random.Generator) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(int(seconds * RATE)) / RATE
     wave = sum(np.sin(2 * np.pi * pitch * k * t + rng.uniform(0, 6)) / k for k in (1, 2, 3))
-    signal = 0.2 * wave * np.exp(-((t / seconds - 0.5) ** 2) * 4) + 0.02 * rng.normal(size=len(t))
+    signal = 0.2 * wave * np.exp(-((t / seconds - 0.5) ** 2) * 4) + NOISE * rng.normal(size=len(t))
     soundfile.write(path, signal.astype(np.float32), RATE, subtype="PCM_16")
 
 
