@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+
 from mambabench.benchmarks.affect import AffectClip, read_affect, write_task
 from mambabench.benchmarks.depression.sessions import Session
 from mambabench.benchmarks.task import load_task

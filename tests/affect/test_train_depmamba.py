@@ -9,10 +9,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import mambabench.train as train_package
 import numpy as np
 import pytest
 import torch
+
+import mambabench.train as train_package
 from mambabench.benchmarks.depression.generated import generate
 from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.train.depmamba import Predictions
@@ -141,9 +142,7 @@ def test_genders_streams_splits_and_baseline(corpus: Path, tmp_path: Path) -> No
         assert not done.failed
     split = _train(corpus, tmp_path / "s", seeds=[0], epochs=1, make_split=5)
     assert any("no speaker in two splits" in n for n in split.seeds[0].result["notes"])
-    base = _train(
-        corpus, tmp_path / "t", seeds=[0], epochs=1, model="TMeanNet", hidden_sizes=[8]
-    )
+    base = _train(corpus, tmp_path / "t", seeds=[0], epochs=1, model="TMeanNet", hidden_sizes=[8])
     assert base.seeds[0].result["n_parameters"] == 161 * 8 + 8 + 9
 
 
