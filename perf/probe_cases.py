@@ -28,7 +28,7 @@ class Case:
 
 CASES = {
     "a": Case("a", {"train": 1200, "valid": 400, "test": 400}, 512, 50, 1.1),
-    "b": Case("b", {f"fold{i:02d}": 47 for i in range(5)}, 384, 4, 1.9),
+    "b": Case("b", {f"fold{i:02d}": 47 for i in range(5)}, 384, 4, 1.5),
 }
 
 

@@ -59,10 +59,11 @@ def norm_forward(
 ) -> None:
     """Set A = relu(dropout(batch_norm(Z))) in training mode and update the running statistics.
 
-    Z, A [units, batch or more], of which the first `batch` columns are used; parameters [2, units] weight and bias of the norm; running [2, units] mean
-    and variance; bias [units] of the linear layer before, which cancels here and enters the running
-    mean only; bits [ceil(batch / 32), units] packed mask; moments [2, units] receives mean and
-    1 / standard deviation for the backward step.
+    Z, A [units, batch or more], of which the first `batch` columns are used; parameters [2, units]
+    weight and bias of the norm; running [2, units] mean and variance; bias [units] of the linear
+    layer before, which cancels here and enters the running mean only; bits
+    [ceil(batch / 32), units] packed mask; moments [2, units] receives mean and 1 / standard
+    deviation for the backward step.
     """
     units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
