@@ -154,7 +154,9 @@ def markdown(document: dict[str, Any]) -> str:
         lines.append(f"| {mode} | {length} | " + " | ".join(cells) + " |")
     lines += ["", "Published efficiency figure (GPU, other hardware; for the shape only):", ""]
     for row in document["published"]:
-        lines.append(f"- {row['model']}, {row['task']}, {row['metric']}: {row['value']} {row['unit']}")
+        lines.append(
+            f"- {row['model']}, {row['task']}, {row['metric']}: {row['value']} {row['unit']}"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -174,14 +176,19 @@ def plot(document: dict[str, Any], path: Path) -> None:
         for system, colour in zip(SYSTEMS, ("tab:blue", "tab:orange", "tab:red"), strict=True):
             own = [row for row in rows if row["system"] == system and key in row]
             axis.plot(
-                [r["length"] / 1000 for r in own], [r[key] for r in own], "o-", color=colour,
+                [r["length"] / 1000 for r in own],
+                [r[key] for r in own],
+                "o-",
+                color=colour,
                 label=system,
             )
             stopped = [row for row in rows if row["system"] == system and "stopped" in row]
             if stopped:
                 axis.plot(
                     [r["length"] / 1000 for r in stopped],
-                    [axis.get_ylim()[1]] * len(stopped), "x", color=colour,
+                    [axis.get_ylim()[1]] * len(stopped),
+                    "x",
+                    color=colour,
                     label=f"{system}: stopped at {document['memory_limit_gb']:g} GB",
                 )
         axis.set_xlabel("thousand frames")

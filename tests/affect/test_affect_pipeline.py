@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+
 from mambabench.benchmarks.affect import AffectClip, read_affect, write_task
 from mambabench.benchmarks.depression.sessions import Session
 from mambabench.benchmarks.task import load_task
@@ -134,6 +135,7 @@ SEQUENCE = {
 }
 
 
+@pytest.mark.slow
 def test_depmamba_is_a_sequence_probe_on_stored_frames(out: Path, tmp_path: Path) -> None:
     done = train("depmamba", store=out, out=tmp_path, settings=SEQUENCE, seeds=[0])
     assert not done.failed, done.seeds[0].error
@@ -154,6 +156,7 @@ def test_sequence_probes_need_one_stream_and_two_labels(out: Path, tmp_path: Pat
         evaluate(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_train_command_names_folders_and_failures(tmp_path: Path) -> None:
     arguments = ["depmamba", "--task", "generated", "--out", str(tmp_path), "--seeds", "1"]
     small = {**{k: v for k, v in SEQUENCE.items() if k not in ("task", "features")}}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
+
 from mambabench.train.evaluate import evaluate
 from mambabench.train.verb import train
-from scipy.stats import t
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from mambabench.benchmarks.sentiment import generated
 from mambabench.benchmarks.sentiment.text_store import load_text_encoder
 from mambabench.errors import EncoderError, ProtocolError
@@ -17,7 +19,6 @@ from mambabench.train import hugging_face
 from mambabench.train.evaluate import evaluate
 from mambabench.train.state import load_tensors
 from mambabench.train.verb import train
-from safetensors.torch import save_file
 
 TEXT = {
     "vocab_size": 40,
@@ -89,7 +90,9 @@ def test_directories_that_lack_something(tmp_path: Path) -> None:
         hugging_face.load_backbone(folder)
 
 
-def test_a_text_directory_is_a_text_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_directory_is_a_text_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = _directory(tmp_path / "tiny-roberta", "roberta")
     monkeypatch.setattr(hugging_face, "load_tokenizer", _fake_tokenizer)
     encoder = load_text_encoder(str(folder), max_tokens=12)
@@ -135,6 +138,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [False, True])
 def test_end_to_end_learns_everything_but_the_convolutions(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: bool
@@ -165,6 +169,7 @@ def test_end_to_end_learns_everything_but_the_convolutions(
     assert row["result"]["n_sessions"] == 8
 
 
+@pytest.mark.slow
 def test_raw_audio_needs_its_directory(corpus: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "input": "raw", "tasks": "A", "loss": "MSE"}
     with pytest.raises(ProtocolError, match="needs audio_dir"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+
 from mambabench.cli.train import command
 from mambabench.errors import ProtocolError
 from mambabench.train.recipes import find_recipe, parse_override, read_recipe, recipe_names
@@ -152,7 +153,7 @@ def test_seeds_rows_and_overrides() -> None:
     assert plan("depmamba", task="lmvd").rows[0].settings.task == "lmvd"
     assert parse_override("lr=1e-3") == ("lr", 0.001)
     assert parse_override("mode=parity") == ("mode", "parity")
-    assert parse_override('mm_output_sizes=[8, 16]') == ("mm_output_sizes", [8, 16])
+    assert parse_override("mm_output_sizes=[8, 16]") == ("mm_output_sizes", [8, 16])
     with pytest.raises(ProtocolError, match="write KEY=VALUE"):
         parse_override("lr")
 

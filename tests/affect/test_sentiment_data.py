@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+
 from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.sentiment import generated
 from mambabench.benchmarks.sentiment.metrics import sentiment_scores, weighted_f1

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import mambabench.train as train_package
 import numpy as np
 import pytest
 import torch
+
+import mambabench.train as train_package
 from mambabench.benchmarks.depression.generated import generate
 from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.train.depmamba import Predictions
@@ -59,6 +60,7 @@ def _results(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_other_seed_other_weights(corpus: Path, tmp_path: Path) -> None:
     first = _train(corpus, tmp_path / "a", seeds=[0, 1])
     again = _train(corpus, tmp_path / "b", seeds=[0])
@@ -133,6 +135,7 @@ def test_changed_weights_are_noticed(corpus: Path, tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
+@pytest.mark.slow
 def test_genders_streams_splits_and_baseline(corpus: Path, tmp_path: Path) -> None:
     women = _train(corpus, tmp_path / "f", seeds=[0], epochs=1, train_gender="f", augment=False)
     assert women.seeds[0].result["n_train"] < 24
@@ -141,9 +144,7 @@ def test_genders_streams_splits_and_baseline(corpus: Path, tmp_path: Path) -> No
         assert not done.failed
     split = _train(corpus, tmp_path / "s", seeds=[0], epochs=1, make_split=5)
     assert any("no speaker in two splits" in n for n in split.seeds[0].result["notes"])
-    base = _train(
-        corpus, tmp_path / "t", seeds=[0], epochs=1, model="TMeanNet", hidden_sizes=[8]
-    )
+    base = _train(corpus, tmp_path / "t", seeds=[0], epochs=1, model="TMeanNet", hidden_sizes=[8])
     assert base.seeds[0].result["n_parameters"] == 161 * 8 + 8 + 9
 
 
@@ -157,6 +158,7 @@ def test_missing_sessions_are_listed_or_allowed(corpus: Path, tmp_path: Path) ->
     assert "1 sessions without features: 3" in done.seeds[0].result["notes"]
 
 
+@pytest.mark.slow
 def test_broken_data_fail_one_seed_and_say_why(corpus: Path, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root)

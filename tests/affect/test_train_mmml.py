@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.sentiment import generated
 from mambabench.errors import DataError, ProtocolError, StoreError
@@ -24,7 +26,6 @@ from mambabench.train.mmml import FusionBatch, Rules, fit
 from mambabench.train.settings import MmmlSettings
 from mambabench.train.sources import Sources
 from mambabench.train.verb import train
-from torch import nn
 
 TINY = {
     "fusion": "cme",
@@ -97,9 +98,7 @@ def test_training_stops_when_the_loss_has_not_fallen() -> None:
 def test_losses_are_means_over_items_and_mse_where_asked() -> None:
     def uneven() -> Iterator[FusionBatch]:
         for size, value in ((3, 1.0), (1, 9.0)):
-            yield FusionBatch(
-                (torch.ones(size),), {h: torch.full((size,), value) for h in "MTA"}
-            )
+            yield FusionBatch((torch.ones(size),), {h: torch.full((size,), value) for h in "MTA"})
 
     for loss, want in (("L1", (3 * 4 + 4) / 4), ("MSE", 16.0)):
         rules = Rules(tasks="A", loss=loss, lr=0.0, max_epochs=1)
@@ -129,10 +128,18 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _train(stores: Path, out: Path, **changes: Any) -> Any:
     more = {k: changes.pop(k) for k in list(changes) if k in ("resume", "progress")}
-    return train("mmml", store=stores, out=out, data=stores / "corpus", seeds=[1],
-                 settings={**TINY, **changes}, **more)
+    return train(
+        "mmml",
+        store=stores,
+        out=out,
+        data=stores / "corpus",
+        seeds=[1],
+        settings={**TINY, **changes},
+        **more,
+    )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -173,6 +180,7 @@ def test_a_run_cut_off_continues_with_equal_bytes(stores: Path, tmp_path: Path) 
         assert (cut.folder / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_one_rule_is_declared_and_the_other_kept(stores: Path, tmp_path: Path) -> None:
     loss = _train(stores, tmp_path / "loss").seeds[0]
     accuracy = _train(stores, tmp_path / "acc", select="acc").seeds[0]
@@ -200,9 +208,7 @@ def test_stores_that_are_not_there(stores: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no embeddings of task 'mosi_frames'"):
         fusion_data.open_data(MmmlSettings(), Sources(store=stores))
     with pytest.raises(StoreError, match="of task 'generated_frames' of ssam, but"):
-        fusion_data.open_data(
-            MmmlSettings(task="generated"), Sources(store=stores, encoder="ssam")
-        )
+        fusion_data.open_data(MmmlSettings(task="generated"), Sources(store=stores, encoder="ssam"))
     with pytest.raises(DataError, match="give --store DIR"):
         fusion_data.open_data(MmmlSettings(task="generated"), Sources())
     with pytest.raises(ProtocolError, match="needs text_dir"):
@@ -267,6 +273,7 @@ def _fake_opensmile() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_compare_features_through_opensmile(
     stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
