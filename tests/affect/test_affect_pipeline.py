@@ -151,8 +151,8 @@ def test_sequence_probes_need_one_stream_and_two_labels(out: Path, tmp_path: Pat
         train("depmamba", store=out, out=tmp_path, settings={**SEQUENCE, "modalities": "both"})
     with pytest.raises(StoreError, match="holds no embeddings of task 'talk_frames'.*did you mean"):
         train("depmamba", store=out, out=tmp_path, settings={**SEQUENCE, "task": "talk_frames"})
+    (tmp_path / "probes").mkdir()
     with pytest.raises(StoreError, match="holds no probes of depression or sentiment tasks"):
-        (tmp_path / "probes").mkdir()
         evaluate(tmp_path)
 
 
@@ -191,8 +191,8 @@ def test_task_directories_refuse_what_does_not_fit(tmp_path: Path) -> None:
         write({"train": one})
     with pytest.raises(DataError, match="two clips of split 'train' are named 'a.wav'"):
         write({"train": one * 2, "valid": one, "test": one})
+    stranger = [replace(one[0], session="x")]
     with pytest.raises(DataError, match=r"clip a\.wav is of no known session x"):
-        stranger = [replace(one[0], session="x")]
         write({"train": stranger, "valid": stranger, "test": stranger})
     write({"train": one, "valid": one, "test": one})
     assert load_task(tmp_path / "t").restricted
