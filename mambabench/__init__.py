@@ -18,8 +18,8 @@ from mambabench.errors import (
 )
 
 if TYPE_CHECKING:
+    import mambabench.benchmarks.tasks as tasks
     from mambabench import extract, probe, report
-    from mambabench.benchmarks import tasks
     from mambabench.extract.embed import embed
     from mambabench.hear_api.check import check
     from mambabench.models.registry import load_encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -29,10 +30,14 @@ def progress_text(progress: Progress) -> str:
 
 
 class ExtractionDisplay:
-    """A context that shows `Progress` on standard error."""
+    """A context that shows `Progress` on standard error.
+
+    What providers print meanwhile goes there too: standard output is for results.
+    """
 
     def __init__(self) -> None:
         self._live: Any = None
+        self._redirected = contextlib.redirect_stdout(sys.stderr)
         self._last = time.monotonic()
 
     def __enter__(self) -> ExtractionDisplay:
@@ -42,6 +47,7 @@ class ExtractionDisplay:
 
             self._live = Status("reading headers", console=Console(stderr=True))
             self._live.start()
+        self._redirected.__enter__()
         return self
 
     def __exit__(
@@ -50,6 +56,7 @@ class ExtractionDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._redirected.__exit__(kind, error, trace)
         if self._live is not None:
             self._live.stop()
 

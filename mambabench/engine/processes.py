@@ -13,7 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -35,7 +35,7 @@ serve()
 
 def run_units(
     function: str,
-    units: Sequence[Unit],
+    units: Iterable[Unit],
     *,
     jobs: int,
     setups: Sequence[Unit] = ({},),
@@ -44,16 +44,17 @@ def run_units(
     """Yield (index of the unit, what `function` returned), in the order of completion.
 
     `function` is "module:name" and is called as ``name(unit, report)``; unit, result and what it
-    hands to ``report`` are JSON-able. With ``jobs=1`` it runs here. Worker i is told
-    ``setups[i % len(setups)]``, whose keys are added to its units. The first error of a unit ends
-    the whole: a MambabenchError is raised as it was, another as RuntimeError with its traceback.
+    hands to ``report`` are JSON-able; units are drawn as they are given out. With ``jobs=1`` it
+    runs here. Worker i is told ``setups[i % len(setups)]``, whose keys are added to its units. The
+    first error of a unit ends the whole: a MambabenchError is raised as it was, another as
+    RuntimeError with its traceback.
     """
-    if jobs == 1 or len(units) < 2:
+    if jobs <= 1:
         call = _resolve(function)
         for index, unit in enumerate(units):
             yield index, call({**unit, **setups[0]}, on_report)
         return
-    workers = [_Worker(function, setups[i % len(setups)]) for i in range(min(jobs, len(units)))]
+    workers = [_Worker(function, setups[i % len(setups)]) for i in range(jobs)]
     try:
         yield from _distribute(workers, units, on_report)
     finally:
@@ -62,7 +63,7 @@ def run_units(
 
 
 def _distribute(
-    workers: list[_Worker], units: Sequence[Unit], on_report: Callable[[Any], None]
+    workers: list[_Worker], units: Iterable[Unit], on_report: Callable[[Any], None]
 ) -> Iterator[tuple[int, Any]]:
     inbox: queue.Queue[tuple[_Worker, Any]] = queue.Queue()
     todo = iter(enumerate(units))

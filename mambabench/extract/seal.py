@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mambabench.errors import StoreError
 from mambabench.extract.gather import Gathered, gather_split, read_chunks
 from mambabench.extract.plan import EncoderSpec, TaskPlan, task_files
-from mambabench.extract.shards import work_folder
+from mambabench.extract.shards import plan_path, work_folder
 from mambabench.extract.store import MANIFEST, STORE_SCHEMA, array_path, read_manifest
 from mambabench.files import atomic_write, canonical_json, read_json, sha256_bytes, write_json
 
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "MISSING",
     "PROVENANCE",
+    "check_plan",
     "check_same_encoder",
     "claim",
+    "finish_work",
     "is_sealed",
     "locked",
+    "manifest_head",
     "seal",
     "sealed_missing",
-    "write_task_files",
+    "sealing",
 ]
 
+MISSING = "missing.json"
 PROVENANCE = "provenance.json"
 _REMEDY = "remove that folder or choose another --out"
 
@@ -42,16 +47,26 @@ def is_sealed(directory: Path, plan: TaskPlan) -> bool:
 
     Raises StoreError where it holds the result of another one, and says in what they differ.
     """
+    if (directory / ".done.embeddings").is_file():
+        raise StoreError(
+            f"{directory} holds embeddings in the layout 'hear-eval-kit': choose another --out, or "
+            "--layout hear-eval-kit"
+        )
     manifest = read_manifest(directory)
     if manifest is None:
         return False
-    if manifest["plan"] != plan.key:
-        check_same_encoder(directory, manifest, plan.spec)
+    check_plan(directory, manifest, plan)
+    return True
+
+
+def check_plan(directory: Path, found: dict[str, Any], plan: TaskPlan) -> None:
+    """Raise StoreError where what is `found` in a folder came from another plan."""
+    if found["plan"] != plan.key:
+        check_same_encoder(directory, found, plan.spec)
         raise StoreError(
             f"{directory} was made from other audio or labels than {plan.task.directory} holds now "
             f"(or by another version of mambabench); {_REMEDY}"
         )
-    return True
 
 
 def sealed_missing(directory: Path) -> dict[str, str]:
@@ -79,7 +94,7 @@ def check_same_encoder(directory: Path, found: dict[str, Any], spec: EncoderSpec
 
 def claim(directory: Path, plan: TaskPlan) -> None:
     """Note in the work folder who fills it. Raises StoreError where another encoder began it."""
-    path = work_folder(directory) / "plan.json"
+    path = plan_path(directory)
     spec = plan.spec
     mine = {
         "encoder": spec.label,
@@ -103,7 +118,9 @@ def _shown(value: object) -> str:
     return "last" if value is None else str(value)
 
 
-def seal(directory: Path, plan: TaskPlan, configuration: dict[str, Any]) -> None:
+def seal(
+    directory: Path, plan: TaskPlan, configuration: dict[str, Any], provenance: dict[str, Any]
+) -> None:
     """Compact the shards of all splits, write the manifest, remove the shards.
 
     Two processes may do so at once: the files that they write are equal. Raises StoreError where
@@ -111,11 +128,12 @@ def seal(directory: Path, plan: TaskPlan, configuration: dict[str, Any]) -> None
     """
     with locked(directory):
         if read_manifest(directory) is not None:
-            shutil.rmtree(work_folder(directory), ignore_errors=True)
+            finish_work(directory)
             return
-        try:
-            write_task_files(directory, plan)
-            manifest = _manifest(plan, configuration)
+        with sealing(directory, lambda: read_manifest(directory) is not None):
+            for name, data in task_files(plan.task).items():
+                atomic_write(directory / name, _writer(data))
+            manifest = manifest_head(plan, configuration) | {"splits": {}, "missing": {}}
             for split in plan.task.splits:
                 shards = [shard for shard in plan.shards if shard.split == split]
                 gathered = gather_split(directory, split, shards)
@@ -123,16 +141,29 @@ def seal(directory: Path, plan: TaskPlan, configuration: dict[str, Any]) -> None
                     directory, split, gathered, half=plan.task.pooling == "frames"
                 )
                 manifest["missing"] |= {f"{split}/{c}": r for c, r in gathered.failures.items()}
+            write_json(directory / PROVENANCE, provenance)
             write_json(directory / MANIFEST, manifest)
-        except OSError as error:
-            if read_manifest(directory) is not None:  # another process was faster
-                return
+        finish_work(directory)
+
+
+@contextmanager
+def sealing(directory: Path, is_done: Callable[[], bool]) -> Iterator[None]:
+    """Turn a refusal of the disk into a StoreError, unless another process has sealed meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if not is_done():
             raise StoreError(
                 f"cannot seal {directory}: {error.strerror or error}; free some space or fix the "
                 "folder and give the same command again: what is committed stays"
             ) from error
-        (directory / "missing.json").unlink(missing_ok=True)
-        shutil.rmtree(work_folder(directory), ignore_errors=True)
+
+
+def finish_work(directory: Path) -> None:
+    """Remove what only an unfinished store needs."""
+    (directory / MISSING).unlink(missing_ok=True)
+    plan_path(directory).unlink(missing_ok=True)  # first: it tells other processes to stop
+    shutil.rmtree(work_folder(directory), ignore_errors=True)
 
 
 @contextmanager
@@ -149,13 +180,8 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def write_task_files(directory: Path, plan: TaskPlan) -> None:
-    """Copy the task's metadata, vocabulary, splits and clusters."""
-    for name, data in task_files(plan.task).items():
-        atomic_write(directory / name, _all_of(data))
-
-
-def _manifest(plan: TaskPlan, configuration: dict[str, Any]) -> dict[str, Any]:
+def manifest_head(plan: TaskPlan, configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of encoder and task."""
     spec = plan.spec
     return {
         "schema": STORE_SCHEMA,
@@ -170,8 +196,6 @@ def _manifest(plan: TaskPlan, configuration: dict[str, Any]) -> dict[str, Any]:
         "device": spec.device,
         "sample_rate_hz": spec.sample_rate_hz,
         "resampled_from_hz": plan.rate_hz if plan.rate_hz != spec.sample_rate_hz else None,
-        "splits": {},
-        "missing": {},
     }
 
 
@@ -244,7 +268,7 @@ def _bytes_of(parts: Iterator[npt.NDArray[Any]], dtype: str) -> Iterator[bytes]:
         yield converted.tobytes()
 
 
-def _all_of(data: bytes) -> Callable[[BinaryIO], None]:
+def _writer(data: bytes) -> Callable[[BinaryIO], None]:
     def write(file: BinaryIO) -> None:
         file.write(data)
 

@@ -18,7 +18,15 @@ from mambabench.extract.encode import ClipRows
 from mambabench.extract.plan import Shard
 from mambabench.files import atomic_write, read_json, write_json
 
-__all__ = ["ShardRecord", "commit_shard", "read_record", "rows_path", "work_folder"]
+__all__ = [
+    "ShardRecord",
+    "commit_shard",
+    "is_open",
+    "plan_path",
+    "read_record",
+    "rows_path",
+    "work_folder",
+]
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,16 @@ def work_folder(store: Path) -> Path:
     return store / "work"
 
 
+def plan_path(store: Path) -> Path:
+    """Return the file that says who fills the store; it goes when the store is sealed."""
+    return work_folder(store) / "plan.json"
+
+
+def is_open(store: Path) -> bool:
+    """Tell whether the store is being filled, so not sealed by another process."""
+    return plan_path(store).is_file()
+
+
 def rows_path(store: Path, split: str, key: str) -> Path:
     """Return the path of a shard's rows."""
     return work_folder(store) / split / f"{key}.rows"
@@ -61,8 +79,12 @@ def read_record(store: Path, split: str, key: str) -> ShardRecord | None:
     return record if whole and record.key == key else None
 
 
-def commit_shard(store: Path, shard: Shard, rows: Iterable[ClipRows]) -> ShardRecord:
-    """Write the rows as they come, then the record. Raises StoreError where the disk refuses."""
+def commit_shard(store: Path, shard: Shard, rows: Iterable[ClipRows]) -> ShardRecord | None:
+    """Write the rows as they come, then the record.
+
+    Returns None where another process has sealed the store meanwhile. Raises StoreError where the
+    disk refuses.
+    """
     writer = _Writer()
     path = rows_path(store, shard.split, shard.key)
     try:
@@ -70,6 +92,8 @@ def commit_shard(store: Path, shard: Shard, rows: Iterable[ClipRows]) -> ShardRe
         record = writer.record(shard.key)
         write_json(path.with_suffix(".json"), asdict(record))
     except OSError as error:
+        if not is_open(store):
+            return None
         raise StoreError(
             f"cannot write {path.parent}: {error.strerror or error}; free some space or fix the "
             "folder and give the same command again: what is committed stays"

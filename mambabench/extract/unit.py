@@ -15,27 +15,31 @@ from mambabench.errors import EncoderError
 from mambabench.extract.audio import AudioPart
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
 from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
-from mambabench.extract.shards import commit_shard, read_record
+from mambabench.extract.shards import commit_shard, is_open, read_record
 
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["encode_unit", "load", "make_unit", "one_thread"]
+__all__ = ["encode_unit", "forget", "load", "make_unit", "one_thread"]
 
 # the encoder used last, by what it was loaded as: units come ordered by encoder
 _loaded: dict[tuple[str, str, str], tuple[LoadedEncoder, BatchLimit]] = {}
 
 
-def load(name: str, device: str, precision: str) -> tuple[LoadedEncoder, BatchLimit]:
-    """Return the encoder, kept for the next unit, and how much fits into memory with it."""
+def load(name: str, device: str, precision: str) -> LoadedEncoder:
+    """Load the encoder afresh, and keep it for the units that follow in this process."""
     from mambabench.models.registry import load_encoder
 
-    key = (name, device, precision)
-    if key not in _loaded:
-        _loaded.clear()
-        dtype = None if precision == "fp32" else precision
-        _loaded[key] = load_encoder(name, device=device, dtype=dtype), BatchLimit()
-    return _loaded[key]
+    _loaded.clear()
+    dtype = None if precision == "fp32" else precision
+    encoder = load_encoder(name, device=device, dtype=dtype)
+    _loaded[(name, encoder.device, precision)] = encoder, BatchLimit()
+    return encoder
+
+
+def forget() -> None:
+    """Let go of the encoder that was loaded last."""
+    _loaded.clear()
 
 
 def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dic
 
 
 def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str, Any]:
-    """Encode and commit one shard unless another process has; return what it cost.
+    """Encode and commit one shard, unless another process has; return what it cost.
 
     `report` receives [clips, seconds of audio] after each batch. With ``unit["retry"]`` a committed
     shard in which clips failed is done again.
@@ -59,9 +63,13 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     spec, shard = _spec(unit["spec"]), _shard(unit["shard"])
     store = Path(unit["store"])
     record = read_record(store, shard.split, shard.key)
-    if record is not None and not (record.failures and unit["retry"]):
+    committed = record is not None and not (record.failures and unit["retry"])
+    if committed or not is_open(store):
         return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0}
-    encoder, limit = load(spec.encoder, unit["device"], spec.precision)
+    key = (spec.encoder, unit["device"], spec.precision)
+    if key not in _loaded:
+        load(*key)
+    encoder, limit = _loaded[key]
     if encoder.identity != spec.identity:
         raise EncoderError(
             f"encoder {spec.encoder!r} is not the same in every process: identity "

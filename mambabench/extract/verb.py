@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.extract.gather import missing_clips
-from mambabench.extract.plan import Budget, EncoderSpec, TaskPlan, plan_task, pooling_of
+from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
 from mambabench.extract.shards import read_record
 from mambabench.extract.store import LAYOUTS, store_folder
 
@@ -91,6 +91,8 @@ def extract(
     ``on_error="skip"``. The same call continues an interrupted one and ends in the same bytes.
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
+    from mambabench.extract.unit import forget
+
     _choice("precision", precision, PRECISIONS)
     _choice("layout", layout, LAYOUTS)
     _choice("on-error", on_error, ("stop", "skip"))
@@ -99,11 +101,15 @@ def extract(
     setups = _setups(gpus, device)
     out = Path(out)
     chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
+    device = "cuda" if gpus else device
     works = []
-    for name in tuple(encoder) or DEMO_ENCODERS:
-        works += _plans(name, chosen_tasks, out, layers, precision, device if not gpus else "cuda")
-    run = _Run(works, layout, on_error, share)
-    return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    try:
+        for name in dict.fromkeys(encoder or DEMO_ENCODERS):
+            works += _plans(str(name), chosen_tasks, out, layers, precision, device)
+        run = _Run(works, layout, on_error, share)
+        return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+    finally:
+        forget()
 
 
 def _choice(option: str, value: str, known: Sequence[str]) -> None:
@@ -180,10 +186,10 @@ def _plans(
     from mambabench.extract.unit import load, one_thread
 
     with one_thread(device):
-        encoder, _ = load(str(name), device, precision)
+        encoder = load(name, device, precision)
     kind = encoder.device.partition(":")[0]
     spec = EncoderSpec(
-        encoder=str(name),
+        encoder=name,
         label=encoder.label,
         identity=encoder.identity,
         sample_rate_hz=encoder.sample_rate_hz,
@@ -241,8 +247,7 @@ class _Run:
         self._works = works
         self._on_error = on_error
         self._layout = _layout(layout)
-        self._units: list[dict[str, Any]] = []
-        self._owners: list[_Work] = []
+        self._todo: list[tuple[_Work, Shard]] = []
         self._n_clips, self._total_s = 0, 0.0
         self._done_clips, self._done_s = 0, 0.0
         number = 0
@@ -257,19 +262,24 @@ class _Run:
                 if mine and not sealed:
                     self._add(work, one)
 
-    def _add(self, work: _Work, shard: Any) -> None:
-        from mambabench.extract.unit import make_unit
-
+    def _add(self, work: _Work, shard: Shard) -> None:
         record = read_record(work.directory, shard.split, shard.key)
         retry = self._on_error == "stop"
         if record is not None and not (record.failures and retry):
             return
         work.n_open += 1
-        unit = make_unit(work.directory, pooling_of(work.plan.task), work.plan.spec, shard)
-        self._units.append({**unit, "retry": retry})
-        self._owners.append(work)
+        self._todo.append((work, shard))
         self._n_clips += len(shard.clips)
         self._total_s += shard.duration_s
+
+    def _units(self) -> Iterator[dict[str, Any]]:
+        """Describe the shards one by one: the descriptions of a large corpus need much room."""
+        from mambabench.extract.unit import make_unit
+
+        for work, shard in self._todo:
+            plan = work.plan
+            unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard)
+            yield {**unit, "retry": self._on_error == "stop"}
 
     def go(
         self,
@@ -299,13 +309,13 @@ class _Run:
                 self._finish(work)
         results = run_units(
             "mambabench.extract.unit:encode_unit",
-            self._units,
-            jobs=jobs,
+            self._units(),
+            jobs=min(jobs, len(self._todo)),
             setups=setups,
             on_report=on_report,
         )
         for index, cost in results:
-            work = self._owners[index]
+            work, _ = self._todo[index]
             work.seconds += cost["seconds"]
             work.audio_s += cost["audio_s"]
             work.n_halvings += cost["n_halvings"]
@@ -318,21 +328,22 @@ class _Run:
 
     def _finish(self, work: _Work) -> None:
         """Seal the task, or note why not yet."""
+        from mambabench.extract.seal import MISSING, finish_work
         from mambabench.files import write_json
 
         missing = missing_clips(work.directory, work.plan)
         if missing is None and self._layout.is_sealed(work.directory, work.plan):
-            work.state = "sealed"  # by another process
+            finish_work(work.directory)  # sealed by another process, which may have left before us
+            work.state = "sealed"
             work.missing = self._layout.sealed_missing(work.directory)
         elif missing is None:
             work.state = "waiting"
         elif missing and self._on_error == "stop":
             work.state, work.missing = "incomplete", missing
-            write_json(work.directory / "missing.json", missing)
+            write_json(work.directory / MISSING, missing)
         else:
             work.state, work.missing = "sealed", missing
-            self._layout.seal(work.directory, work.plan, work.configuration)
-            write_json(work.directory / self._layout.PROVENANCE, _provenance(work))
+            self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
 
 
 def _layout(name: str) -> Any:

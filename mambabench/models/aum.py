@@ -128,7 +128,7 @@ class AumEncoder(nn.Module):
         """
         c, table = self.configuration, self.pos_embed.pos_embed
         if crop and grid != c.grid and grid[0] == c.grid[0] and grid[1] <= c.grid[1]:
-            patches = table[:, c.n_prefix :].unflatten(1, c.grid)[:, :, : grid[1]]
+            patches = torch.unflatten(table[:, c.n_prefix :], 1, c.grid)[:, :, : grid[1]]
             return torch.cat((table[:, : c.n_prefix], patches.flatten(1, 2)), dim=1)
         return resample_positions(table, c.grid, grid, c.n_prefix)
 
@@ -139,7 +139,8 @@ class AumEncoder(nn.Module):
         prefix, table = positions[:, : c.n_prefix], positions[:, c.n_prefix :]
         tokens = patches.flatten(2).transpose(1, 2) + table
         if c.transposed:
-            tokens = tokens.unflatten(1, patches.shape[2:]).transpose(1, 2).flatten(1, 2)
+            grid = torch.unflatten(tokens, 1, (patches.shape[2], patches.shape[3]))
+            tokens = grid.transpose(1, 2).flatten(1, 2)
         if c.class_token == "none":
             return tokens
         n = tokens.shape[0]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mambabench.models.fused import add_norm
 from mambabench.models.mixer import MambaMixer, MixerConfiguration
 
 __all__ = ["Block", "RMSNorm", "make_norm", "run_pairs", "run_sequence"]
@@ -47,6 +48,9 @@ class Block(nn.Module):
         self, hidden: torch.Tensor, residual: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (mixer output, residual stream) from the same pair of the block before."""
+        fast = add_norm(self.norm, hidden, residual)
+        if fast is not None:
+            return self.mixer(fast[0]), fast[1]
         residual = hidden if residual is None else residual + hidden
         return self.mixer(self.norm(residual)), residual
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ class FieldReference(ConfigDict):
 
 
 _HARMLESS: list[Any] = [
+    *(bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple),  # field types
     argparse.Namespace,
     ConfigDict,
     FieldReference,
@@ -65,16 +67,20 @@ def read_checkpoint(path: Path, entry: EncoderEntry | None = None) -> Checkpoint
         with torch.serialization.safe_globals(_HARMLESS):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen kinds for a bad file
-        raise EncoderError(
-            f"cannot read the checkpoint {file}: {_first_line(error)}. Only tensors and plain "
-            "settings are read, nothing in the file is run"
-        ) from error
+        raise EncoderError(f"cannot read the checkpoint {file}: {_reason(error)}") from error
     return _unwrap(content, file)
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """Return why torch refused a file, without its advice to run what is in it."""
+    foreign = re.search(r"GLOBAL (\S+)", str(error))
+    if foreign:
+        return (
+            f"it holds an object of {foreign[1]}; only tensors and plain settings are read, and "
+            "nothing in a file is run"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 
 def _read_safetensors(file: Path, entry: EncoderEntry | None) -> Checkpoint:
@@ -134,8 +140,7 @@ def fit_state(model: torch.nn.Module, state: State, name: str, origin: str) -> N
         guess = f"\nthe file seems to be of {' or '.join(seems)}" if seems else ""
         raise EncoderError(f"{origin} does not fit encoder {name}:\n{problem}{guess}")
     converted = {
-        key: value.float().clone() if value.is_floating_point() else value.clone()
-        for key, value in state.items()
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
     }
     model.load_state_dict(converted, strict=True, assign=True)
 

@@ -20,6 +20,7 @@ class EncoderEntry:
     loader: str  # "module:function", called with the entry and a LoadRequest
     scene_embedding_size: int  # with default options
     timestamp_embedding_size: int  # with default options
+    builder: str = ""  # "module:function" from the entry to a module with the authors' keys
     settings: Mapping[str, Setting] = field(default_factory=dict)  # of the architecture
     sample_rate_hz: int = 16000
     n_hidden_states: int = 1

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 __all__ = [
+    "NORMALISATIONS",
     "EpicLogMel",
     "KaldiFbank",
     "SsamLogMel",
@@ -24,6 +25,15 @@ __all__ = [
 ]
 
 FLOOR = 1.1920929e-07  # float32 epsilon: the floor of both logarithms
+# dataset -> mean and standard deviation of its log energies, as the authors computed them
+NORMALISATIONS: dict[str, tuple[float, float]] = {
+    "audioset": (-4.2677393, 4.5689974),
+    "vggsound": (-5.0767093, 4.4533687),
+    "voxceleb": (-3.7614744, 4.2011642),
+    "speechcommands": (-6.845978, 5.5654526),
+    "esc50": (-6.6268077, 5.358466),
+    "urbansound8k": (-5.138443946838379, 4.229961395263672),
+}
 BLOCK_FRAMES = 4096  # frames transformed at once
 
 
@@ -72,11 +82,15 @@ def kaldi_filters(n_mels: int, n_fft: int, rate: float, low_hz: float = 20.0) ->
 def standardise_clips(features: torch.Tensor, epsilon: float = 1e-8) -> torch.Tensor:
     """Bring each clip to mean 0 and unbiased standard deviation 1 over time and frequency.
 
-    `features` [n_clips, n_frames, n_mels]; a constant clip becomes exactly 0.
+    `features` [n_clips, n_frames, n_mels]; a constant clip becomes exactly 0: its mean, summed in
+    float64, is the constant itself, which a float32 sum can miss by 1e-6, or 100 epsilons.
     """
-    mean = features.mean(dim=(1, 2), keepdim=True)
-    std = features.std(dim=(1, 2), keepdim=True)
-    return (features - mean) / (std + epsilon)
+    mean = features.mean(dim=(1, 2), keepdim=True, dtype=torch.float64)
+    centred = features - mean.to(features.dtype)
+    total = centred.square().sum(dim=(1, 2), keepdim=True, dtype=torch.float64)
+    n_others = features.shape[1] * features.shape[2] - 1
+    std = (total / n_others).sqrt().to(features.dtype)
+    return centred / (std + epsilon)
 
 
 def fit_frames(features: torch.Tensor, n_frames: int, value: float = 0.0) -> torch.Tensor:
@@ -110,7 +124,7 @@ class _Framed(torch.nn.Module):
         """Cut [n_clips, n] into frames of `length` every `hop` and transform them blockwise."""
         frames = audio.unfold(1, length, self.hop)  # a view: [n_clips, n_frames, length]
         step = max(1, BLOCK_FRAMES // max(1, audio.shape[0]))
-        parts = [self._spectra(block) for block in frames.split(step, dim=1)]
+        parts = [self._spectra(block) for block in torch.split(frames, step, dim=1)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
@@ -129,6 +143,10 @@ class SsamLogMel(_Framed):
     def _spectra(self, frames: torch.Tensor) -> torch.Tensor:
         power = torch.fft.rfft(frames * self.window).abs().square()
         return torch.log(power @ self.filters + FLOOR)
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return how many frames a clip gives."""
+        return max(n_samples, self.n_fft // 2 + 1) // self.hop + 1
 
     def raw(self, audio: torch.Tensor) -> torch.Tensor:
         """Return log-mels [n_clips, n_samples // 160 + 1, 80] of audio [n_clips, n_samples].

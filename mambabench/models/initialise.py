@@ -17,13 +17,13 @@ def initialise(model: nn.Module, seed: int, n_layers: int) -> None:
     Linear layers and kernels are uniform within 1 / sqrt(fan in), output projections divided by
     sqrt(n_layers); time-step biases make softplus(bias) log-uniform in [0.001, 0.1]; A = -1..-N;
     D and norms 1; other biases 0; tokens and learned positions normal with deviation 0.02. A
-    model's fixed tables are left to its own `fill_positions`.
+    model's fixed entries are left to its own `fill_fixed`.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             parameter.copy_(_draw(name, parameter, n_layers, generator))
-    fill = getattr(model, "fill_positions", None)
+    fill = getattr(model, "fill_fixed", None)
     if fill is not None:
         fill()
 

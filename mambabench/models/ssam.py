@@ -96,7 +96,7 @@ class SsamEncoder(nn.Module):
         return Block(mixer, c.norm_epsilon, c.rms_norm)
 
     @torch.no_grad()
-    def fill_positions(self) -> None:
+    def fill_fixed(self) -> None:
         """Write the fixed sinusoidal table into `pos_embed`."""
         c = self.configuration
         self.pos_embed.copy_(sinusoidal_positions(c.embed_dim, c.grid, c.use_cls_token))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import random
 import threading
 from typing import TypeVar
 
@@ -14,26 +13,13 @@ import numpy.typing as npt
 from mambabench.benchmarks.metrics.events import Events, events_of_clips, frame_targets
 from mambabench.benchmarks.task import Clip, Fold, Task, folds
 from mambabench.errors import DataError
+from mambabench.extract.hear_eval_kit import shuffled_order
 from mambabench.extract.store import EmbeddingSet, StoredTask, read_embeddings
 from mambabench.probe.rows import SplitRows, TestRows, TrainingRows, ValidationRows
 
-__all__ = ["TaskRows", "kit_order", "task_fingerprint"]
+__all__ = ["TaskRows", "task_fingerprint"]
 
 R = TypeVar("R", bound=SplitRows)
-
-
-def kit_order(task: Task) -> dict[str, list[int]]:
-    """Return, per split, the order of its clips in hear-eval-kit's embedding files.
-
-    One ``random.Random(0)`` shuffles the file names of every split in the order of the metadata.
-    """
-    generator = random.Random(0)
-    orders = {}
-    for split in task.splits:
-        order = list(range(len(task.clips[split])))
-        generator.shuffle(order)
-        orders[split] = order
-    return orders
 
 
 def task_fingerprint(stored: StoredTask) -> str:
@@ -62,7 +48,7 @@ class TaskRows:
                 f"task {self.task.name}: {len(self.folds)} folds leave none to train on; "
                 "k-fold tasks need at least 3"
             )
-        self._order = kit_order(self.task) if kit else None
+        self._order = shuffled_order(self.task) if kit else None
         self._splits: dict[str, SplitRows] = {}
         self._lock = threading.RLock()
 

@@ -14,7 +14,7 @@ import torch
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
-from mambabench.probe.heads import HeadParameters
+from mambabench.probe.heads import HeadParameters, padded_columns
 from mambabench.probe.monitor import PostProcessing, predicted_events, probabilities
 from mambabench.probe.records import FoldResult
 from mambabench.probe.rows import TestRows
@@ -59,9 +59,8 @@ class HeadPredictor:
         for i in range(0, len(embeddings), EVALUATED):
             rows = embeddings[i : i + EVALUATED]
             scaled = rows if self.scaler is None else self.scaler(rows)
-            columns = torch.empty(scaled.shape[1], scaled.shape[0])
-            columns.copy_(torch.from_numpy(np.array(scaled, np.float32)).t())
-            parts.append(self.parameters.logits(columns))
+            columns = padded_columns(torch.from_numpy(np.array(scaled, np.float32)))
+            parts.append(self.parameters.logits(columns)[:, : len(rows)])
         return probabilities(torch.cat(parts, 1), self.multilabel)
 
 

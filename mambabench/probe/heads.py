@@ -29,6 +29,7 @@ __all__ = [
     "initial_parameters",
     "make_head",
     "numba_available",
+    "padded_columns",
 ]
 
 F32 = npt.NDArray[np.float32]
@@ -49,9 +50,20 @@ class Batch:
     """Some training rows in both orientations, so that every product is a plain one."""
 
     rows: torch.Tensor  # [n, dim] float32
-    columns: torch.Tensor  # [dim, n] float32, contiguous
+    columns: torch.Tensor  # [dim, padded n] float32, contiguous, zeros behind
     target: torch.Tensor  # [n_labels, n] float32: one-hot or multi-hot
     multilabel: bool
+
+
+def padded_columns(rows: torch.Tensor) -> torch.Tensor:
+    """Return rows [n, dim] as columns [dim, n padded to a multiple of 16] with zeros behind.
+
+    Products of a ragged width take up to twice as long (47 columns: 2.2 ms, 48: 1.2 ms).
+    """
+    n, dim = rows.shape
+    columns = torch.zeros(dim, -(-n // 16) * 16)
+    columns[:, :n] = rows.t()
+    return columns
 
 
 @dataclass(frozen=True)
@@ -144,13 +156,14 @@ def _evaluated(
 
 
 class _Buffers:
-    """Activations of one batch size, allocated once."""
+    """Activations of one batch size, allocated once; the columns behind the batch stay 0."""
 
-    def __init__(self, dims: list[int], n_labels: int, batch: int) -> None:
-        self.Z = [torch.empty(d, batch) for d in dims]
-        self.A = [torch.empty(d, batch) for d in dims]
-        self.D = [torch.empty(d, batch) for d in dims]
+    def __init__(self, dims: list[int], n_labels: int, batch: int, padded: int) -> None:
+        self.Z = [torch.zeros(d, padded) for d in dims]
+        self.A = [torch.zeros(d, padded) for d in dims]
+        self.D = [torch.zeros(d, padded) for d in dims]
         self.logits = torch.empty(n_labels, batch)
+        self.delta = torch.zeros(n_labels, padded)
         self.moments = [np.empty((2, d), np.float32) for d in dims]
         self.bits = [np.empty(((batch + 31) // 32, d), np.uint32) for d in dims]
 
@@ -197,9 +210,9 @@ class CompiledHead:
         """Do one optimiser step."""
         from mambabench.probe.kernels import norm_backward, norm_forward
 
-        n = batch.columns.shape[1]
+        n, padded = batch.rows.shape[0], batch.columns.shape[1]
         if n not in self._buffers:
-            self._buffers[n] = _Buffers(self._dims, self._n_labels, n)
+            self._buffers[n] = _Buffers(self._dims, self._n_labels, n, padded)
         buf = self._buffers[n]
         keep = 1.0 - self._config.dropout
         scale = np.float32(1.0 / keep)
@@ -208,6 +221,7 @@ class CompiledHead:
             torch.mm(self._W[i], inputs, out=buf.Z[i])
             self._streams.masks.draw(n, dim, keep, buf.bits[i])
             norm_forward(
+                n,
                 buf.Z[i].numpy(),
                 self._norms[i],
                 self._running[i],
@@ -218,13 +232,15 @@ class CompiledHead:
                 buf.moments[i],
             )
             inputs = buf.A[i]
-        torch.addmm(self._b[-1].unsqueeze(1), self._W[-1], inputs, out=buf.logits)
-        delta = _loss_gradient(buf.logits, batch)
+        torch.addmm(self._b[-1].unsqueeze(1), self._W[-1], inputs[:, :n], out=buf.logits)
+        delta = buf.delta
+        delta[:, :n] = _loss_gradient(buf.logits, batch)
         torch.sum(delta, 1, out=self._grad_b)
         for i in range(len(self._dims) - 1, -1, -1):
-            torch.mm(delta, buf.A[i].t(), out=self._grad_W[i + 1])
+            torch.mm(delta[:, :n], buf.A[i][:, :n].t(), out=self._grad_W[i + 1])
             torch.mm(self._W[i + 1].t(), delta, out=buf.D[i])
             norm_backward(
+                n,
                 buf.D[i].numpy(),
                 buf.A[i].numpy(),
                 buf.Z[i].numpy(),
@@ -234,7 +250,7 @@ class CompiledHead:
                 scale,
             )
             delta = buf.D[i]
-        torch.mm(delta, batch.rows, out=self._grad_W[0])
+        torch.mm(delta[:, :n], batch.rows, out=self._grad_W[0])
         self._update()
 
     def _update(self) -> None:

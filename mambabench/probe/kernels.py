@@ -3,7 +3,7 @@
 Activations lie as ``[units, batch]``: a hidden unit's whole batch is one contiguous row, so that
 its statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and
 the matrix products around them are plain ones. Serial and without the interpreter's lock: a head
-runs on one thread. Importing this module needs numba; `heads.numba_available` says whether it is there.
+runs on one thread. Importing this module needs numba (`heads.numba_available`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def _kernel(*, fastmath: bool) -> Callable[[F], F]:
 
 @_kernel(fastmath=True)
 def norm_forward(
+    batch: int,
     Z: F32,
     parameters: F32,
     running: F32,
@@ -58,12 +59,13 @@ def norm_forward(
 ) -> None:
     """Set A = relu(dropout(batch_norm(Z))) in training mode and update the running statistics.
 
-    Z, A [units, batch]; parameters [2, units] weight and bias of the norm; running [2, units] mean
-    and variance; bias [units] of the linear layer before, which cancels here and enters the running
-    mean only; bits [ceil(batch / 32), units] packed mask; moments [2, units] receives mean and
-    1 / standard deviation for the backward step.
+    Z, A [units, batch or more], of which the first `batch` columns are used; parameters [2, units]
+    weight and bias of the norm; running [2, units] mean and variance; bias [units] of the linear
+    layer before, which cancels here and enters the running mean only; bits
+    [ceil(batch / 32), units] packed mask; moments [2, units] receives mean and 1 / standard
+    deviation for the backward step.
     """
-    units, batch = Z.shape
+    units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
     unbiased = np.float32(batch) / np.float32(batch - 1)
     momentum = np.float32(MOMENTUM)
@@ -99,6 +101,7 @@ def norm_forward(
 
 @_kernel(fastmath=True)
 def norm_backward(
+    batch: int,
     D: F32,
     A: F32,
     Z: F32,
@@ -111,7 +114,7 @@ def norm_backward(
 
     A unit is open where A > 0: kept and positive.
     """
-    units, batch = Z.shape
+    units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
     for j in range(units):
         d = D[j]
@@ -205,13 +208,15 @@ def _temper(state: U32, out: U32) -> None:
 
 
 @_kernel(fastmath=False)
-def _pack(words: U32, start: int, n: int, limit: U32, bits: U32, unit: int, bit: np.uint32) -> None:
-    """Set `bit` of bits[unit + k] where the k-th pair of words, read as 53 bits, is below limit."""
-    for k in range(n):
-        high = np.uint32(words[start + 2 * k] & np.uint32(0x1FFFFF))
-        low = words[start + 2 * k + 1]
-        kept = (high < limit[0]) | ((high == limit[0]) & (low < limit[1]))
-        bits[unit + k] = np.uint32(bits[unit + k] | np.uint32(np.uint32(kept) << bit))
+def _pack(words: U32, limit: U32, bits: U32, bit: np.uint32) -> None:
+    """Set `bit` of bits[k] where the k-th pair of words, read as 53 bits, is below limit."""
+    high_limit = limit[0]
+    low_limit = limit[1]
+    for k in range(len(bits)):
+        high = np.uint32(words[2 * k] & np.uint32(0x1FFFFF))
+        low = words[2 * k + 1]
+        kept = (high < high_limit) | ((high == high_limit) & (low < low_limit))
+        bits[k] = np.uint32(bits[k] | np.uint32(np.uint32(kept) << bit))
 
 
 @_kernel(fastmath=False)
@@ -224,33 +229,21 @@ def draw_mask(
     `state` [624], `left` and `position` are the generator's own and advance with it; `limit` [2]
     holds the keep probability times 2^53 as high and low word. Returns the new (left, position).
     """
-    words = np.empty(624, np.uint32)
-    straddling = np.empty(2, np.uint32)
+    need = 2 * units
+    words = np.empty(need + 1248, np.uint32)  # those of one row of the batch, and what is left over
+    have = left - 1
     _temper(state, words)
-    available = left - 1
+    for i in range(have):
+        words[i] = words[position + i]
     for b in range(batch):
-        row = bits[b >> 5]
-        bit = np.uint32(b & 31)
-        if bit == np.uint32(0):
-            row[:units] = np.uint32(0)
-        unit = 0
-        while unit < units:
-            if available == 0:
-                _refill(state, words)
-                available = 624
-                position = 0
-            if available == 1:
-                straddling[0] = words[position]
-                _refill(state, words)
-                straddling[1] = words[0]
-                available = 623
-                position = 1
-                _pack(straddling, 0, 1, limit, row, unit, bit)
-                unit += 1
-            else:
-                n = min(available // 2, units - unit)
-                _pack(words, position, n, limit, row, unit, bit)
-                unit += n
-                position += 2 * n
-                available -= 2 * n
-    return available + 1, position
+        while have < need:
+            _refill(state, words[have:])
+            have += 624
+        row = bits[b >> 5, :units]
+        if b & 31 == 0:
+            row[:] = np.uint32(0)
+        _pack(words, limit, row, np.uint32(b & 31))
+        have -= need
+        for i in range(have):
+            words[i] = words[need + i]
+    return have + 1, 624 - have

@@ -55,7 +55,9 @@ def fit_knn(fold: PreparedFold) -> Fitted:
     directions = _directions(fold.rows)
     allowed = tuple(k for k in NEIGHBOURS if k <= len(fold.rows))
     every = _Neighbours(directions, target, allowed[-1])
-    similarity, index = every.nearest(torch.cat([p.t() for p in fold.validation]), every.k)
+    similarity, index = every.nearest(
+        torch.cat([part.t() for part in fold.validation])[: fold.n_validation], every.k
+    )
     seen = [fold.monitor.of_probabilities(every.shares(similarity, index, k)) for k in allowed]
     best = chosen([monitored.value for monitored in seen])
     digest = hashlib.sha256(f"knn {allowed[best]}".encode())

@@ -37,8 +37,7 @@ def fit_linear(fold: PreparedFold) -> Fitted:
         weight = np.ascontiguousarray(solution[:, :-1], np.float32)
         bias = np.ascontiguousarray(solution[:, -1], np.float32)
         heads.append(HeadParameters((weight,), (bias,), (), ()))
-        logits = torch.cat([heads[-1].logits(part) for part in fold.validation], 1)
-        seen.append(fold.monitor(logits))
+        seen.append(fold.monitor(fold.validation_logits(heads[-1].logits)))
     best = chosen([monitored.value for monitored in seen])
     return Fitted(
         predict=HeadPredictor(heads[best], fold.scaler, fold.multilabel),

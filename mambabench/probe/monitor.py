@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ class Monitored:
     value: float  # larger is better; NaN if undefined
     score: float  # as the metric (or the loss) gives it
     post_processing: PostProcessing | None = None
+    tie: float = 0.0  # decides between equal values, larger is better; 0 under the kit's protocols
 
 
 def probabilities(logits: torch.Tensor, multilabel: bool) -> npt.NDArray[np.float32]:
@@ -77,7 +78,15 @@ class Monitor:
         self._target = torch.from_numpy(np.ascontiguousarray(rows.targets))
 
     def __call__(self, logits: torch.Tensor) -> Monitored:
-        """Score logits [n_labels, n_rows] of the validation rows."""
+        """Score logits [n_labels, n_rows] of the validation rows.
+
+        Outside the kit's protocols the lower loss decides between equal scores: a few dozen clips
+        have few different scores, and the first of equals stops most fits too early.
+        """
+        seen = self._seen(logits)
+        return seen if self._kit else replace(seen, tie=-self.loss(logits))
+
+    def _seen(self, logits: torch.Tensor) -> Monitored:
         if self._on_loss:
             loss = self.loss(logits)
             return Monitored(-loss, loss, self._post[0] if self._post else None)

@@ -30,7 +30,7 @@ __all__ = [
 DEFAULT_PROTOCOL = "ssam2024"
 GRIDS = ("default", "fast", "faster")
 
-Family = Literal["mlp", "linear", "knn"]
+Family = Literal["mlp", "linear", "knn", "superb"]
 Init = Literal["uniform", "normal"]  # Xavier's two forms
 
 
@@ -62,6 +62,7 @@ class Protocol:
     family: Family
     kit: bool = False  # kit's row order, fixed batches, grid search on the first fold only
     grid: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # key -> values, as the kit's PARAM_GRID
+    points: tuple[HeadConfig, ...] = ()  # instead of a grid
     n_points: int | None = None  # grid points drawn; None: all, in order
     grid_seed: int | None = None  # of the draw; None: the trial's own seed
     shuffle: bool = False  # new training batches every epoch
@@ -69,6 +70,8 @@ class Protocol:
     adapt_batch: bool = False  # smaller batches for small training sets
     seeded: bool = True  # False: deterministic, one seed
     exact: bool = False  # replay the kit's whole random stream
+    clean: bool = False  # superb: nothing is selected on test data or trained speakers
+    shorten: int = 1  # superb: divides the published number of steps
     exact_seeds: tuple[int, ...] | None = None  # the seeds that the kit itself has
 
 
@@ -109,10 +112,14 @@ def _items(
     return tuple(sorted(merged.items()))
 
 
-_SOUND_GRID: dict[str, tuple[Any, ...]] = {
-    "hidden_layers": (0,),
-    "lr": (1e-3,),
-}
+# A linear head, a cautious one for small sets and an eager one; simplest first, since the earliest
+# of equal points wins.
+_SOUND = HeadConfig(hidden_dim=256, lr=3e-3, max_epochs=200, check_every=1, patience=15)
+_SOUND_POINTS = (
+    replace(_SOUND, hidden_layers=0, dropout=0.0, weight_decay=1.0),
+    replace(_SOUND, dropout=0.75, lr=1e-3, weight_decay=0.1),
+    replace(_SOUND, dropout=0.25, weight_decay=0.1),
+)
 
 PROTOCOLS: dict[str, Protocol] = {
     "hear2021": Protocol(
@@ -136,12 +143,15 @@ PROTOCOLS: dict[str, Protocol] = {
     "sound": Protocol(
         name="sound",
         family="mlp",
-        grid=_items(_SOUND_GRID),
+        points=_SOUND_POINTS,
         shuffle=True,
         standardise=True,
         adapt_batch=True,
     ),
+    "superb": Protocol(name="superb", family="superb"),
+    "superb-clean": Protocol(name="superb-clean", family="superb", clean=True),
 }
+_SHORTER = {"fast": 10, "faster": 100}
 
 
 def resolve_protocol(name: str, grid: str = "default", exact: bool = False) -> Protocol:
@@ -157,7 +167,9 @@ def resolve_protocol(name: str, grid: str = "default", exact: bool = False) -> P
         near = nearest_names(grid, GRIDS)
         raise ProtocolError(f"no grid named {grid!r} (known: {', '.join(GRIDS)}){near}")
     protocol = PROTOCOLS[name]
-    if grid != "default":
+    if grid != "default" and protocol.family == "superb":
+        protocol = replace(protocol, name=f"{name}/{grid}", shorten=_SHORTER[grid])
+    elif grid != "default":
         if name != "hear2021":
             raise ProtocolError(
                 f"protocol {name!r} has one grid: leave --grid {grid} out, or use "
@@ -181,6 +193,8 @@ def grid_points(protocol: Protocol, task: Task, seed: int) -> tuple[HeadConfig, 
     The kit's order: the product over keys in alphabetical order, shuffled by Python's generator,
     the first eight taken; a task's own values replace the grid's before that.
     """
+    if protocol.points:
+        return protocol.points
     grid = dict(protocol.grid)
     if protocol.kit:
         if task.name.startswith("dcase2016_task2-"):

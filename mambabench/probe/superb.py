@@ -10,14 +10,13 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from mambabench.benchmarks.superb import er, qbe, superb_task
+from mambabench.benchmarks.superb import TASKS, er, qbe
 from mambabench.benchmarks.superb.metrics import (
     edit_distance,
     equal_error_rate,
@@ -29,9 +28,14 @@ from mambabench.benchmarks.task import Clip, Task
 from mambabench.errors import DataError, ProtocolError
 from mambabench.extract.store import EmbeddingSet, StoredTask, read_embeddings
 from mambabench.probe import frame_heads, weighted_sum
-from mambabench.probe.records import FoldResult, Predictions
+from mambabench.probe.fitted import FoldOutcome
+from mambabench.probe.protocols import Inapplicable, Protocol
+from mambabench.probe.records import FoldResult
 
-__all__ = ["LEARNING_RATES", "SuperbPreset", "superb_folds"]
+if TYPE_CHECKING:
+    from mambabench.probe.units import TaskPlan
+
+__all__ = ["LEARNING_RATES", "superb_folds"]
 
 LEARNING_RATES = tuple(10.0**-power for power in range(1, 8))  # the range its maintainers allow
 FRAME_RATES = {"PR": (1e-2, 1e-3), "ASV": (1e-4,)}  # frames cost more: the published one leads
@@ -42,43 +46,21 @@ ASV_BATCH, ASV_CROP_S = 50, 8.0
 TERM_BETA = (1 / 100) * (1 / 0.0008 - 1)
 
 
-@dataclass(frozen=True)
-class SuperbPreset:
-    """One of the two presets; `shorten` divides the published number of steps."""
-
-    name: str  # "superb" or "superb-clean", with "/fast" (10) or "/faster" (100)
-    clean: bool
-    shorten: int = 1
-
-    def steps(self, superb_name: str) -> tuple[int, int]:
-        """Return (total steps, steps between evaluations)."""
-        total = max(1, STEPS[superb_name] // self.shorten)
-        return total, max(1, total // EVALUATIONS[superb_name])
-
-
-@dataclass(frozen=True)
-class FoldOutcome:
-    """One fold's result and the arrays of its predictions."""
-
-    result: FoldResult
-    predictions: Predictions
-
-
 FoldJob = Callable[[], FoldOutcome]
 
 
-def superb_folds(stored: StoredTask, preset: SuperbPreset, seed: int) -> list[FoldJob]:
-    """Return one job a fold of the stored SUPERB task; each returns its outcome.
+def superb_folds(plan: TaskPlan, seed: int) -> list[FoldJob]:
+    """Return one job a fold of the plan's SUPERB task; each returns its scored fold.
 
-    Raises ProtocolError where the store is not of a SUPERB task or lacks layers or frames.
+    Raises Inapplicable where the task is none of SUPERB's.
     """
-    try:
-        name = superb_task(stored.task.name).superb_name
-    except DataError as error:
-        raise ProtocolError(
-            f"protocol {preset.name!r} is for SUPERB tasks, {stored.task.name!r} is none; prepare "
-            "one with `mambabench tasks prepare`, or use --protocol sound"
-        ) from error
+    stored, preset = plan.rows.stored, plan.protocol
+    if stored.task.name not in TASKS:
+        raise Inapplicable(
+            f"{preset.name} does not apply to {stored.task.name}: it is for SUPERB tasks "
+            f"({', '.join(TASKS)}), made by `mambabench tasks prepare`; use sound or a kit protocol"
+        )
+    name = TASKS[stored.task.name].superb_name
     if name == "ER":
         return [
             lambda fold=fold: _emotion_fold(stored, preset, seed, fold)  # type: ignore[misc]
@@ -86,6 +68,12 @@ def superb_folds(stored: StoredTask, preset: SuperbPreset, seed: int) -> list[Fo
         ]
     job = {"PR": _phones, "ASV": _verification, "QbE": _queries}.get(name, _utterance_task)
     return [lambda: job(stored, preset, seed)]
+
+
+def _steps(preset: Protocol, superb_name: str) -> tuple[int, int]:
+    """Return (total steps, steps between evaluations)."""
+    total = max(1, STEPS[superb_name] // preset.shorten)
+    return total, max(1, total // EVALUATIONS[superb_name])
 
 
 class _Split:
@@ -98,7 +86,7 @@ class _Split:
 
     def pooled(self) -> npt.NDArray[np.float32]:
         """Return time means [n_clips, n_layers, dim]."""
-        return np.asarray(self.embeddings.embeddings, dtype=np.float32)
+        return np.array(self.embeddings.embeddings, dtype=np.float32)
 
     def frames(self) -> list[npt.NDArray[np.float32]]:
         """Return [n_frames, n_layers, dim] of each clip, still memory-mapped."""
@@ -145,7 +133,7 @@ def _targets(
     return found
 
 
-def _utterance_task(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOutcome:
+def _utterance_task(stored: StoredTask, preset: Protocol, seed: int) -> FoldOutcome:
     """Run KS, IC or SID: train, validation and test splits as they stand."""
     parts = {split: _Split(stored, split) for split in ("train", "valid", "test")}
     sizes, places = _slots(stored.task)
@@ -160,7 +148,7 @@ def _utterance_task(stored: StoredTask, preset: SuperbPreset, seed: int) -> Fold
     return _affine_fold(stored, preset, seed, "test", data, parts["test"].clips, sizes)
 
 
-def _emotion_fold(stored: StoredTask, preset: SuperbPreset, seed: int, test: str) -> FoldOutcome:
+def _emotion_fold(stored: StoredTask, preset: Protocol, seed: int, test: str) -> FoldOutcome:
     """Run one fold of ER: one session tests, the preset's rule splits the other four."""
     sizes, places = _slots(stored.task)
     parts = {session: _Split(stored, session) for session in er.SESSIONS}
@@ -182,7 +170,7 @@ def _emotion_fold(stored: StoredTask, preset: SuperbPreset, seed: int, test: str
 
 def _affine_fold(
     stored: StoredTask,
-    preset: SuperbPreset,
+    preset: Protocol,
     seed: int,
     fold: str,
     data: dict[str, weighted_sum.LabelledFeatures],
@@ -190,8 +178,8 @@ def _affine_fold(
     sizes: tuple[int, ...],
 ) -> FoldOutcome:
     """Train every learning rate, keep the best on validation (the largest of equals), test it."""
-    name = superb_task(stored.task.name).superb_name
-    total, every = preset.steps(name)
+    name = TASKS[stored.task.name].superb_name
+    total, every = _steps(preset, name)
     settings = weighted_sum.WeightedSumSettings(
         sizes, LEARNING_RATES, total_steps=total, eval_every=every, balanced=name == "KS"
     )
@@ -239,7 +227,7 @@ def _sha256(tensors: Sequence[torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _phones(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOutcome:
+def _phones(stored: StoredTask, preset: Protocol, seed: int) -> FoldOutcome:
     """Run PR: every learning rate by CTC, the lowest validation error rate is tested."""
     parts = {split: _Split(stored, split) for split in ("train", "valid", "test")}
     symbols = {label: i + 1 for i, label in enumerate(stored.task.labels)}  # 0 is the blank
@@ -247,7 +235,7 @@ def _phones(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOutcome:
         split: (part.frames(), [[symbols[label] for label in c.labels] for c in part.clips])
         for split, part in parts.items()
     }
-    total, every = preset.steps("PR")
+    total, every = _steps(preset, "PR")
     fits = []
     for rate in FRAME_RATES["PR"]:
         settings = frame_heads.FrameSettings(rate, total, eval_every=every)
@@ -291,7 +279,7 @@ def _pairs(speakers: Sequence[str]) -> tuple[npt.NDArray[np.bool_], tuple[Any, A
     return names[first] == names[second], (first, second)
 
 
-def _verification(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOutcome:
+def _verification(stored: StoredTask, preset: Protocol, seed: int) -> FoldOutcome:
     """Run ASV; test trials pick the checkpoint under ``superb``, held-out ones if clean."""
     train, test = _Split(stored, "train"), _Split(stored, "test")
     frames = train.frames()
@@ -302,7 +290,7 @@ def _verification(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOu
     kept = [i for i, speaker in enumerate(speakers) if speaker not in held]
     numbers = {name: i for i, name in enumerate(n for n in names if n not in held)}
     ids = np.array([numbers[speakers[i]] for i in kept], np.int64)
-    total, every = preset.steps("ASV")
+    total, every = _steps(preset, "ASV")
     checkpoints = list(range(every, total + 1, every))[-10:]
     (rate,) = FRAME_RATES["ASV"]
     hop = _hop_ms(train)
@@ -390,7 +378,7 @@ def _trials(stored: StoredTask, test: _Split) -> tuple[npt.NDArray[np.bool_], tu
     )
 
 
-def _queries(stored: StoredTask, preset: SuperbPreset, seed: int) -> FoldOutcome:
+def _queries(stored: StoredTask, preset: Protocol, seed: int) -> FoldOutcome:
     """Run QbE: no training; the layer with the best term value on validation queries is tested."""
     parts = {split: _Split(stored, split) for split in ("documents", "valid", "test")}
     relevant = {

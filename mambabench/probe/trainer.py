@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,29 @@ import numpy.typing as npt
 import torch
 
 from mambabench.errors import ProtocolError
-from mambabench.probe.heads import Batch, HeadParameters, initial_parameters, make_head
+from mambabench.probe.heads import (
+    Batch,
+    HeadParameters,
+    initial_parameters,
+    make_head,
+    padded_columns,
+)
 from mambabench.probe.monitor import Monitor, Monitored, PostProcessing
 from mambabench.probe.protocols import HeadConfig, Protocol
 from mambabench.probe.rows import TrainingRows, ValidationRows
 from mambabench.probe.streams import TrialStreams
 
-__all__ = ["EVALUATED", "PreparedFold", "Scaler", "Stopped", "TrialResult", "prepare_fold", "train"]
+__all__ = [
+    "EVALUATED",
+    "PreparedFold",
+    "Progressing",
+    "Scaler",
+    "Stopped",
+    "TrialResult",
+    "batch_edges",
+    "prepare_fold",
+    "train",
+]
 
 EVALUATED = 8192  # columns evaluated at a time, which bounds the memory of activations
 
@@ -58,7 +74,8 @@ class PreparedFold:
     target: torch.Tensor  # [n_labels, n] float32: one-hot or multi-hot
     batches: tuple[Batch, ...]  # fixed batches; empty where every epoch makes new ones
     batch_size: int  # 0: the grid point's own
-    validation: tuple[torch.Tensor, ...]  # columns [dim, up to 8192]
+    validation: tuple[torch.Tensor, ...]  # columns [dim, up to 8192], padded
+    n_validation: int
     monitor: Monitor
     scaler: Scaler | None
     multilabel: bool
@@ -72,6 +89,11 @@ class PreparedFold:
     def n_labels(self) -> int:
         """Number of labels."""
         return int(self.target.shape[0])
+
+    def validation_logits(self, logits: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Return `logits` of the validation rows, [n_labels, n]."""
+        every = torch.cat([logits(part) for part in self.validation], 1)
+        return every[:, : self.n_validation]
 
 
 @dataclass(frozen=True)
@@ -125,8 +147,9 @@ def prepare_fold(
         batches=batches,
         batch_size=_adapted(n, batch_size) if protocol.adapt_batch else batch_size,
         validation=tuple(
-            valid[i : i + EVALUATED].t().contiguous() for i in range(0, len(valid), EVALUATED)
+            padded_columns(valid[i : i + EVALUATED]) for i in range(0, len(valid), EVALUATED)
         ),
+        n_validation=len(valid),
         monitor=monitor,
         scaler=scaler,
         multilabel=multilabel,
@@ -149,7 +172,7 @@ def _target(targets: npt.NDArray[Any], n_labels: int) -> torch.Tensor:
 
 def _batch(rows: torch.Tensor, target: torch.Tensor, which: slice, multilabel: bool) -> Batch:
     part = rows[which].clone()
-    return Batch(part, part.t().contiguous(), target[:, which].contiguous(), multilabel)
+    return Batch(part, padded_columns(part), target[:, which].contiguous(), multilabel)
 
 
 def _adapted(n: int, largest: int) -> int:
@@ -162,17 +185,63 @@ def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[Batch]:
     if fold.batches:
         yield from fold.batches
         return
-    n, size = len(fold.rows), fold.batch_size
-    order = streams.order(n)
+    order = streams.order(len(fold.rows))
     shuffled, target = fold.rows[order], fold.target[:, order]
+    for start, stop in batch_edges(len(fold.rows), fold.batch_size):
+        part = shuffled[start:stop]
+        yield Batch(part, padded_columns(part), target[:, start:stop].contiguous(), fold.multilabel)
+
+
+def batch_edges(n: int, size: int) -> list[tuple[int, int]]:
+    """Return start and stop of the batches of n shuffled rows, a last batch of one joined to the
+    one before."""
     edges = [*range(0, n, size), n]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
-    for start, stop in itertools.pairwise(edges):
-        part = shuffled[start:stop]
-        yield Batch(
-            part, part.t().contiguous(), target[:, start:stop].contiguous(), fold.multilabel
-        )
+    return list(itertools.pairwise(edges))
+
+
+class Progressing:
+    """Early stopping and the best epoch of one fit.
+
+    Strict improvement; `patience` validations without one end the fit, and under the kit's
+    protocols so does an undefined or infinite value.
+    """
+
+    def __init__(self, patience: int, *, kit: bool) -> None:
+        self._patience = patience
+        self._kit = kit
+        self._best: TrialResult | None = None
+        self._rank = (-math.inf, -math.inf)
+        self._waited = 0
+        self._n_epochs = 0
+        self.ended = False
+
+    def see(self, epoch: int, seen: Monitored, parameters: Callable[[], HeadParameters]) -> None:
+        """Take the validation after `epoch` (0-based)."""
+        rank = _rank(seen)
+        self._n_epochs = epoch + 1
+        if self._best is None or rank > self._rank:
+            self._rank = rank
+            self._waited = 0 if math.isfinite(seen.value) else self._waited + 1
+            self._best = TrialResult(
+                seen.value, seen.score, epoch, 0, seen.post_processing, parameters()
+            )
+        else:
+            self._waited += 1
+        undefined = self._kit and not math.isfinite(seen.value)
+        self.ended = undefined or self._waited >= self._patience
+
+    def close(self, n_epochs: int, parameters: Callable[[], HeadParameters]) -> None:
+        """Say that a fit has come to its last epoch."""
+        self._n_epochs = n_epochs
+        if self._best is None:
+            self._best = TrialResult(math.nan, math.nan, None, 0, None, parameters())
+
+    def result(self) -> TrialResult:
+        """Return the head at its best epoch."""
+        assert self._best is not None
+        return replace(self._best, n_epochs=self._n_epochs)
 
 
 def train(
@@ -186,13 +255,11 @@ def train(
 ) -> TrialResult:
     """Train one head to its early stop and return it at its best epoch.
 
-    A validation every `check_every` epochs; strict improvement; `patience` validations without one
-    end the fit, and under the kit's protocols so does an undefined or infinite value.
+    Validated every `check_every` epochs; see `Progressing` for when it stops.
     """
     start = initial_parameters(config, fold.dim, fold.n_labels, streams)
     head = make_head(config, start, streams, compiled)
-    best: TrialResult | None = None
-    waited = epoch = 0
+    fit = Progressing(config.patience, kit=kit)
     for epoch in range(config.max_epochs):
         if stop is not None and stop.is_set():
             raise Stopped
@@ -202,20 +269,13 @@ def train(
         if (epoch + 1) % config.check_every:
             continue
         streams.iterated()
-        seen = fold.monitor(torch.cat([head.logits(part) for part in fold.validation], 1))
-        if best is None or _rank(seen) > _rank(best):
-            waited = 0 if math.isfinite(seen.value) else waited + 1
-            best = TrialResult(
-                seen.value, seen.score, epoch, 0, seen.post_processing, head.parameters()
-            )
-        else:
-            waited += 1
-        if waited >= config.patience or (kit and not math.isfinite(seen.value)):
-            break
-    if best is None:
-        best = TrialResult(math.nan, math.nan, None, 0, None, head.parameters())
-    return replace(best, n_epochs=epoch + 1)
+        fit.see(epoch, fold.monitor(fold.validation_logits(head.logits)), head.parameters)
+        if fit.ended:
+            return fit.result()
+    fit.close(config.max_epochs, head.parameters)
+    return fit.result()
 
 
-def _rank(seen: Monitored | TrialResult) -> float:
-    return -math.inf if math.isnan(seen.value) else seen.value
+def _rank(seen: Monitored) -> tuple[float, float]:
+    tie = -math.inf if math.isnan(seen.tie) else seen.tie
+    return (-math.inf if math.isnan(seen.value) else seen.value, tie)

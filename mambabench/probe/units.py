@@ -28,9 +28,20 @@ from mambabench.probe.monitor import Monitor, chosen
 from mambabench.probe.protocols import HeadConfig, Inapplicable, Protocol, grid_points
 from mambabench.probe.records import Predictions, RunRecord
 from mambabench.probe.streams import TrialStreams, stream_seed
+from mambabench.probe.superb import superb_folds
 from mambabench.probe.trainer import PreparedFold, TrialResult, prepare_fold, train
 
-__all__ = ["Job", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
+__all__ = ["Job", "StackableTrial", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
+
+
+@dataclass(frozen=True)
+class StackableTrial:
+    """What a job trains, for a device that trains many heads at once."""
+
+    prepared: Callable[[], PreparedFold]
+    config: HeadConfig
+    seed: int
+    kit: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Job:
 
     run: Callable[[], Any]
     cost: float = 0.0  # the dearest start first
+    stackable: StackableTrial | None = None
 
 
 CACHED_FROM_S = 2.0  # a trial that took less is sooner trained again than kept
@@ -107,6 +119,14 @@ class Unit:
 def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
     """Hand out the unit's jobs and return its record and predictions."""
     plan = unit.plan
+    if plan.protocol.family == "superb":
+        # superb has its own rows, folds and selection: its jobs return scored folds
+        return _result(unit, (yield [Job(job) for job in superb_folds(plan, unit.seed)]))
+    if plan.task.prediction_type not in ("multiclass", "multilabel"):
+        raise Inapplicable(
+            f"{plan.protocol.name} does not apply to {plan.task.name}: its clips are no examples "
+            f"of classes ({plan.task.prediction_type}); use --protocol superb or superb-clean"
+        )
     family = _FAMILIES[plan.protocol.family]
     if plan.protocol.exact:
         if plan.rows.is_event:
@@ -207,14 +227,14 @@ def _trial(unit: Unit, fold: Fold, config: HeadConfig, streams: TrialStreams | N
     point = json.dumps(asdict(config), sort_keys=True)
     name = f"{fold.test}-{hashlib.sha256(point.encode()).hexdigest()[:16]}"
 
+    seed = stream_seed(plan.task.name, plan.protocol.name, unit.seed, fold.test, point)
+
     def run() -> TrialResult:
         cached = unit.cache.load(name) if unit.cache is not None and streams is None else None
         if cached is not None:
             return cached
         prepared = plan.prepared(fold, config.batch_size)
-        own = streams or TrialStreams(
-            stream_seed(plan.task.name, plan.protocol.name, unit.seed, fold.test, point)
-        )
+        own = streams or TrialStreams(seed)
         started = time.monotonic()
         result = train(config, prepared, own, kit=plan.protocol.kit, stop=plan.stop)
         long = time.monotonic() - started >= CACHED_FROM_S
@@ -222,7 +242,14 @@ def _trial(unit: Unit, fold: Fold, config: HeadConfig, streams: TrialStreams | N
             unit.cache.save(name, result)
         return result
 
-    return Job(run, cost=config.hidden_layers * 10 - math.log10(config.lr))
+    stackable = StackableTrial(
+        lambda: plan.prepared(fold, config.batch_size), config, seed, plan.protocol.kit
+    )
+    return Job(
+        run,
+        cost=config.hidden_layers * 10 - math.log10(config.lr),
+        stackable=None if streams is not None else stackable,
+    )
 
 
 def _fitted(plan: TaskPlan, fold: Fold, config: HeadConfig, result: TrialResult) -> Fitted:

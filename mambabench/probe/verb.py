@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,6 +21,7 @@ from mambabench.probe.heads import numba_available
 from mambabench.probe.pool import Pool, Steps
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
 from mambabench.probe.records import RunRecord, read_record, record_stem, write_record
+from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import Job, TaskPlan, Unit, unit_steps
 from mambabench.provenance import provenance, usable_cores
 
@@ -99,8 +101,23 @@ def probe(
         name = protocol or stored.task.protocol or DEFAULT_PROTOCOL
         keys += _keys(out, stored, resolve_protocol(name, grid, exact), seeds)
     session = _Session(keys, progress)
-    session.run(jobs or usable_cores(), device)
+    session.run(jobs or usable_cores(), _device(device))
     return session.result(out)
+
+
+def _device(name: str) -> str:
+    """Return "cpu" or "cuda" for auto, cpu or cuda; ProtocolError where it is not there."""
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        near = nearest_names(name, ("auto", "cpu", "cuda"))
+        raise ProtocolError(f"no device named {name!r} (known: auto, cpu, cuda){near}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ProtocolError(
+            "device is cuda, but torch finds no CUDA device here: use --device cpu, or install a "
+            "CUDA build of torch"
+        )
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _selected(
@@ -143,7 +160,8 @@ def _is_label_of(name: str, label: str) -> bool:
 
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeds = tuple(range(n_seeds)) if protocol.seeded else (0,)
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    seeds = tuple(range(n_seeds)) if seeded else (0,)
     if protocol.exact and protocol.exact_seeds is not None:
         seeds = protocol.exact_seeds
     task = stored.task.name
@@ -193,7 +211,12 @@ class _Session:
                 missing.append(key)
             else:
                 self._report(record, 0.0)
-        Pool(self._units(missing), n_threads, self._finished, self._stop).run()
+        if device == "cpu":
+            Pool(self._units(missing, device), n_threads, self._finished, self._stop).run()
+            return
+        for _, group in itertools.groupby(missing, lambda key: key.stem.parent):
+            units = self._units(list(group), device)
+            run_stacked(units, self._finished, device=device, stop=self._stop)
 
     def result(self, out: Path) -> ProbeRun:
         """Return what was done."""
@@ -202,13 +225,13 @@ class _Session:
             out, self._n_trained, n_present, tuple(self._failures), tuple(self._unavailable)
         )
 
-    def _units(self, keys: Sequence[_Key]) -> Iterator[tuple[_Key, Steps]]:
+    def _units(self, keys: Sequence[_Key], device: str) -> Iterator[tuple[_Key, Steps]]:
         """Yield units lazily; those of one (encoder, task, protocol) share one plan."""
         shared: tuple[Path, _SharedPlan] | None = None
         for key in keys:
             if shared is None or shared[0] != key.stem.parent:
                 shared = (key.stem.parent, _SharedPlan(key, self._stop))
-            yield key, _recorded(key, shared[1])
+            yield key, _recorded(key, shared[1], device)
 
     def _finished(self, key: _Key, result: _Recorded | MambabenchError) -> None:
         if isinstance(result, MambabenchError):
@@ -253,7 +276,9 @@ class _SharedPlan:
         return self._plan
 
 
-def _recorded(key: _Key, plan: _SharedPlan) -> Generator[list[Job], list[Any], _Recorded]:
+def _recorded(
+    key: _Key, plan: _SharedPlan, device: str
+) -> Generator[list[Job], list[Any], _Recorded]:
     """Run a unit's jobs and write its record."""
     started = time.time()
     cache = TrialCache(key.stem.with_suffix(".work"), key.inputs_sha256)
@@ -261,12 +286,12 @@ def _recorded(key: _Key, plan: _SharedPlan) -> Generator[list[Job], list[Any], _
 
     def write() -> None:
         timing = {"started_unix": started, "wall_s": time.time() - started}
-        engine = "numba" if numba_available() else "torch"
+        engine = "stacked" if device != "cpu" else "numba" if numba_available() else "torch"
         write_record(
             key.stem,
             result.record,
             result.predictions,
-            {**provenance(), **timing, "engine": engine, "device": "cpu"},
+            {**provenance(), **timing, "engine": engine, "device": device},
         )
         cache.remove()
 

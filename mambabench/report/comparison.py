@@ -17,7 +17,7 @@ from mambabench.report.evidence import Evidence
 from mambabench.report.resampling import N_PERMUTATIONS
 from mambabench.report.results import Group
 from mambabench.report.scoring import score_of_counts
-from mambabench.report.statistics import flip_test, holm, percentile_interval, swap_test
+from mambabench.report.statistics import flip_test, holm, swap_test
 
 __all__ = ["Comparison", "compare"]
 
@@ -77,17 +77,13 @@ def _compare_task(
     reasons = {pair: _incomparable(*pair, evidence) for pair in pairs}
     testable = [pair for pair in pairs if reasons[pair] is None]
     p_values = dict(zip(testable, _p_values(testable, evidence, cache), strict=True))
+    intervals = dict(zip(testable, _intervals(testable, evidence), strict=True))
+    means = {group: _mean(group) for pair in pairs for group in pair}
     result = []
     for pair in pairs:
         one, other = pair
-        a, b = evidence[one], evidence[other]
-        scores = [[run.record.score for run in group.runs] for group in pair]
-        known = [
-            float(np.mean([s for s in own if s is not None])) for own in scores if None not in own
-        ]
-        interval = None
-        if reasons[pair] is None and a.resampled is not None and b.resampled is not None:
-            interval = percentile_interval(a.resampled - b.resampled)
+        a, b = means[one], means[other]
+        low, high = intervals.get(pair, (None, None))
         result.append(
             Comparison(
                 task=one.task,
@@ -95,15 +91,39 @@ def _compare_task(
                 metric=one.metric,
                 encoder=one.encoder,
                 other=other.encoder,
-                difference=known[0] - known[1] if len(known) == 2 else None,
-                boot_low=interval.low if interval else None,
-                boot_high=interval.high if interval else None,
+                difference=None if a is None or b is None else a - b,
+                boot_low=low,
+                boot_high=high,
                 p=p_values.get(pair),
                 p_holm=None,
                 reason=reasons[pair],
             )
         )
     return result
+
+
+def _mean(group: Group) -> float | None:
+    """Mean over seeds, as in the group's row; None where a seed has no score."""
+    scores = [run.record.score for run in group.runs]
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if len(known) == len(scores) else None
+
+
+def _intervals(
+    pairs: Sequence[tuple[Group, Group]], evidence: dict[Group, Evidence]
+) -> list[tuple[float | None, float | None]]:
+    """Return the percentile intervals of the differences of comparable pairs, all at once."""
+    if not pairs:
+        return []
+    members = list(dict.fromkeys(group for pair in pairs for group in pair))
+    position = {group: index for index, group in enumerate(members)}
+    table = np.stack([evidence[group].resampled for group in members])  # type: ignore[misc]
+    left, right = (np.array([position[pair[side]] for pair in pairs]) for side in (0, 1))
+    low, high = np.quantile(table[left] - table[right], [0.025, 0.975], axis=1)
+    return [
+        (float(a), float(b)) if np.isfinite(a) and np.isfinite(b) else (None, None)
+        for a, b in zip(low, high, strict=True)
+    ]
 
 
 def _incomparable(one: Group, other: Group, evidence: dict[Group, Evidence]) -> str | None:
@@ -144,13 +164,14 @@ def _p_values(
             stored = []
         if len(stored) == len(pairs):
             return stored
-    index = np.array([[members.index(a), members.index(b)] for a, b in pairs])
+    position = {group: number for number, group in enumerate(members)}
+    index = np.array([[position[a], position[b]] for a, b in pairs])
     p_values: list[float] = [float("nan")] * len(pairs)
     for test_key in {evidence[group].test_key for group in members}:
         chosen = [i for i, (a, _) in enumerate(pairs) if evidence[a].test_key == test_key]
         values = _test(members, index[chosen], evidence, test_key)
-        for position, value in zip(chosen, values, strict=True):
-            p_values[position] = value
+        for place, value in zip(chosen, values, strict=True):
+            p_values[place] = value
     if file:
         write_json(file, {"p": p_values})
     return p_values

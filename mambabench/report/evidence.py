@@ -22,12 +22,12 @@ from mambabench.files import atomic_write, canonical_json
 from mambabench.probe.records import read_predictions
 from mambabench.report.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.results import Group
-from mambabench.report.scoring import FoldScore, fold_score
+from mambabench.report.scoring import RANKED, FoldScore, fold_score
 
 __all__ = ["Evidence", "gather"]
 
 Array = npt.NDArray[Any]
-_VERSION = 1  # of the numbers in the cache: raise it when the statistics change
+_VERSION = 2  # of the numbers in the cache: raise it when the statistics change
 _MOST_COUNTS = 4_000_000  # count tables larger than this are compared by their linearised parts
 
 
@@ -81,7 +81,9 @@ def _compute(group: Group, key: str) -> Evidence:
         scores = [fold_score(group.metric, fold) for fold in ordered]
     except KeyError as error:
         return Evidence(key, test.n_clips, f"no bootstrap: nothing known of {error}")
-    stored = float(np.mean([run.record.score for run in group.runs]))
+    stored = float(
+        np.mean([run.record.score for run in group.runs if run.record.score is not None])
+    )
     found = float(np.mean([score.score for score in scores]))
     if not abs(found - stored) <= 1e-3:
         return Evidence(
@@ -98,7 +100,7 @@ def _compute(group: Group, key: str) -> Evidence:
         test_key=test.key,
         n_units=test.n_units,
         clustered=test.clustered,
-        resampled=_resample(test, scores),
+        resampled=_resample(test, scores, recentre=group.metric in RANKED),
         parts=_unit_parts(test, scores),
         counts=_unit_counts(test, scores),
     )
@@ -122,9 +124,8 @@ def _same_clips(
                 )
             order = np.argsort(own["clip"], kind="stable")
             n_clips = len(order)
-            sorted_ = {
-                k: v[order] for k, v in own.items() if k[:6] != "event_" and len(v) == n_clips
-            }
+            per_clip = {k: v for k, v in own.items() if k[:6] != "event_" and len(v) == n_clips}
+            sorted_ = {k: v[order] for k, v in per_clip.items()}
             if rows and not np.array_equal(rows[0]["clip"], sorted_["clip"]):
                 raise StoreError(
                     f"{run.path}: the test clips of fold {fold!r} are not those of "
@@ -137,10 +138,12 @@ def _same_clips(
     return TestClips(tuple(folds)), ordered
 
 
-def _resample(test: TestClips, scores: Sequence[FoldScore]) -> Array:
+def _resample(test: TestClips, scores: Sequence[FoldScore], recentre: bool) -> Array:
     """Return the mean over folds of the resampled scores, [n_resamples].
 
     Where units are drawn over several folds at once, a fold weighs as much as was drawn of it.
+    `recentre` takes off the mean difference from the observed score: a clip drawn twice ranks
+    beside itself, which inflates average precision in every resample.
     """
     drawn = draw(test)
     total = np.zeros(drawn.shape[1])
@@ -156,7 +159,10 @@ def _resample(test: TestClips, scores: Sequence[FoldScore]) -> Array:
             value[some] = score.resampled(weights[:, some])
         total += np.where(some, share * value, 0.0)
         weight += np.where(some, share, 0.0)
-    return np.asarray(total / weight)
+    resampled = total / weight
+    if recentre:
+        resampled += np.mean([score.score for score in scores]) - resampled.mean()
+    return np.asarray(resampled)
 
 
 def _unit_parts(test: TestClips, scores: Sequence[FoldScore]) -> Array | None:
@@ -179,8 +185,16 @@ def _unit_counts(test: TestClips, scores: Sequence[FoldScore]) -> Array | None:
         return None
     table = np.zeros((n_seeds, len(scores), test.n_units, k))
     for fold, (units, score) in enumerate(zip(test.unit_of, scores, strict=True)):
-        np.add.at(table, (slice(None), fold, units), score.counts)
+        table[:, fold] = _per_unit(units, score.counts, test.n_units)
     return table
+
+
+def _per_unit(units: Array, counts: Array | None, n_units: int) -> Array:
+    """Sum counts [n_seeds, n_clips, k] over the clips of each unit: [n_seeds, n_units, k]."""
+    assert counts is not None
+    table = np.zeros((n_units, counts.shape[0], counts.shape[2]))
+    np.add.at(table, units, counts.transpose(1, 0, 2))
+    return np.asarray(table.transpose(1, 0, 2))
 
 
 def _save(file: Path, evidence: Evidence) -> None:

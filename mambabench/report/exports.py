@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import StoreError
-from mambabench.files import atomic_write
+from mambabench.extract.store import encoder_key
+from mambabench.files import atomic_write, canonical_json, sha256_bytes
 from mambabench.probe.records import protocol_folder
+from mambabench.report.kit import SCORES_FILE, kit_body
 from mambabench.report.overall import LEADERBOARD_COLUMNS
 
 if TYPE_CHECKING:
+    from mambabench.report.results import Run
     from mambabench.report.summary import Row
 
-__all__ = ["leaderboard_rows", "write_leaderboard", "write_ssam_files", "write_text"]
+__all__ = [
+    "leaderboard_rows",
+    "write_kit_tree",
+    "write_leaderboard",
+    "write_ssam_files",
+    "write_text",
+]
 
 # The names that SSAM's stats_aggregation.py gives task directories; others keep their own
 _SSAM_NAMES = {
@@ -51,18 +59,46 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def write_ssam_files(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write what SSAM's authors aggregate, for the rows under `ssam2024`; nothing without any.
+def write_kit_tree(folder: Path, runs: Sequence[Run]) -> list[Path]:
+    """Write our own runs under a published protocol as hear-eval-kit and SSAM's authors lay them.
+
+    ``<protocol>/<encoder>_r1_<seed>/<task>/test.predicted-scores.json``: hear-eval-kit's file in
+    the tree that SSAM's stats_aggregation.py reads. Nothing is written again while the runs are
+    the same.
+    """
+    own = [
+        run
+        for run in runs
+        if run.source == "mambabench"
+        and run.record.score is not None
+        and run.record.protocol.startswith(("hear2021", "ssam2024"))
+    ]
+    if not own:
+        return []
+    digest = sha256_bytes(canonical_json([run.digest for run in own]))
+    mark = folder / "written.json"
+    if mark.is_file() and digest in mark.read_text(encoding="utf-8"):
+        return [mark]
+    for run in own:
+        record = run.record
+        name = f"{encoder_key(record.encoder)}_r{run.pretraining_run}_{record.seed:02d}"
+        place = folder / protocol_folder(record.protocol) / name / record.task
+        write_text(place / SCORES_FILE, canonical_json(kit_body(record)).decode())
+    return [write_text(mark, canonical_json({"runs_sha256": digest}).decode())]
+
+
+def write_ssam_files(folder: Path, rows: Sequence[Row], protocol: str = "ssam2024") -> list[Path]:
+    """Write what SSAM's authors aggregate, for the rows under `protocol`; nothing without any.
 
     ``<model>/<Task>_scores.txt`` (a score a line), ``<model>/<Task>_stats.txt`` (mean and
     half-width of the 95 % t-interval, five decimals) and ``all_results.csv``.
     """
-    own = [row for row in rows if row.protocol == "ssam2024" and row.scores and _is_task(row)]
+    own = [row for row in rows if row.protocol == protocol and row.scores and _is_task(row)]
     models = sorted({row.encoder for row in own})
     written, table = [], []
     for row in own:
         name = _SSAM_NAMES.get(row.task, row.task)
-        place = folder / re.sub(r"[^A-Za-z0-9._@+=-]+", "_", row.encoder)
+        place = folder / encoder_key(row.encoder)
         lines = "".join(f"{score}\n" for score in row.scores)
         written.append(write_text(place / f"{name}_scores.txt", lines))
         if row.mean is not None and row.ci95_low is not None and row.ci95_high is not None:

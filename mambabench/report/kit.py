@@ -1,4 +1,4 @@
-"""Read finished results of hear-eval-kit, and of the tree that SSAM's authors aggregate.
+"""Read and write results as hear-eval-kit does, also in the tree that SSAM's authors aggregate.
 
 hear-eval-kit writes ``<embeddings>/<module>/<task>/test.predicted-scores.json``; SSAM's modified
 copy ``todo_audioset/<embeddings folder>_r<pretraining run>_<seed>/<task>/`` with the same file.
@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,14 @@ from mambabench.probe.records import FoldResult, RunRecord
 if TYPE_CHECKING:
     from mambabench.report.results import Run
 
-__all__ = ["SCORES_FILE", "read_kit_runs"]
+__all__ = ["SCORES_FILE", "kit_body", "read_kit_runs"]
 
 SCORES_FILE = "test.predicted-scores.json"
 KIT_SEED = 42  # hear-eval-kit seeds every task with it and has no option for another
 
 _AUTHORS_FOLDER = re.compile(r"(?P<name>.+_r(?P<run>\d+))_(?P<seed>\d+)")
+# hear-eval-kit's names of the post-processing of events, and ours in a grid point
+_POST_PROCESSING = (("median_filter_ms", "median_filter_ms"), ("min_duration", "min_duration_ms"))
 _NOT_METRICS = {"test_loss", "test_score", "validation_score", "epoch", "time_in_min"}
 
 
@@ -57,7 +60,7 @@ def _record(path: Path, body: dict[str, Any]) -> tuple[RunRecord, int]:
     if match := _AUTHORS_FOLDER.fullmatch(module):
         encoder, seed = match["name"], int(match["seed"])
         pretraining_run = int(match["run"])
-        if point.get("hidden_layers") == 1 and float(point["lr"]) == 1e-4:
+        if point.get("hidden_layers") == 1 and float(point.get("lr", 0)) == 1e-4:
             protocol = "ssam2024"
     names = sorted(key for key in body if key == "test" or re.fullmatch(r"fold\d+", key))
     folds = tuple(_fold(path.parent, name, body[name], point) for name in names)
@@ -86,9 +89,9 @@ def _record(path: Path, body: dict[str, Any]) -> tuple[RunRecord, int]:
 
 def _protocol(point: dict[str, Any], task: str) -> str:
     """Tell the kit's three grids apart by what only they contain."""
-    if int(point["hidden_dim"]) in (64, 128):
+    if int(point.get("hidden_dim", 1024)) in (64, 128):
         return "hear2021/faster"
-    if int(point["max_epochs"]) in (10, 50) and not task.startswith("maestro"):
+    if int(point.get("max_epochs", 500)) in (10, 50) and not task.startswith("maestro"):
         return "hear2021/fast"
     return "hear2021"
 
@@ -137,6 +140,50 @@ def _finite(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) else None
+
+
+def kit_body(record: RunRecord) -> dict[str, Any]:
+    """Return a record as the content of ``test.predicted-scores.json``.
+
+    Unlike hear-eval-kit's own it is valid JSON (null for an infinite d') and has neither losses nor
+    times, which are no part of a record.
+    """
+    body: dict[str, Any] = {fold.fold: _inner(record, fold) for fold in record.folds}
+    if "test" not in body:
+        inner = [body[fold.fold] for fold in record.folds]
+        body["aggregated_scores"] = {
+            f"{key}_{name}": function([one[key] for one in inner])
+            for key in inner[0]
+            for name, function in (("mean", _mean), ("std", _std))
+        }
+    point = dict(record.folds[0].grid_point)
+    post = ((name, point.pop(key, None)) for name, key in _POST_PROCESSING)
+    body["postprocessing"] = [[name, value] for name, value in post if value is not None]
+    body["hparams"] = point
+    body["score_mode"] = "max" if record.higher_is_better else "min"
+    body["embedding_path"] = f"embeddings/{record.encoder}/{record.task}"
+    return body
+
+
+def _inner(record: RunRecord, fold: FoldResult) -> dict[str, float | int | None]:
+    scores = {f"test_{name}": score for name, score in fold.scores.items()}
+    return {
+        "test_score": fold.scores[record.metric],
+        **scores,
+        "validation_score": fold.validation_score,
+        "epoch": fold.best_epoch,
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+
+def _std(values: list[float | None]) -> float | None:
+    """Standard deviation with ddof 1; None for one value or where one is undefined."""
+    known = [value for value in values if value is not None]
+    return statistics.stdev(known) if len(known) == len(values) > 1 else None
 
 
 def _plain(value: object) -> str | int | float | bool | None:

@@ -114,6 +114,8 @@ def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
     """
     result: list[Overall] = []
     for protocol in sorted({row.protocol for row in rows}):
+        if protocol.startswith("superb"):
+            continue  # has a score of its own: superb_score.py
         own = [row for row in rows if row.protocol == protocol]
         if any(row.task == LEADERBOARD_COLUMNS["Beehive"] for row in own):
             own = [row for row in own if not _BEEHIVE_HALF.fullmatch(row.task)]
@@ -123,8 +125,8 @@ def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
         if len(encoders) > 1 and len(tasks) > 1:
             result += _by_leaderboard(protocol, encoders, tasks, table)
             result += _by_min_max(protocol, encoders, tasks, table)
-        if protocol == "hear2021":
-            result += _among_published(encoders, tasks, table)
+        if protocol.removesuffix("+exact") == "hear2021":
+            result += _among_published(protocol, encoders, tasks, table)
     return tuple(result)
 
 
@@ -141,8 +143,8 @@ def _table(rows: Sequence[Row], encoders: Sequence[str], tasks: Sequence[str]) -
 def _by_leaderboard(
     protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
 ) -> list[Overall]:
-    there = ~np.isnan(table)
-    columns = there.any(axis=0)  # a task without any score cannot be filled in
+    there = np.asarray(~np.isnan(table))
+    columns = np.asarray(there.any(axis=0))  # a task without any score cannot be filled in
     models = there.any(axis=1)
     scores = np.full(len(encoders), np.nan)
     if models.sum() > 1 and columns.any():
@@ -182,7 +184,7 @@ def _by_min_max(
     protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
 ) -> list[Overall]:
     """Give s(m) to the encoders that have every task; they are each other's pool."""
-    complete = ~np.isnan(table).any(axis=1)
+    complete = np.asarray(~np.isnan(table).any(axis=1))
     pool = [name for name, has in zip(encoders, complete, strict=True) if has]
     scores = np.full(len(encoders), np.nan)
     if len(pool) > 1:
@@ -206,7 +208,9 @@ def _by_min_max(
     return result
 
 
-def _among_published(encoders: Sequence[str], tasks: Sequence[str], table: Array) -> list[Overall]:
+def _among_published(
+    protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
+) -> list[Overall]:
     """Place encoders among the HEAR leaderboard's models, on the tasks that all of them have."""
     from mambabench.report.published import published_folder, read_published
 
@@ -230,6 +234,6 @@ def _among_published(encoders: Sequence[str], tasks: Sequence[str], table: Array
     everything = np.ones(len(names), bool)
     kind = "hear-leaderboard+published"
     return [
-        _one(name, "hear2021", kind, scores_[i], names, pool, everything)
+        _one(name, protocol, kind, scores_[i], names, pool, everything)
         for i, name in enumerate(encoders)
     ]

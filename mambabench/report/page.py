@@ -14,6 +14,7 @@ from mambabench.report.tables import (
     comparison_cells,
     notes,
     overall_cells,
+    pools,
     published_cells,
     tables_of,
     unit,
@@ -51,6 +52,7 @@ def as_page(summary: Summary) -> str:
     if summary.overall:
         parts.append("<h2>Over all tasks</h2>")
         parts.append(_plain_table(OVERALL_HEADINGS, map(overall_cells, summary.overall)))
+        parts.append("<ul>" + "".join(f"<li>{escape(x)}</li>" for x in pools(summary)) + "</ul>")
     if summary.comparisons:
         rows = map(comparison_cells, summary.comparisons)
         parts.append(_folded("Comparisons", COMPARISON_HEADINGS, rows, len(summary.comparisons)))
@@ -149,9 +151,9 @@ def _mark(row: Row, y: float, low: float, high: float, color: str) -> str:
         return _LEFT + _SPAN * (value - low) / (high - low)
 
     assert row.mean is not None
-    ends = (
-        (row.boot_low, row.boot_high) if row.boot_low is not None else (row.ci95_low, row.ci95_high)
-    )
+    ends = (row.boot_low, row.boot_high)
+    if row.boot_low is None:
+        ends = (row.ci95_low, row.ci95_high)
     line = ""
     if ends[0] is not None and ends[1] is not None:
         line = (

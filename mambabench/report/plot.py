@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ __all__ = ["draw", "plot_files"]
 # Okabe and Ito's colours: told apart with any colour vision; shapes help in grey
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _SHAPES = ("o", "s", "D", "^", "v", "P", "X")
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.spines.top": False,
@@ -90,7 +91,7 @@ def _figure(figure: Any, panels: Sequence[Sequence[Row]]) -> None:
         line[0].set_ylim(len(encoders) - 0.5, -0.5)
     figure.supxlabel(
         "dot: mean over seeds    thin line: 95 % over test clips (bootstrap)    "
-        "thick line: 95 % over seeds (t)",
+        "pale bar: 95 % over seeds (t)",
         fontsize=6.5,
         color="#555555",
     )
@@ -117,14 +118,14 @@ def _panel(axes: Any, rows: Sequence[Row], encoders: Sequence[str]) -> None:
             axes.text(0.5, y, "missing", ha="center", va="center", fontsize=6, color="#999999",
                       transform=axes.get_yaxis_transform())  # fmt: skip
             continue
-        for low, high, width in (
-            (row.boot_low, row.boot_high, 0.9),
-            (row.ci95_low, row.ci95_high, 2.6),
+        for low, high, width, alpha in (
+            (row.ci95_low, row.ci95_high, 4.0, 0.35),
+            (row.boot_low, row.boot_high, 0.9, 1.0),
         ):
             if low is not None and high is not None:
-                axes.plot([scale * low, scale * high], [y, y], color=color, lw=width,
+                axes.plot([scale * low, scale * high], [y, y], color=color, lw=width, alpha=alpha,
                           solid_capstyle="butt", zorder=2)  # fmt: skip
-        axes.plot(scale * row.mean, y, _SHAPES[y % len(_SHAPES)], color=color, ms=3.6, zorder=3,
+        axes.plot(scale * row.mean, y, _SHAPES[y % len(_SHAPES)], color=color, ms=3.2, zorder=3,
                   markeredgecolor="white", markeredgewidth=0.5)  # fmt: skip
     axes.set_title(_short(first.task), loc="left", fontweight="bold", pad=3)
     axes.set_xlabel(first.metric + unit(first.metric, first.higher_is_better), labelpad=1)
@@ -134,5 +135,6 @@ def _panel(axes: Any, rows: Sequence[Row], encoders: Sequence[str]) -> None:
 
 
 def _short(task: str) -> str:
-    """A directory's name without its version where that keeps it within a panel."""
-    return task if len(task) <= 26 else task.split("-v")[0].split("-hear2021")[0][:26]
+    """Return a directory's name without version and "full": what fits above a panel."""
+    name = re.sub(r"-(v?\d+(\.\d+)*|hear2021|full)(?=-|$)", "", task).removeprefix("tfds_")
+    return name if len(name) <= 24 else name[:23] + "…"

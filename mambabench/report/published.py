@@ -114,7 +114,7 @@ def published_beside(rows: Iterable[Row]) -> tuple[PublishedRow, ...]:
     own: dict[tuple[str, str], set[str]] = {}
     better: dict[tuple[str, str], bool] = {}
     for row in rows:
-        own.setdefault((row.task, row.metric), set()).add(row.protocol)
+        own.setdefault((row.task, row.metric), set()).add(row.protocol.removesuffix("+exact"))
         better[row.task, row.metric] = row.higher_is_better
     folder = published_folder()
     if folder is None or not own:

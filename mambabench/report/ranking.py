@@ -17,7 +17,7 @@ import numpy.typing as npt
 __all__ = ["RankScores", "influence", "weighted"]
 
 Array = npt.NDArray[Any]
-_LANES = 32  # resamples handled side by side: one row of weights is one vector load
+_LANES = 64  # resamples handled side by side: one row of weights is one vector load
 _POSITIVE, _FIRST, _LAST = 1, 2, 4  # marks of a position in the sorted order of a class
 
 

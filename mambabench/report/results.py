@@ -138,7 +138,8 @@ def _differ(one: Run, other: Run) -> bool:
 def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     """Group runs by (task, protocol, encoder), sorted; StoreError where seeds disagree on a metric.
 
-    Two encoders of one name and different identities get ``@`` and eight hex digits of theirs.
+    Two encoders of one name and different identities get ``@`` and eight hex digits of theirs;
+    hear-eval-kit's results have no identity and get "(hear-eval-kit)".
     """
     identities: dict[str, set[str]] = {}
     for run in runs:
@@ -147,11 +148,18 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     for run in runs:
         record = run.record
         label = record.encoder
-        if len(identities[label]) > 1 and f"@{record.encoder_identity[:8]}" not in label:
-            label = f"{label}@{record.encoder_identity[:8]}"
+        if len(identities[label]) > 1 and not _names_identity(record):
+            digits = record.encoder_identity[:8]
+            label = f"{label}@{digits}" if digits else f"{label} (hear-eval-kit)"
         key = (record.task, record.protocol, label, record.encoder_identity)
         groups.setdefault(key, []).append(run)
     return tuple(_group(key, groups[key]) for key in sorted(groups))
+
+
+def _names_identity(record: RunRecord) -> bool:
+    """Whether the label already carries the identity, as that of a checkpoint does."""
+    digits = record.encoder_identity[:8]
+    return bool(digits) and f"@{digits}" in record.encoder
 
 
 def _group(key: tuple[str, str, str, str], runs: list[Run]) -> Group:

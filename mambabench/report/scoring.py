@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from mambabench.report.ranking import influence, weighted
 
-__all__ = ["FoldScore", "fold_score", "score_of_counts"]
+__all__ = ["RANKED", "FoldScore", "fold_score", "score_of_counts"]
 
 Array = npt.NDArray[Any]
 Seed = Mapping[str, Array]  # one seed's arrays of one fold, clips in the order of the fold
 ScoreOfCounts = Callable[[Array], Array]  # [..., k] -> [...]
 
 _LINEAR = ("top1_acc", "pitch_acc", "chroma_acc")
-_RANKED = ("mAP", "aucroc", "d_prime")
+RANKED = ("mAP", "aucroc", "d_prime")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
     if metric in _LINEAR:
         correct = [_correct(metric, seed["target"], seed["probability"]) for seed in seeds]
         return _linear(np.mean(correct, axis=0))
-    if metric in _RANKED:
+    if metric in RANKED:
         return _ranked(metric, seeds)
     if metric in ("macro_f1", "uar"):
         counts = np.stack([_confusion(seed["target"], seed["probability"]) for seed in seeds])
@@ -62,7 +62,8 @@ def score_of_counts(metric: str) -> ScoreOfCounts:
     """Return the function from summed counts [..., k] to scores [...] of an event metric."""
     from mambabench.benchmarks.metrics import METRICS
 
-    return METRICS[metric].score
+    score: ScoreOfCounts = METRICS[metric].score
+    return score
 
 
 def _correct(metric: str, target: Array, probability: Array) -> Array:
@@ -70,12 +71,13 @@ def _correct(metric: str, target: Array, probability: Array) -> Array:
     truth = target.argmax(axis=1) if target.ndim == 2 else target  # the first positive label
     if metric == "chroma_acc":
         predicted, truth = predicted % 12, truth % 12
-    return (predicted == truth).astype(np.float64)
+    return np.asarray(predicted == truth, np.float64)
 
 
 def _linear(correct: Array) -> FoldScore:
     def resampled(weights: Array) -> Array:
-        return _product(correct[None], weights)[0] / weights.sum(axis=0, dtype=np.float64)
+        drawn = weights.sum(axis=0, dtype=np.float64)
+        return np.asarray(_product(correct[None], weights)[0] / drawn)
 
     return FoldScore(correct / len(correct), resampled, float(correct.mean()))
 

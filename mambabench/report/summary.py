@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from mambabench.report.comparison import Comparison, compare
 from mambabench.report.evidence import Evidence, gather
 from mambabench.report.overall import Overall, overall_scores
 from mambabench.report.published import PublishedRow, published_beside
-from mambabench.report.results import Group, group_runs, read_runs
+from mambabench.report.results import Group, Run, group_runs, read_runs
 from mambabench.report.statistics import percentile_interval, t_interval, tie_groups
+from mambabench.report.superb_score import superb_scores
 
 __all__ = ["Row", "Summary", "summarise"]
 
@@ -60,6 +61,7 @@ class Summary:
     overall: tuple[Overall, ...]
     published: tuple[PublishedRow, ...]
     baseline: str | None
+    runs: tuple[Run, ...]  # what all of it was computed from
 
 
 def summarise(
@@ -74,7 +76,8 @@ def summarise(
     `baseline` compares all encoders with this one only (EncoderError where it has no results);
     `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
     """
-    groups = group_runs(read_runs(outs))
+    runs = read_runs(outs)
+    groups = group_runs(runs)
     encoders = sorted({group.encoder for group in groups})
     if baseline is not None and baseline not in encoders:
         raise EncoderError(
@@ -93,9 +96,10 @@ def summarise(
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=overall_scores(rows),
+        overall=(*overall_scores(rows), *superb_scores(rows)),
         published=published_beside(rows),
         baseline=baseline,
+        runs=runs,
     )
 
 
@@ -241,7 +245,7 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     return ranked
 
 
-def _letters(names: Sequence[str], tests: dict[frozenset[str], float | None]) -> dict[str, str]:
+def _letters(names: Sequence[str], tests: Mapping[frozenset[str], float | None]) -> dict[str, str]:
     """Tie groups of the encoders that were compared with every other one that was compared."""
     compared = [name for name in names if any(name in pair for pair in tests)]
     complete = all(frozenset(pair) in tests for pair in itertools.combinations(compared, 2))

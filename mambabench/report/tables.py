@@ -31,6 +31,7 @@ __all__ = [
     "as_markdown",
     "comparisons_csv",
     "notes",
+    "pools",
     "shown",
     "shown_interval",
     "tables_of",
@@ -208,6 +209,7 @@ def as_markdown(summary: Summary) -> str:
     if summary.overall:
         rows = [overall_cells(one) for one in summary.overall]
         parts.append("## Over all tasks\n\n" + _markdown_table(OVERALL_HEADINGS, rows))
+        parts.append("\n".join(f"- {line}" for line in pools(summary)) + "\n")
     if summary.comparisons:
         rows = [comparison_cells(one) for one in summary.comparisons]
         parts.append("## Comparisons\n\n" + _markdown_table(COMPARISON_HEADINGS, rows))
@@ -224,16 +226,26 @@ def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     return line(headings) + line(["---"] * len(headings)) + "".join(line(row) for row in rows)
 
 
-OVERALL_HEADINGS = ("Protocol", "Normalisation", "Encoder", "Score", "Tasks", "Pool", "Note")
+OVERALL_HEADINGS = ("Protocol", "Normalisation", "Encoder", "Score", "Tasks", "Note")
 
 
 def overall_cells(one: Overall) -> list[str]:
-    """Return the printed cells of an overall score; a large pool is given by its size."""
-    pool = ", ".join(one.pool) if len(one.pool) <= 6 else f"{len(one.pool)} models"
+    """Return the printed cells of an overall score."""
     note = one.reason or (f"filled in: {', '.join(one.imputed)}" if one.imputed else "")
     digits = ".1f" if one.normalisation == "min-max" else "+.3f"
     score = "–" if one.score is None else format(one.score, digits)
-    return [one.protocol, one.normalisation, one.encoder, score, str(one.n_tasks), pool, note]
+    return [one.protocol, one.normalisation, one.encoder, score, str(one.n_tasks), note]
+
+
+def pools(summary: Summary, most: int = 60) -> list[str]:
+    """Return a line per normalisation that names the models it rests on, at most `most`."""
+    lines = {}
+    for one in summary.overall:
+        names = ", ".join(one.pool[:most])
+        more = f" and {len(one.pool) - most} more (report.json)" if len(one.pool) > most else ""
+        key = (one.protocol, one.normalisation)
+        lines[key] = f"{one.normalisation}, {one.protocol}: pool of {len(one.pool)}: {names}{more}"
+    return list(lines.values())
 
 
 COMPARISON_HEADINGS = ("Protocol", "Task", "Difference", "Mean", "CI clips", "p", "p (Holm)")

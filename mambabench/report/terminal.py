@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mambabench.report.tables import (
     COMPARISON_HEADINGS,
@@ -13,6 +13,7 @@ from mambabench.report.tables import (
     comparison_cells,
     notes,
     overall_cells,
+    pools,
     shown,
     tables_of,
 )
@@ -47,6 +48,8 @@ def as_terminal(summary: Summary, width: int = 120, color: bool = False) -> str:
         for one in summary.overall:
             table.add_row(*map(_plain, overall_cells(one)))
         console.print(table)
+        for line in pools(summary, most=12):
+            console.print(_plain(line), style="dim")
     _comparisons(console, summary)
     if summary.published:
         _published(console, summary.published)
@@ -74,19 +77,29 @@ def _table(headings: Sequence[str], title: str, right: Iterable[int]) -> Table:
 
 
 def _scores(console: Console, summary: Summary) -> None:
+    """Print a table a task below one heading a protocol, all of them in the same columns."""
+    from rich.table import Table
+
     headings = ("Encoder", "Seeds", "Mean", "SD", "CI seeds", "CI clips", "Ties")
     for protocol, tasks in tables_of(summary.rows):
-        table = _table(headings, f"Protocol {_plain(protocol)}", right=(1, 2, 3))
-        for own in tasks:
-            first = cells(own[0])
+        console.print(f"Protocol {_plain(protocol)}", style="bold")
+        printed = [[cells(row)[2:] for row in own] for own in tasks]
+        lines = [list(headings), *(line for own in printed for line in own)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+        for number, (own, values) in enumerate(zip(tasks, printed, strict=True)):
             clips = next((f", {row.n_test} test clips" for row in own if row.n_test), "")
-            table.add_row(f"[bold]{_plain(first[0])}[/bold]  {_plain(first[1])}{clips}")
-            for row in own:
-                values = [_plain(value) for value in cells(row)[2:]]
-                if row.best:
-                    values[2] = f"[bold]{values[2]}[/bold]"
-                table.add_row("  " + values[0], *values[1:])
-        console.print(table)
+            task, metric = cells(own[0])[:2]
+            console.print(f"\n[bold]{_plain(task)}[/bold]  {_plain(metric)}{clips}")
+            table = Table(box=None, show_header=number == 0, pad_edge=False, padding=(0, 2, 0, 0))
+            for i, heading in enumerate(headings):
+                justify: Literal["left", "right"] = "right" if i in (1, 2, 3) else "left"
+                table.add_column(heading, justify=justify, min_width=widths[i])
+            for row, line in zip(own, values, strict=True):
+                text = [_plain(value) for value in line]
+                text[2] = f"[bold]{text[2]}[/bold]" if row.best else text[2]
+                table.add_row(*text)
+            console.print(table)
+        console.print()
 
 
 def _comparisons(console: Console, summary: Summary) -> None:

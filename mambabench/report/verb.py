@@ -10,7 +10,12 @@ from pathlib import Path
 
 from mambabench.errors import MambabenchError, nearest_names
 from mambabench.files import read_json, write_json
-from mambabench.report.exports import write_leaderboard, write_ssam_files, write_text
+from mambabench.report.exports import (
+    write_kit_tree,
+    write_leaderboard,
+    write_ssam_files,
+    write_text,
+)
 from mambabench.report.summary import Progress, Summary, summarise
 
 __all__ = ["FORMATS", "ReportResult", "report"]
@@ -101,6 +106,8 @@ def _write(folder: Path, summary: Summary) -> list[Path]:
         write_text(folder / "report.html", as_page(summary)),
         *write_leaderboard(folder, summary.rows),
         *write_ssam_files(folder / "ssam", summary.rows),
+        *write_ssam_files(folder / "ssam-exact", summary.rows, "ssam2024+exact"),
+        *write_kit_tree(folder / "hear-eval-kit", summary.runs),
     ]
     return files + _draw(folder, summary, json_text)
 

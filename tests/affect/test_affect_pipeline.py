@@ -149,7 +149,9 @@ def test_depmamba_is_a_sequence_probe_on_stored_frames(out: Path, tmp_path: Path
 def test_sequence_probes_need_one_stream_and_two_labels(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="set modalities='audio'"):
         train("depmamba", store=out, out=tmp_path, settings={**SEQUENCE, "modalities": "both"})
-    with pytest.raises(StoreError, match="holds no embeddings of task 'talk_frames'.*did you mean"):
+    with pytest.raises(
+        StoreError, match=r"holds no embeddings of task 'talk_frames'.*did you mean"
+    ):
         train("depmamba", store=out, out=tmp_path, settings={**SEQUENCE, "task": "talk_frames"})
     (tmp_path / "probes").mkdir()
     with pytest.raises(StoreError, match="holds no probes of depression or sentiment tasks"):
@@ -189,7 +191,7 @@ def test_task_directories_refuse_what_does_not_fit(tmp_path: Path) -> None:
     one = [AffectClip("a.wav", "s", "a.wav")]
     with pytest.raises(DataError, match="no clips for split 'valid'"):
         write({"train": one})
-    with pytest.raises(DataError, match="two clips of split 'train' are named 'a.wav'"):
+    with pytest.raises(DataError, match=r"two clips of split 'train' are named 'a.wav'"):
         write({"train": one * 2, "valid": one, "test": one})
     stranger = [replace(one[0], session="x")]
     with pytest.raises(DataError, match=r"clip a\.wav is of no known session x"):

@@ -83,10 +83,10 @@ def test_directories_that_lack_something(tmp_path: Path) -> None:
     folder = _directory(tmp_path / "a", "roberta")
     state = {"embeddings.word_embeddings.weight": torch.zeros(40, 8)}
     save_file(state, folder / "model.safetensors")
-    with pytest.raises(EncoderError, match="missing: embeddings.LayerNorm.bias"):
+    with pytest.raises(EncoderError, match=r"missing: embeddings.LayerNorm.bias"):
         hugging_face.load_backbone(folder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(EncoderError, match="neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(EncoderError, match=r"neither model.safetensors nor pytorch_model.bin"):
         hugging_face.load_backbone(folder)
 
 

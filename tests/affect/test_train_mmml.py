@@ -1,4 +1,4 @@
-"""Training MMML on stored features: rules, resume, contexts, single sides, front-ends."""
+"""Training MMML on stored features: rules, resume, contexts, baselines, audio front-ends."""
 
 from __future__ import annotations
 
@@ -139,7 +139,6 @@ def _train(stores: Path, out: Path, **changes: Any) -> Any:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -180,7 +179,6 @@ def test_a_run_cut_off_continues_with_equal_bytes(stores: Path, tmp_path: Path) 
         assert (cut.folder / name).read_bytes() == (whole / name).read_bytes()
 
 
-@pytest.mark.slow
 def test_one_rule_is_declared_and_the_other_kept(stores: Path, tmp_path: Path) -> None:
     loss = _train(stores, tmp_path / "loss").seeds[0]
     accuracy = _train(stores, tmp_path / "acc", select="acc").seeds[0]
@@ -273,7 +271,6 @@ def _fake_opensmile() -> ModuleType:
     return module
 
 
-@pytest.mark.slow
 def test_compare_features_through_opensmile(
     stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

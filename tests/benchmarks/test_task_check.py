@@ -229,6 +229,22 @@ def test_hears_own_archives_are_read(test_data_dir: Path, tmp_path: Path, archiv
     assert result.n_files == result.n_clips > 0
 
 
+def test_a_task_that_points_into_a_corpus(scene_task: Callable[..., Path]) -> None:
+    folder = scene_task(audio_root="../corpus")
+    corpus = folder.parent / "corpus"
+    (folder / "16000").rename(corpus)
+    rows = ["split,clip,path,start_s,duration_s,gain_db,trim_silence,crop_of"]
+    for wav in sorted(corpus.glob("*/*.wav")):
+        rows.append(f"{wav.parent.name},{wav.name},{wav.relative_to(corpus)},0,,0,0,")
+    (folder / "sources.csv").write_text("\n".join(rows) + "\n")
+    result = check_directory(folder)
+    assert result.defects == ()
+    assert result.n_files == 6
+    (corpus / "test" / "test_cat.wav").unlink()
+    (defect,) = check_directory(folder).defects
+    assert "corpus/test/test_cat.wav: cannot be read" in str(defect)
+
+
 def test_show_and_list(scene_task: Callable[..., Path]) -> None:
     names = {row.name for row in tasks.list()}
     assert set(DIRECTORIES) <= names

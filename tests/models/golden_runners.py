@@ -6,6 +6,7 @@ Everything comes from the case itself; a kind without a runner here fails the te
 from __future__ import annotations
 
 import json
+import random
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def read_case(directory: Path) -> Case:
 
 def recipe_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Fill tensors by the rule that the cases with weights="recipe" state."""
-    return {key: torch.from_numpy(_recipe(key, shape)) for key, shape in shapes.items()}
+    return {key: torch.from_numpy(np.asarray(_recipe(key, shape))) for key, shape in shapes.items()}
 
 
 def _recipe(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -350,6 +351,160 @@ def two_numbers(text: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
+# ----------------------------------------------------------------------------- SSAMBA
+
+
+def ssamba_configuration(case: Case, n_frames: int, **changes: Any) -> Any:
+    from mambabench.models.ssamba import SsambaConfiguration
+
+    vision = {**case.constructor.get("vision_mamba_config", {}), **changes}
+    patch = vision.get("patch_size", 16)
+    return SsambaConfiguration(
+        embed_dim=vision["embed_dim"],
+        depth=vision["depth"],
+        spectrogram_size=(case.constructor.get("input_fdim", 128), n_frames),
+        patch_size=(patch, patch),
+        num_classes=vision.get("num_classes", 1000),
+        directions=vision.get("bimamba_type", "v2"),
+        paired=vision.get("if_bidirectional", True),
+        rms_norm=vision.get("rms_norm", False),
+        norm_epsilon=vision.get("norm_epsilon", 1e-5),
+        divide_out=vision.get("if_devide_out", True),
+    )
+
+
+def ssamba_model(case: Case, n_frames: int, **changes: Any) -> Any:
+    from mambabench.models.ssamba import SsambaPretraining
+
+    model = SsambaPretraining(ssamba_configuration(case, n_frames, **changes)).eval()
+    sizes = {"p_input_fdim": model.p_input_fdim, "p_input_tdim": model.p_input_tdim}
+    state = {**without_prefix(case.weights(model)), **{k: v.data for k, v in sizes.items()}}
+    if changes.get("rms_norm"):  # the wrapper's strict=False drops the norms' biases
+        state = {k: v for k, v in state.items() if k in model.state_dict()}
+    model.load_state_dict(state)
+    return model
+
+
+def ssamba_backbone(case: Case, n_frames: int, **changes: Any) -> Any:
+    return ssamba_model(case, n_frames, **changes).v
+
+
+def ssamba_pretrain(case: Case) -> Compared:
+    from mambabench.models.ssamba import cluster_mask, joint_loss
+
+    fbank, mask_ids = case.inputs["fbank"], case.inputs["mask_ids"]
+    model = ssamba_model(case, case.constructor["input_tdim"])
+    assert sum(p.numel() for p in model.parameters()) == case.settings["num_params"]
+    rows, columns = model.v.configuration.grid
+    for ids, seed in zip(mask_ids, case.settings["mask_ids_from_python_random_seed"], strict=True):
+        drawn = cluster_mask(
+            rows * columns, case.settings["mask_patch"], columns, random.Random(seed)
+        )
+        assert drawn == ids.tolist(), f"mask of seed {seed} differs"
+    tokens = model.masked_tokens(fbank, mask_ids)
+    final = model.v.encode(tokens)
+    contrastive = model.contrastive(fbank, mask_ids)
+    generative = model.generative(fbank, mask_ids)
+    ours = {
+        "mpc_tokens_in": tokens,
+        "mpc_final_tokens": final,
+        "mpg_final_tokens": final,
+        "mpc_acc": contrastive.accuracy[None],
+        "mpc_nce": contrastive.nce[None],
+        "mpg_mse": generative.mse[None],
+        "joint_loss": joint_loss(contrastive, generative)[None],
+        **ssamba_layers(model.v, tokens, "mpc_"),
+    }
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def ssamba_layers(backbone: Any, tokens: torch.Tensor, prefix: str) -> dict[str, torch.Tensor]:
+    """Return the first two layers' own outputs, and the stream after the first final norm."""
+    layers = backbone.layers
+    first = layers[0](tokens, None)
+    second = layers[1](tokens.flip(1), None) if backbone.configuration.paired else layers[1](*first)
+    *_, (hidden, residual) = backbone.layer_states(tokens)
+    return {
+        f"{prefix}layer0_hidden": first[0],
+        f"{prefix}layer0_residual": first[1],
+        f"{prefix}layer1_hidden": second[0],
+        f"{prefix}layer1_residual": second[1],
+        f"{prefix}norm_f_first": backbone.norm_f(hidden + residual),
+    }
+
+
+def ssamba_finetune(case: Case) -> Compared:
+    from mambabench.models.ssamba import SsambaClassifier
+
+    given = case.constructor
+    strides = (given["fstride"], given["tstride"])
+    backbone = ssamba_backbone(case, case.settings["pretrain_input_tdim"])
+    heads = {k.removeprefix("mlp_head."): v for k, v in case.inputs.items() if "mlp_head" in k}
+    n_classes = heads["1.weight"].shape[0]
+    model = SsambaClassifier(backbone, n_classes, strides, case.settings["task"]).eval()
+    model.mlp_head.load_state_dict(heads)
+    fbank = case.inputs["fbank"]
+    tokens = model.tokens_in(fbank)
+    final = backbone.encode(tokens)
+    grid = backbone.patch_grid(fbank, strides).shape[2:]
+    ours = {
+        "pos_embed_adapted": backbone.positions((grid[0], grid[1])),
+        "tokens_in": tokens,
+        "final_tokens": final,
+        "pooled": model.pool(final),
+        "logits": model(fbank),
+        **ssamba_layers(backbone, tokens, ""),
+    }
+    for name, expected in case.outputs.items():
+        yield name, ours[name], expected
+
+
+def ssamba_published(case: Case) -> Compared:
+    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
+    from mambabench.models.ssamba import SsambaClassifier
+
+    whole = ssamba_model(case, 1024)
+    assert sum(p.numel() for p in whole.parameters()) == case.settings["num_params"]
+    backbone = ssamba_backbone(case, 1024)
+    features = KaldiFbank()(audio(case.inputs["waveform_int16"]))
+    for setting in dict.fromkeys(name.partition("/")[0] for name in case.outputs):
+        target, _, stride = setting.partition("_s")
+        fbank = normalise_fbank(fit_frames(features, int(target)), -4.2677393, 4.5689974)
+        classifier = SsambaClassifier(backbone, 2, (int(stride), int(stride))).eval()
+        final = backbone.encode(classifier.tokens_in(fbank))
+        for name, expected in case.outputs.items():
+            if not name.startswith(setting + "/"):
+                continue
+            kind = name.rpartition("/")[2]
+            n = expected.shape[1]
+            ours = {
+                "pooled": classifier.pool(final),
+                "fbank_rowmean": fbank.mean(dim=2),
+                f"final_tokens_first{n}": final[:, :n],
+                f"final_tokens_last{n}": final[:, -n:],
+            }
+            yield name, ours[kind], expected
+
+
+def ssamba_s3prl_expert(case: Case) -> Compared:
+    from mambabench.models.ssamba_expert import SsambaExpert
+
+    settings = case.settings
+    size = {"embed_dim": settings["embed_dim"], "depth": settings["depth"]}
+    backbone = ssamba_backbone(case, 1024, rms_norm=True, **size)
+    expert = SsambaExpert(
+        backbone,
+        window_s=settings["window_secs"],
+        n_frames=settings["target_length"],
+        strides=(settings["fstride"], settings["tstride"]),
+    )
+    assert expert.downsample_rate == settings["get_downsample_rates"]
+    clips = [audio(case.inputs[name])[0] for name in sorted(case.inputs)]
+    (name,) = case.outputs
+    yield name, expert(clips), case.outputs[name]
+
+
 RUNNERS: dict[str, Callable[[Case], Compared]] = {
     "aum.forward": aum_forward,
     "aum.load": aum_load,
@@ -361,6 +516,10 @@ RUNNERS: dict[str, Callable[[Case], Compared]] = {
     "frontend.normalisation": frontend_normalisation,
     "ssam.runtime": ssam_runtime,
     "ssam.tokens": ssam_tokens,
+    "ssamba.finetune": ssamba_finetune,
+    "ssamba.pretrain": ssamba_pretrain,
+    "ssamba.published": ssamba_published,
+    "ssamba.s3prl_expert": ssamba_s3prl_expert,
     "ssast.runtime": ssam_runtime,
     "ssast.tokens": ssam_tokens,
 }

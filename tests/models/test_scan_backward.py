@@ -138,14 +138,18 @@ def test_scan_operators_pass_opcheck(absent, keep):
     if not keep:
         x = {n: t.detach() for n, t in x.items()}
     x |= dict.fromkeys(absent)
-    torch.library.opcheck(torch.ops.mambabench.selective_scan, (*x.values(), True, False, keep))
+    torch.library.opcheck(
+        torch.ops.mambabench.selective_scan, (*x.values(), True, False, keep, "compiled")
+    )
 
 
 def test_convolution_operators_pass_opcheck():
     x = make(dtype=torch.float32)
     weight = make(d_state=4, dtype=torch.float32)["A"]
     causal_conv1d(x["u"], weight, backend="numba")
-    torch.library.opcheck(torch.ops.mambabench.causal_conv1d, (x["u"], weight, x["D"], True, False))
+    torch.library.opcheck(
+        torch.ops.mambabench.causal_conv1d, (x["u"], weight, x["D"], True, False, "compiled")
+    )
 
 
 class _Block(torch.nn.Module):

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from mambabench.probe.heads import Batch, CompiledHead, TorchHead, initial_parameters
+from mambabench.probe.heads import (
+    Batch,
+    CompiledHead,
+    TorchHead,
+    initial_parameters,
+    padded_columns,
+)
 from mambabench.probe.protocols import HeadConfig
 from mambabench.probe.streams import MaskStream, TrialStreams, layout_is_known
 
@@ -22,7 +28,7 @@ def _batches(n: int, dim: int, n_labels: int, multilabel: bool) -> list[Batch]:
     return [
         Batch(
             rows[i : i + 100].clone(),
-            rows[i : i + 100].t().contiguous(),
+            padded_columns(rows[i : i + 100]),
             target[:, i : i + 100].contiguous(),
             multilabel,
         )

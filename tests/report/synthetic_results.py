@@ -56,7 +56,8 @@ def write_scene(
             probability = probability.astype(np.float32)
             names = np.array([f"{fold}-clip{i:05d}.wav" for i in range(n)])
             cluster = np.array([f"{fold}-c{i % clusters}" if clusters else "" for i in range(n)])
-            own = dict(clip=names, cluster=cluster, target=target, probability=probability)
+            own = {"clip": names, "cluster": cluster, "target": target}
+            own["probability"] = probability
             arrays |= {f"{fold}/{name}": value for name, value in own.items()}
             results.append((fold, {metric: METRICS[metric](target, probability)}, n))
         paths.append(

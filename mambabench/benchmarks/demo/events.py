@@ -13,8 +13,8 @@ from mambabench.benchmarks.demo import synthesis as syn
 
 __all__ = ["task"]
 
-DURATION_S = 2.0
-_CLIPS = {"train": 140, "valid": 40, "test": 60}
+DURATION_S = 1.5
+_CLIPS = {"train": 110, "valid": 40, "test": 60}
 Sound = Callable[[float, np.random.Generator], syn.Audio]
 
 

@@ -51,11 +51,11 @@ def task() -> DemoTask:
 def _note(timbre: str, note: int, take: int) -> syn.Audio:
     rng = syn.generator("pitch", timbre, note, take)
     amplitudes, fall_s = TIMBRES[timbre]
-    frequency = syn.midi_to_hz(note + rng.uniform(-0.2, 0.2))
+    frequency = syn.midi_to_hz(note + rng.uniform(-0.4, 0.4))
     vibrato = 1 + 0.004 * np.sin(2 * np.pi * rng.uniform(4, 7) * syn.seconds(DURATION_S))
-    brightness = np.exp(-rng.uniform(0, 0.15) * np.arange(_N))
+    brightness = np.exp(-rng.uniform(0, 0.3) * np.arange(_N))
     sound = syn.harmonics(frequency * vibrato, amplitudes * brightness, DURATION_S, rng)
     if fall_s:
         sound *= syn.decay(DURATION_S, fall_s * rng.uniform(0.7, 1.4))
     sound = syn.place(sound, rng.uniform(0.0, 0.2), DURATION_S)
-    return syn.add_noise(sound, rng.uniform(5, 20), rng, peak=rng.uniform(0.1, 0.9))
+    return syn.add_noise(sound, rng.uniform(-3, 12), rng, peak=rng.uniform(0.1, 0.9))

@@ -12,7 +12,7 @@ from mambabench.benchmarks.demo import synthesis as syn
 __all__ = ["task"]
 
 DURATION_S = 1.0
-_SPEAKERS = {"train": 18, "valid": 6, "test": 12}
+_SPEAKERS = {"train": 20, "valid": 6, "test": 16}
 
 # centre frequencies of the first three formants in Hz, as an adult with a long vocal tract has them
 VOWELS: dict[str, tuple[float, float, float]] = {

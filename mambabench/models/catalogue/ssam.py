@@ -38,6 +38,7 @@ def _entry(family: str, size: str, random: bool) -> EncoderEntry:
         name=name + ("_random" if random else ""),
         family=family,
         loader="mambabench.models.ssam_runtime:load",
+        builder="mambabench.models.ssam_runtime:build",
         scene_embedding_size=5 * width,
         timestamp_embedding_size=5 * width,
         settings={"embed_dim": width} | ({} if mamba else {"num_heads": heads}),

@@ -16,15 +16,27 @@ from mambabench.models.scan.functions import (
     selective_scan,
     selective_scan_bidirectional,
 )
+from mambabench.models.scan.twins import (
+    bimamba_inner_fn,
+    causal_conv1d_fn,
+    mamba_inner_fn,
+    mamba_inner_fn_no_out_proj,
+    selective_scan_fn,
+)
 
 __all__ = [
     "BACKENDS",
     "BackendStatus",
     "Direction",
     "Request",
+    "bimamba_inner_fn",
     "causal_conv1d",
+    "causal_conv1d_fn",
     "choose_backend",
     "describe_backends",
+    "mamba_inner_fn",
+    "mamba_inner_fn_no_out_proj",
     "selective_scan",
     "selective_scan_bidirectional",
+    "selective_scan_fn",
 ]

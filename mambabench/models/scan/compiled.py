@@ -21,7 +21,6 @@ from mambabench.models.scan import kernels
 
 __all__ = [
     "bidirectional_forward",
-    "conv_backward",
     "conv_forward",
     "scan_backward",
     "scan_forward",
@@ -77,27 +76,28 @@ def _scratch(n_elements: int, like: Tensor) -> tuple[Tensor, int]:
     return memory, (memory.data_ptr() + 63) & -64
 
 
-def _run(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
-    bias: Tensor | None, softplus: bool, reverse: bool, out: Tensor, *,
+def run_scan(
+    u: Tensor, delta: Tensor, rates: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+    z: Tensor | None, bias: Tensor | None, softplus: bool, reverse: bool, out: Tensor, *,
     last: Tensor | None = None, saved: Tensor | None = None,
-    accumulate: bool = False, scale: float = 1.0,
+    accumulate: bool = False, scale: float = 1.0, weight: Tensor | None = None,
 ) -> None:  # fmt: skip
-    """Scan into `out`; all of one dtype on the CPU, dim a multiple of 16."""
+    """Scan into `out`; all of one dtype on the CPU, dim a multiple of 16.
+
+    `rates` is A transposed, [d_state, dim], contiguous; so are `D` and `bias`. With `weight`
+    [rank, dim], contiguous, `delta` is [batch, length, rank] and the steps are their product.
+    """
     batch, length, dim = u.shape
-    d_state = A.shape[1]
+    d_state = rates.shape[0]
     u, delta, B, C = _rows(u), _rows(delta), _rows(B), _rows(C)
     z = None if z is None else _rows(z)
-    bias = None if bias is None else bias.contiguous()
-    D = None if D is None else D.contiguous()
-    rates = A.t().contiguous()
     lanes = 64 // u.element_size()
     vectors = 2 if dim % (2 * lanes) == 0 else 1
     arguments: tuple[Any, ...] = (
         _KINDS[u.dtype], *_strided(u), *_strided(delta), rates.data_ptr(), *_strided(B),
         *_strided(C), _address(D), *_strided(z), _address(bias), *_strided(out), _address(last),
         _address(saved), length, dim, d_state, vectors, int(softplus), int(reverse),
-        int(accumulate), float(scale),
+        int(accumulate), float(scale), _address(weight), 0 if weight is None else weight.shape[0],
     )  # fmt: skip
 
     def blocks(first: int, end: int) -> None:
@@ -121,8 +121,9 @@ def scan_forward(
     last = out.new_empty((batch, d_state, dim) if want_last else (0, 0, 0))
     chunks = -(-length // kernels.CHUNK)
     saved = out.new_empty((batch, chunks, d_state, dim) if want_saved else (0, 0, 0, 0))
-    _run(
-        u, delta, A, B, C, D, z, bias, softplus, reverse, out,
+    D, bias = (None if x is None else x.contiguous() for x in (D, bias))
+    run_scan(
+        u, delta, A.t().contiguous(), B, C, D, z, bias, softplus, reverse, out,
         last=last if want_last else None, saved=saved if want_saved else None,
     )  # fmt: skip
     return out, last, saved
@@ -183,10 +184,12 @@ def bidirectional_forward(
 ) -> Tensor:
     """Return scale * (y_forward + y_backward) * silu(z) with no flips and no intermediate sum."""
     out = torch.empty(forward.u.shape, dtype=forward.u.dtype)
-    u, delta, A, B, C, D, bias = forward
-    _run(u, delta, A, B, C, D, None, bias, softplus, False, out)
-    u, delta, A, B, C, D, bias = backward
-    _run(u, delta, A, B, C, D, z, bias, softplus, True, out, accumulate=True, scale=scale)
+    for (u, delta, A, B, C, D, bias), reverse in ((forward, False), (backward, True)):
+        D, bias = (None if x is None else x.contiguous() for x in (D, bias))
+        run_scan(
+            u, delta, A.t().contiguous(), B, C, D, z if reverse else None, bias, softplus,
+            reverse, out, accumulate=reverse, scale=scale,
+        )  # fmt: skip
     return out if z is not None or scale == 1.0 else out.mul_(scale)
 
 
@@ -194,33 +197,50 @@ def conv_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
 ) -> Tensor:
     """Convolve `x` [batch, length, dim] with `weight` [dim, taps]; dim a multiple of 16."""
-    batch, length, dim = x.shape
-    x = _rows(x)
-    out = torch.empty((batch, length, dim), dtype=x.dtype)
-    taps = weight.t().contiguous()
+    out = torch.empty(x.shape, dtype=x.dtype)
     bias = None if bias is None else bias.contiguous()
-    kernels.conv_forward(
-        _KINDS[x.dtype], *_strided(x), taps.data_ptr(), _address(bias), *_strided(out),
-        batch, length, dim, weight.shape[1], int(silu), int(reverse),
-    )  # fmt: skip
+    run_conv(x, weight.t().contiguous(), bias, out, silu, reverse)
     return out
 
 
-def conv_backward(
-    dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of (x, weight, bias), the last one empty without a bias."""
-    if silu:
-        y = conv_forward(x, weight, bias, False, reverse)
-        s = torch.sigmoid(y)
-        dout = dout * s * (1 + y * (1 - s))
-    taps, length = weight.shape[1], x.shape[1]
-    dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
-    for k in range(taps):
-        n = max(length - (taps - 1 - k), 0)  # time steps that see this tap
-        there, here = (
-            (x[:, length - n :], dout[:, :n]) if reverse else (x[:, :n], dout[:, length - n :])
-        )
-        dweight[:, k] = (there * here).sum((0, 1))
-    dbias = dout.new_empty((0,)) if bias is None else dout.sum((0, 1))
-    return conv_forward(dout, weight, None, False, not reverse), dweight, dbias
+def run_conv(
+    x: Tensor, taps: Tensor, bias: Tensor | None, out: Tensor, silu: bool, reverse: bool,
+    taps_b: Tensor | None = None, bias_b: Tensor | None = None, out_b: Tensor | None = None,
+) -> None:  # fmt: skip
+    """Convolve into `out` and, where given, the other direction into `out_b`; `taps` [n, dim]."""
+    batch, length, dim = x.shape
+    x = _rows(x)
+    arguments: tuple[Any, ...] = (
+        _KINDS[x.dtype], *_strided(x), taps.data_ptr(), _address(bias), *_strided(out),
+        _address(taps_b), _address(bias_b), _address(out_b), length, dim, taps.shape[0],
+        int(silu), int(reverse),
+    )  # fmt: skip
+
+    def blocks(first: int, end: int) -> None:
+        kernels.conv_forward(*arguments, first, end)
+
+    # a convolved element costs about as much as a state update
+    _in_ranges(blocks, batch * dim * x.element_size() // 64, batch * length * dim)
+
+
+def add_norm(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | None, rms: bool,
+    epsilon: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return norm(x + residual) and x + residual (`x` itself without a residual).
+
+    All contiguous and of one dtype; the last axis a multiple of 16.
+    """
+    out = torch.empty(x.shape, dtype=x.dtype)
+    total = x if residual is None else torch.empty(x.shape, dtype=x.dtype)
+    dim = x.shape[-1]
+    arguments: tuple[Any, ...] = (
+        _KINDS[x.dtype], x.data_ptr(), _address(residual), weight.data_ptr(), _address(bias),
+        total.data_ptr(), out.data_ptr(), dim, int(rms), epsilon,
+    )  # fmt: skip
+
+    def rows(first: int, end: int) -> None:
+        kernels.add_norm(*arguments, first, end)
+
+    _in_ranges(rows, x.numel() // max(dim, 1), x.numel() // 4)
+    return out, total

@@ -16,6 +16,7 @@ every layout with unit stride over channels, and the reverse direction is a nega
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["CHUNK", "conv_forward", "scan_backward", "scan_forward"]
+__all__ = ["CHUNK", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
 
 CHUNK = 16  # time steps whose states stay in registers in the forward kernel
 _INT32 = ir.IntType(32)
@@ -273,6 +274,22 @@ def _sum_lanes(typing: Any, kind: Any, address: Any, index: Any) -> Any:
     return vector(kind, types.int64, types.int64), emit
 
 
+@intrinsic
+def _total(typing: Any, x: Any) -> Any:
+    """Sum of the lanes of one vector, in a fixed order."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        value = a[0]
+        half = x.lanes // 2
+        while half:
+            lanes = [(i + half) % x.lanes for i in range(x.lanes)]
+            value = b.fadd(value, x.pick(b, value, value, lanes))
+            half //= 2
+        return b.extract_element(value, ir.Constant(_INT32, 0))
+
+    return x.scalar(x), emit
+
+
 def _compile(function: Any) -> Any:
     """Compile for the types of the first call, keeping machine code on disk where that can be."""
     try:
@@ -282,9 +299,53 @@ def _compile(function: Any) -> Any:
 
 
 @_compile
+def _low_rank_steps(kind, rows, stride, weight, rank, dim, d, offset, m, scratch, to):
+    """Store rows [m, rank] @ weight [rank, dim] + offset for the channels from d, eight steps at
+    once so that a vector of weights is loaded for eight products."""
+    w = _lanes(kind)
+    t = 0
+    while t + 8 <= m:
+        i = t * stride
+        s0 = offset
+        s1 = offset
+        s2 = offset
+        s3 = offset
+        s4 = offset
+        s5 = offset
+        s6 = offset
+        s7 = offset
+        for r in range(rank):
+            x = _load(kind, weight, r * dim + d)
+            s0 = _fma(_spread(kind, rows, i + r), x, s0)
+            s1 = _fma(_spread(kind, rows, i + stride + r), x, s1)
+            s2 = _fma(_spread(kind, rows, i + 2 * stride + r), x, s2)
+            s3 = _fma(_spread(kind, rows, i + 3 * stride + r), x, s3)
+            s4 = _fma(_spread(kind, rows, i + 4 * stride + r), x, s4)
+            s5 = _fma(_spread(kind, rows, i + 5 * stride + r), x, s5)
+            s6 = _fma(_spread(kind, rows, i + 6 * stride + r), x, s6)
+            s7 = _fma(_spread(kind, rows, i + 7 * stride + r), x, s7)
+        at = to + t * w
+        _store(scratch, at, s0)
+        _store(scratch, at + w, s1)
+        _store(scratch, at + 2 * w, s2)
+        _store(scratch, at + 3 * w, s3)
+        _store(scratch, at + 4 * w, s4)
+        _store(scratch, at + 5 * w, s5)
+        _store(scratch, at + 6 * w, s6)
+        _store(scratch, at + 7 * w, s7)
+        t += 8
+    while t < m:
+        s0 = offset
+        for r in range(rank):
+            s0 = _fma(_spread(kind, rows, t * stride + r), _load(kind, weight, r * dim + d), s0)
+        _store(scratch, to + t * w, s0)
+        t += 1
+
+
+@_compile
 def _scan_block(
     kind, u, us, delta, ts, A, Bm, bs, Cm, cs, skip, z, zs, bias, out, os, last, saved,
-    length, dim, n_states, d0, nv, softplus, accumulate, scale, scratch,
+    length, dim, n_states, d0, nv, softplus, accumulate, scale, weight, rank, scratch,
 ):  # fmt: skip
     """Scan nv * lanes channels from d0 of one batch element; all addresses are at its first row.
 
@@ -311,8 +372,16 @@ def _scan_block(
             d = d0 + v * w
             offset = _load(kind, bias, d) if bias != 0 else zero
             direct = _load(kind, skip, d) if skip != 0 else zero
+            if rank != 0:
+                _low_rank_steps(
+                    kind, delta + k * ts * (64 // w), ts, weight, rank, dim, d, offset, m,
+                    scratch, deltas + v * CHUNK * w,
+                )  # fmt: skip
             for t in range(m):
-                step = _add(_load(kind, delta, (k + t) * ts + d), offset)
+                if rank != 0:
+                    step = _load(kind, scratch, deltas + (v * CHUNK + t) * w)
+                else:
+                    step = _add(_load(kind, delta, (k + t) * ts + d), offset)
                 if softplus != 0:
                     step = _softplus(step)
                 x = _load(kind, u, (k + t) * us + d)
@@ -323,7 +392,8 @@ def _scan_block(
         for t in range(CHUNK, min(2 * CHUNK, length - k)):
             for v in range(nv):
                 _prefetch(kind, u, (k + t) * us + d0 + v * w)
-                _prefetch(kind, delta, (k + t) * ts + d0 + v * w)
+                if rank == 0:
+                    _prefetch(kind, delta, (k + t) * ts + d0 + v * w)
                 if z != 0:
                     _prefetch(kind, z, (k + t) * zs + d0 + v * w)
                 _prefetch(kind, out, (k + t) * os + d0 + v * w)
@@ -406,7 +476,7 @@ def _scan_block(
 def scan_forward(
     kind, u, ub, us, delta, tb, ts, A, Bm, bb, bs, Cm, cb, cs, skip, z, zb, zs, bias,
     out, ob, os, last, saved, length, dim, n_states, nv, softplus, reverse, accumulate, scale,
-    scratch, first, end,
+    weight, rank, scratch, first, end,
 ):  # fmt: skip
     """Scan the channel blocks first <= i < end of all batch * dim / (nv * lanes) blocks.
 
@@ -415,6 +485,8 @@ def scan_forward(
     [batch, n_states, dim]; `saved` [batch, ceil(length / CHUNK), n_states, dim] takes the state
     before every chunk; `scratch` is aligned to 64 bytes and holds 2 * nv * (n_states + 24) * lanes
     elements. `accumulate`: add to `out`; then times scale * silu(z) where there is a z.
+    `rank` > 0: `delta` is [batch, length, rank] and the steps are its product with `weight`
+    [rank, dim], made here chunk by chunk: the product of full size never touches memory.
     """
     w = _lanes(kind)
     size = 64 // w
@@ -437,7 +509,8 @@ def scan_forward(
             out + (b * ob + start * os) * size, sign * os,
             last + b * n_states * dim * size if last != 0 else 0,
             saved + b * n_chunks * n_states * dim * size if saved != 0 else 0,
-            length, dim, n_states, (i % blocks) * w * nv, nv, softplus, accumulate, scale, scratch,
+            length, dim, n_states, (i % blocks) * w * nv, nv, softplus, accumulate, scale,
+            weight, rank, scratch,
         )  # fmt: skip
 
 
@@ -647,49 +720,103 @@ def scan_backward(
 
 
 @_compile
-def conv_forward(
-    kind, x, xb, xs, weight, bias, out, ob, os, batch, length, dim, taps, silu, reverse
-):
-    """Depthwise causal convolution along time, then SiLU; `weight` is [taps, dim].
+def _conv_block(kind, x, xs, weight, bias, out, os, length, dim, taps, silu, d):
+    """Convolve the channels from d of one batch element; four taps keep the window in registers."""
+    zero = _fill(kind, 0.0)
+    offset = _load(kind, bias, d) if bias != 0 else zero
+    if taps == 4:
+        w0 = _load(kind, weight, d)
+        w1 = _load(kind, weight, dim + d)
+        w2 = _load(kind, weight, 2 * dim + d)
+        w3 = _load(kind, weight, 3 * dim + d)
+        x0 = zero
+        x1 = zero
+        x2 = zero
+        for t in range(length):
+            x3 = _load(kind, x, t * xs + d)
+            y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
+            if silu != 0:
+                y = _mul(y, _sigmoid(y))
+            _store(out, t * os + d, y)
+            x0 = x1
+            x1 = x2
+            x2 = x3
+    else:
+        for t in range(length):
+            y = offset
+            for k in range(max(0, taps - 1 - t), taps):
+                value = _load(kind, x, (t - (taps - 1 - k)) * xs + d)
+                y = _fma(value, _load(kind, weight, k * dim + d), y)
+            if silu != 0:
+                y = _mul(y, _sigmoid(y))
+            _store(out, t * os + d, y)
 
-    Reverse: anti-causal, the flipped result of the flipped input. Four taps, Mamba's width, keep
-    the window in registers.
+
+@_compile
+def conv_forward(
+    kind, x, xb, xs, weight, bias, out, ob, os, weight_b, bias_b, out_b, length, dim, taps, silu,
+    reverse, first, end,
+):  # fmt: skip
+    """Depthwise causal convolution, then SiLU, of the channel blocks first <= i < end of all
+    batch * dim / lanes blocks; `weight` is [taps, dim].
+
+    Reverse: anti-causal, the flipped result of the flipped input. `out_b` != 0: also the other
+    direction with `weight_b`, `bias_b`, while the block of `x` is in the cache.
     """
     w = _lanes(kind)
     size = 64 // w
-    zero = _fill(kind, 0.0)
+    blocks = dim // w
     start = length - 1 if reverse != 0 else 0
     sign = -1 if reverse != 0 else 1
-    xs_ = sign * xs
-    os_ = sign * os
-    for b in range(batch):
+    for i in range(first, end):
+        b = i // blocks
+        d = (i % blocks) * w
         row = x + (b * xb + start * xs) * size
         to = out + (b * ob + start * os) * size
+        _conv_block(kind, row, sign * xs, weight, bias, to, sign * os, length, dim, taps, silu, d)
+        if out_b != 0:
+            row = x + (b * xb + (length - 1 - start) * xs) * size
+            to = out_b + (b * ob + (length - 1 - start) * os) * size
+            _conv_block(
+                kind, row, -sign * xs, weight_b, bias_b, to, -sign * os, length, dim, taps, silu, d
+            )
+
+
+@_compile
+def add_norm(kind, x, residual, weight, bias, total, out, dim, rms, epsilon, first, end):
+    """total = x + residual and out = norm(total) * weight + bias, rows first <= i < end.
+
+    Rows of `dim` elements (a multiple of lanes) without gaps. `residual` 0: total is x itself and
+    is not written. `rms` 0: layer norm (mean and biased variance), else root mean square.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    for i in range(first, end):
+        row = x + i * dim * size
+        if residual != 0:
+            other = residual + i * dim * size
+            to = total + i * dim * size
+        else:
+            other = row
+            to = row
+        sums = _fill(kind, 0.0)
         for d in range(0, dim, w):
-            offset = _load(kind, bias, d) if bias != 0 else zero
-            if taps == 4:
-                w0 = _load(kind, weight, d)
-                w1 = _load(kind, weight, dim + d)
-                w2 = _load(kind, weight, 2 * dim + d)
-                w3 = _load(kind, weight, 3 * dim + d)
-                x0 = zero
-                x1 = zero
-                x2 = zero
-                for t in range(length):
-                    x3 = _load(kind, row, t * xs_ + d)
-                    y = _fma(x3, w3, _fma(x2, w2, _fma(x1, w1, _fma(x0, w0, offset))))
-                    if silu != 0:
-                        y = _mul(y, _sigmoid(y))
-                    _store(to, t * os_ + d, y)
-                    x0 = x1
-                    x1 = x2
-                    x2 = x3
-            else:
-                for t in range(length):
-                    y = offset
-                    for k in range(max(0, taps - 1 - t), taps):
-                        value = _load(kind, row, (t - (taps - 1 - k)) * xs_ + d)
-                        y = _fma(value, _load(kind, weight, k * dim + d), y)
-                    if silu != 0:
-                        y = _mul(y, _sigmoid(y))
-                    _store(to, t * os_ + d, y)
+            value = _load(kind, row, d)
+            if residual != 0:
+                value = _add(value, _load(kind, other, d))
+                _store(to, d, value)
+            sums = _fma(value, value, sums) if rms != 0 else _add(sums, value)
+        mean = _fill(kind, 0.0)
+        if rms == 0:
+            mean = _fill(kind, _total(sums) / dim)
+            sums = _fill(kind, 0.0)
+            for d in range(0, dim, w):
+                value = _sub(_load(kind, to, d), mean)
+                sums = _fma(value, value, sums)
+        scale = _fill(kind, 1.0 / math.sqrt(_total(sums) / dim + epsilon))
+        result = out + i * dim * size
+        for d in range(0, dim, w):
+            value = _mul(_mul(_sub(_load(kind, to, d), mean), scale), _load(kind, weight, d))
+            if bias != 0:
+                value = _add(value, _load(kind, bias, d))
+            _store(result, d, value)

@@ -1,4 +1,6 @@
-"""The numba backend as torch operators: padding, autograd and tracing around the kernels.
+"""Compiled kernels as torch operators: padding, autograd and tracing around them.
+
+The module's own functions are the numba backend; the operators serve the GPU kernels too.
 
 `torch.ops.mambabench.selective_scan` and `causal_conv1d` have fake implementations and gradients,
 so they pass through torch.compile and torch.export. Without gradients, outside of tracing, the
@@ -7,18 +9,18 @@ kernels are called directly: an operator's dispatch costs more than a small scan
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mambabench.models.scan import compiled
 from mambabench.models.scan.functions import Direction
 
-__all__ = ["bidirectional", "conv", "scan"]
+__all__ = ["bidirectional", "conv", "run_conv", "run_scan", "scan"]
 
-_CHUNK = 16  # as in the kernels, which tracing need not import
+_CHUNK = {"compiled": 16, "gpu_kernels": 8}  # as in the kernels, which tracing need not import
 
 
 def _needs_grad(tensors: tuple[Tensor | None, ...]) -> bool:
@@ -28,6 +30,28 @@ def _needs_grad(tensors: tuple[Tensor | None, ...]) -> bool:
 def _plain(x: Tensor) -> bool:
     """Say whether `x` holds data here and now: no tracing, no tensor subclass."""
     return type(x) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+
+
+def _kernels(name: str) -> Any:
+    return import_module(f"mambabench.models.scan.{name}")
+
+
+def run_scan(kernels: str, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """Return y and the last state [batch, d_state, dim] from the module `kernels`, as an operator
+    where gradients or tracing ask for one. `inputs`: u to delta_bias, softplus, reverse."""
+    grad = _needs_grad(inputs[:8])
+    if grad or not _plain(inputs[0]):
+        y, last, _ = torch.ops.mambabench.selective_scan(*inputs, grad, kernels)
+    else:
+        y, last, _ = _kernels(kernels).scan_forward(*inputs, True)
+    return y, last
+
+
+def run_conv(kernels: str, inputs: tuple[Any, ...]) -> Tensor:
+    """Convolve with the module `kernels`; `inputs`: x, weight, bias, silu, reverse."""
+    if _needs_grad(inputs[:3]) or not _plain(inputs[0]):
+        return torch.ops.mambabench.causal_conv1d(*inputs, kernels)  # type: ignore[no-any-return]
+    return _kernels(kernels).conv_forward(*inputs)  # type: ignore[no-any-return]
 
 
 def _padded(x: Any, n: int) -> Any:
@@ -52,12 +76,7 @@ def scan(
     if odd:
         u, delta, A, B, C, D, bias = _padded_direction(Direction(u, delta, A, B, C, D, bias), odd)
         z = _padded(z, odd)
-    inputs = (u, delta, A, B, C, D, z, bias)
-    grad = _needs_grad(inputs)
-    if grad or not _plain(u):
-        y, last, _ = torch.ops.mambabench.selective_scan(*inputs, softplus, reverse, grad)
-    else:
-        y, last, _ = compiled.scan_forward(*inputs, softplus, reverse, True)
+    y, last = run_scan("compiled", (u, delta, A, B, C, D, z, bias, softplus, reverse))
     return (y[..., :dim], last[..., :dim].transpose(1, 2)) if odd else (y, last.transpose(1, 2))
 
 
@@ -75,7 +94,9 @@ def bidirectional(
     if odd:
         forward, backward = (_padded_direction(x, odd) for x in (forward, backward))
         z = _padded(z, odd)
-    return compiled.bidirectional_forward(forward, backward, z, softplus, scale)[..., : u.shape[2]]
+    run = _kernels("compiled").bidirectional_forward
+    found: Tensor = run(forward, backward, z, softplus, scale)
+    return found[..., : u.shape[2]] if odd else found
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool) -> Tensor:
@@ -85,60 +106,55 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bo
     if odd:
         x, bias = _padded(x, odd), _padded(bias, odd)
         weight = functional.pad(weight, (0, 0, 0, odd))
-    if _needs_grad((x, weight, bias)) or not _plain(x):
-        y = torch.ops.mambabench.causal_conv1d(x, weight, bias, silu, reverse)
-    else:
-        y = compiled.conv_forward(x, weight, bias, silu, reverse)
-    return y[..., :dim] if odd else y  # type: ignore[no-any-return]
+    y = run_conv("compiled", (x, weight, bias, silu, reverse))
+    return y[..., :dim] if odd else y
 
 
 _SCAN = "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? bias"
 
 
 def _operator(name: str, schema: str) -> Any:
-    return torch.library.custom_op(
-        f"mambabench::{name}", mutates_args=(), device_types="cpu", schema=schema
-    )
+    return torch.library.custom_op(f"mambabench::{name}", mutates_args=(), schema=schema)
 
 
 @_operator(  # type: ignore[untyped-decorator]
     "selective_scan",
-    f"({_SCAN}, bool softplus, bool reverse, bool keep) -> (Tensor, Tensor, Tensor)",
+    f"({_SCAN}, bool softplus, bool reverse, bool keep, str kernels) -> (Tensor, Tensor, Tensor)",
 )
 def _scan(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    *inputs, keep = arguments
-    everything = [*inputs, True, keep]
-    return compiled.scan_forward(*everything)
+    *inputs, keep, kernels = arguments
+    return _kernels(kernels).scan_forward(*inputs, True, keep)  # type: ignore[no-any-return]
 
 
 @_scan.register_fake  # type: ignore[untyped-decorator]
 def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    u, _, A, *_, keep = arguments
+    u, _, A, *_, keep, kernels = arguments
+    chunk = _CHUNK[kernels]
     batch, length, dim = u.shape
     n = A.shape[1]
-    saved = (batch, (length + _CHUNK - 1) // _CHUNK, n, dim) if keep else (0, 0, 0, 0)
-    return u.new_empty((batch, length, dim)), u.new_empty((batch, n, dim)), u.new_empty(saved)
+    saved = (batch, (length + chunk - 1) // chunk, n, dim) if keep else (0, 0, 0, 0)
+    return u.new_empty((batch, length, dim)), A.new_empty((batch, n, dim)), A.new_empty(saved)
 
 
 @_operator(  # type: ignore[untyped-decorator]
     "selective_scan_backward",
-    f"(Tensor dout, Tensor? dlast, {_SCAN}, Tensor saved, bool softplus, bool reverse) -> "
-    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"(Tensor dout, Tensor? dlast, {_SCAN}, Tensor saved, bool softplus, bool reverse, str kernels)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _scan_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    return compiled.scan_backward(*arguments)
+    *inputs, kernels = arguments
+    return _kernels(kernels).scan_backward(*inputs)  # type: ignore[no-any-return]
 
 
 @_scan_backward.register_fake  # type: ignore[untyped-decorator]
 def _(*arguments: Any) -> tuple[Tensor, ...]:
     inputs = arguments[2:10]
     like = inputs[0]
-    return tuple(like.new_empty((0,) if x is None else x.shape) for x in inputs)
+    return tuple(like.new_empty((0,)) if x is None else x.new_empty(x.shape) for x in inputs)
 
 
 def _keep_scan(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.softplus, ctx.reverse, keep = inputs
-    ctx.kept = keep
+    *tensors, ctx.softplus, ctx.reverse, ctx.kept, ctx.kernels = inputs
     ctx.save_for_backward(*tensors, output[2])
     ctx.set_materialize_grads(False)
 
@@ -150,20 +166,22 @@ def _scan_gradients(ctx: Any, dout: Any, dlast: Any, _: Any) -> tuple[Tensor | N
     if dout is None:
         dout = torch.zeros_like(tensors[0])
     gradients = torch.ops.mambabench.selective_scan_backward(
-        dout, dlast, *tensors, saved, ctx.softplus, ctx.reverse
+        dout, dlast, *tensors, saved, ctx.softplus, ctx.reverse, ctx.kernels
     )
     found = [None if x is None else g for x, g in zip(tensors, gradients, strict=True)]
-    return (*found, None, None, None)
+    return (*found, None, None, None, None)
 
 
 _scan.register_autograd(_scan_gradients, setup_context=_keep_scan)
 
 
 @_operator(  # type: ignore[untyped-decorator]
-    "causal_conv1d", "(Tensor x, Tensor weight, Tensor? bias, bool silu, bool reverse) -> Tensor"
+    "causal_conv1d",
+    "(Tensor x, Tensor weight, Tensor? bias, bool silu, bool reverse, str kernels) -> Tensor",
 )
 def _conv(*arguments: Any) -> Tensor:
-    return compiled.conv_forward(*arguments)
+    *inputs, kernels = arguments
+    return _kernels(kernels).conv_forward(*inputs)  # type: ignore[no-any-return]
 
 
 @_conv.register_fake  # type: ignore[untyped-decorator]
@@ -173,27 +191,48 @@ def _(x: Tensor, *_: Any) -> Tensor:
 
 @_operator(  # type: ignore[untyped-decorator]
     "causal_conv1d_backward",
-    "(Tensor dout, Tensor x, Tensor weight, Tensor? bias, bool silu, bool reverse) -> "
+    "(Tensor dout, Tensor x, Tensor weight, Tensor? bias, bool silu, bool reverse, str kernels) -> "
     "(Tensor, Tensor, Tensor)",
 )
-def _conv_backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return compiled.conv_backward(*arguments)
+def _conv_backward(
+    dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool,
+    kernels: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return the gradients of (x, weight, bias), the last one empty without a bias."""
+    convolve = _kernels(kernels).conv_forward
+    if silu:
+        y = convolve(x, weight, bias, False, reverse)
+        s = torch.sigmoid(y)
+        dout = dout * s * (1 + y * (1 - s))
+    taps, length = weight.shape[1], x.shape[1]
+    dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    for k in range(taps):
+        n = max(length - (taps - 1 - k), 0)  # time steps that see this tap
+        ends, starts = slice(length - n, length), slice(0, n)
+        there, here = (ends, starts) if reverse else (starts, ends)
+        dweight[:, k] = (x[:, there] * dout[:, here]).sum((0, 1))
+    dbias = dout.new_empty((0,)) if bias is None else dout.sum((0, 1)).to(bias.dtype)
+    return convolve(dout, weight, None, False, not reverse), dweight, dbias
 
 
 @_conv_backward.register_fake  # type: ignore[untyped-decorator]
 def _(dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
-    return tuple(x.new_empty((0,) if t is None else t.shape) for t in (x, weight, bias))
+    return tuple(
+        x.new_empty((0,)) if t is None else t.new_empty(t.shape) for t in (x, weight, bias)
+    )
 
 
 def _keep_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.silu, ctx.reverse = inputs
+    *tensors, ctx.silu, ctx.reverse, ctx.kernels = inputs
     ctx.save_for_backward(*tensors)
 
 
 def _conv_gradients(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
-    found = torch.ops.mambabench.causal_conv1d_backward(dout, *tensors, ctx.silu, ctx.reverse)
-    return (*(None if x is None else g for x, g in zip(tensors, found, strict=True)), None, None)
+    settings = (ctx.silu, ctx.reverse, ctx.kernels)
+    found = torch.ops.mambabench.causal_conv1d_backward(dout, *tensors, *settings)
+    gradients = (None if x is None else g for x, g in zip(tensors, found, strict=True))
+    return (*gradients, None, None, None)
 
 
 _conv.register_autograd(_conv_gradients, setup_context=_keep_conv)

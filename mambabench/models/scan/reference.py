@@ -37,7 +37,8 @@ def scan_stepwise(
     """Return y [batch, length, dim] and the last state [batch, dim, d_state], one step at a time.
 
     `u`, `delta`, `z` [batch, length, dim]; `A` [dim, d_state]; `B`, `C` [batch, length, d_state];
-    `D`, `bias` [dim]. All of one dtype.
+    `D`, `bias` [dim]. All of one dtype. `B`, `C` may also be [dim, d_state], the same at all
+    steps, or [batch, length, dim, d_state], one per channel.
     """
     steps = _step_sizes(delta, bias, softplus)
     h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
@@ -45,10 +46,17 @@ def scan_stepwise(
     order = range(u.shape[1])
     for t in reversed(order) if reverse else order:
         decay = torch.exp(steps[:, t, :, None] * A)
-        h = decay * h + (steps[:, t] * u[:, t])[..., None] * B[:, t, None, :]
-        ys.append((h * C[:, t, None, :]).sum(-1))
+        h = decay * h + (steps[:, t] * u[:, t])[..., None] * _at(B, t)
+        ys.append((h * _at(C, t)).sum(-1))
     y = torch.stack(ys[::-1] if reverse else ys, 1) if ys else torch.zeros_like(u)
     return _finish(y, u, D, z), h
+
+
+def _at(x: Tensor, t: int) -> Tensor:
+    """Return B or C at step `t` so that it broadcasts to [batch, dim, d_state]."""
+    if x.ndim == 2:
+        return x
+    return x[:, t] if x.ndim == 4 else x[:, t, None, :]
 
 
 def scan_chunked(

@@ -1,0 +1,116 @@
+"""Replay a recorded run of hear-eval-kit fit by fit, and compare scores, epochs and curves."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mambabench.extract.store import StoredTask, list_stored_tasks
+from mambabench.probe.data import TaskRows
+from mambabench.probe.monitor import Monitored
+from mambabench.probe.protocols import HeadConfig, grid_points, resolve_protocol
+from mambabench.probe.streams import TrialStreams
+from mambabench.probe.trainer import train
+from mambabench.probe.units import TaskPlan
+
+FIELDS = {"check_val_every_n_epoch": "check_every"}
+USED = (
+    "batch_size",
+    "check_val_every_n_epoch",
+    "dropout",
+    "hidden_dim",
+    "hidden_layers",
+    "lr",
+    "max_epochs",
+    "patience",
+)
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One fit of the kit and ours, started from the same state of the generator."""
+
+    identical: bool  # best score, best epoch and number of epochs
+    first_difference_clips: float  # at the first validation that differs; 0 if none
+    kit_epochs: int
+    our_epochs: int
+    our_cpu_s: float
+    hidden_layers: int
+
+
+class _Listening:
+    """A monitor that remembers what it has seen."""
+
+    def __init__(self, monitor: Any) -> None:
+        self._monitor = monitor
+        self.curve: list[float] = []
+
+    def __call__(self, logits: torch.Tensor) -> Monitored:
+        seen: Monitored = self._monitor(logits)
+        self.curve.append(seen.score)
+        return seen
+
+
+def config_of(conf: dict[str, Any]) -> HeadConfig:
+    """Return the grid point of a recorded fit."""
+    values = {FIELDS.get(key, key): conf[key] for key in USED}
+    name = "uniform" if "xavier_uniform" in conf["initialization"] else "normal"
+    return HeadConfig(initialization=name, **values)  # type: ignore[arg-type]
+
+
+def stored_task(out: Path, task: str) -> StoredTask:
+    """Return a task of a hear-eval-kit embeddings directory."""
+    (stored,) = (s for s in list_stored_tasks(out, "hear-eval-kit") if s.task.name == task)
+    return stored
+
+
+def replay(out: Path, task: str, record: dict[str, Any]) -> list[Replayed]:
+    """Train every recorded fit again from the recorded state of the generator."""
+    torch.set_num_threads(1)
+    stored = stored_task(out, task)
+    protocol = resolve_protocol("hear2021", exact=True)
+    plan = TaskPlan(TaskRows(stored, kit=True), protocol)
+    by_test = {fold.test: fold for fold in plan.rows.folds}
+    ours = []
+    points = grid_points(protocol, stored.task, 42)
+    for i, fit in enumerate(record["fits"]):
+        config = config_of(fit["conf"])
+        assert i >= len(points) or config == points[i], (config, points[i])
+        prepared = plan.prepared(by_test[fit["splits"]["test"][0]], config.batch_size)
+        listening = _Listening(prepared.monitor)
+        object.__setattr__(prepared, "monitor", listening)
+        streams = TrialStreams(0, exact=True)
+        state = np.frombuffer(base64.b64decode(fit["rng_state"]), np.uint8).copy()
+        streams.generator.set_state(torch.from_numpy(state))
+        cpu = time.thread_time()
+        result = train(config, prepared, streams, kit=True)
+        cpu = time.thread_time() - cpu
+        object.__setattr__(prepared, "monitor", listening._monitor)
+        ours.append(_compared(fit, result, listening.curve, prepared, cpu))
+    return ours
+
+
+def _compared(
+    fit: dict[str, Any], result: Any, curve: list[float], prepared: Any, cpu: float
+) -> Replayed:
+    n = sum(part.shape[1] for part in prepared.validation)
+    theirs = [score for _, score in fit["curve"]]
+    differing = [abs(a - b) * n for a, b in zip(theirs, curve, strict=False) if abs(a - b) > 1e-6]
+    return Replayed(
+        identical=(
+            abs(result.score - fit["score"]) < 1e-6
+            and result.best_epoch == fit["best_epoch"]
+            and result.n_epochs == fit["n_epochs"]
+        ),
+        first_difference_clips=differing[0] if differing else 0.0,
+        kit_epochs=fit["n_epochs"],
+        our_epochs=result.n_epochs,
+        our_cpu_s=cpu,
+        hidden_layers=fit["conf"]["hidden_layers"],
+    )

@@ -1,0 +1,87 @@
+"""Run s3prl's own run_downstream with an encoder of ours, inside the peer's environment.
+
+What a current Python lacks for s3prl 0.4.18 is put in its place before it is imported: file reading
+through soundfile, the few sox effects that the recipes name, and names that other packages dropped.
+usage: python perf/s3prl_inside.py ENCODER COUNTER_FILE [arguments of run_downstream]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def load(path, *args, **kwargs):
+    samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    return torch.from_numpy(np.ascontiguousarray(samples.T)), rate
+
+
+def apply_effects_file(path, effects, **kwargs):
+    wav, rate = load(path)
+    return apply_effects_tensor(wav, rate, effects)
+
+
+def apply_effects_tensor(wav, rate, effects, **kwargs):
+    for name, *values in effects:
+        if name == "channels" and wav.shape[0] > 1:
+            wav = wav.mean(0, keepdim=True)
+        elif name == "rate" and int(values[0]) != rate:
+            raise ValueError("the generated corpora are at 16 kHz")
+        elif name == "gain":
+            wav = wav * 10 ** (float(values[-1]) / 20)
+    return wav, rate
+
+
+def prepare() -> None:
+    import huggingface_hub
+    import torchaudio
+
+    torchaudio.load = load
+    torchaudio.info = lambda path: soundfile.info(str(path))
+    torchaudio.set_audio_backend = lambda *args: None
+    sox = types.ModuleType("torchaudio.sox_effects")
+    sox.apply_effects_file = apply_effects_file
+    sox.apply_effects_tensor = apply_effects_tensor
+    torchaudio.sox_effects = sys.modules["torchaudio.sox_effects"] = sox
+    for name in ("HfFolder", "Repository"):
+        if not hasattr(huggingface_hub, name):
+            setattr(huggingface_hub, name, type(name, (), {}))
+    plain = torch.load
+    torch.load = lambda *args, **kwargs: plain(*args, **{"weights_only": False, **kwargs})
+
+
+def main() -> None:
+    encoder, counter_file, *arguments = sys.argv[1:]
+    torch.set_num_threads(1)
+    prepare()
+    from s3prl.run_downstream import main as run_downstream
+
+    from mambabench.hear_api import s3prl_upstream as bridge
+
+    count = {"clips": 0}
+    forward = bridge.Upstream.forward
+
+    def counted(self, wavs):
+        count["clips"] += len(wavs)
+        return forward(self, wavs)
+
+    bridge.Upstream.forward = counted
+    name = bridge.register(encoder, upstream="mambabench_peer") or "mambabench_peer"
+    sys.argv = ["run_downstream.py", *arguments, "-u", str(name), "--device", "cpu"]
+    start = time.process_time()
+    run_downstream()
+    count["cpu_s"] = round(time.process_time() - start, 2)
+    Path(counter_file).write_text(json.dumps(count))
+
+
+if __name__ == "__main__":
+    main()

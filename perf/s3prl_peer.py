@@ -1,0 +1,285 @@
+"""KS, SID, IC and ER by s3prl's own run_downstream and by ours, on the same generated corpora.
+
+Makes an environment of its own for s3prl 0.4.18 (--env), runs its recipes with an encoder of ours
+as the upstream, runs `extract` and `probe` on the same trees with the same learning rate and number
+of steps, and prints both test accuracies with their binomial 95 % intervals, the clips that went
+through the encoder, and CPU seconds.
+
+usage: python perf/s3prl_peer.py --env ENV [--steps 300] [--encoder logmel_stats]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from scipy.stats import binomtest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
+
+import trees  # noqa: E402
+
+import mambabench  # noqa: E402
+from mambabench.benchmarks.superb import TASKS, er  # noqa: E402
+from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
+from mambabench.probe import superb  # noqa: E402
+from mambabench.probe.records import read_record, record_paths  # noqa: E402
+from mambabench.provenance import provenance  # noqa: E402
+
+LEARNING_RATE = 1e-2
+PINNED = ["torch==2.13.0", "numpy<2.5", "scipy", "setuptools<81", "pyyaml"]
+PEER = ["s3prl==0.4.18", "torchaudio==2.11.0"]  # without their own needs: these drag CUDA along
+NEEDS = [
+    "tensorboardX",
+    "huggingface_hub",
+    "catalyst==22.4",
+    "librosa",
+    "pandas",
+    "editdistance",
+    "h5py",
+    "sox",
+    "joblib",
+    "tqdm",
+    "filelock",
+    "requests",
+    "omegaconf",
+    "gdown",
+    "tensorboard",
+    "soundfile",
+    "soxr",
+    "click",
+    "rich",
+    "numba",
+    "safetensors",
+    "scikit-learn",
+    "pooch",
+    "transformers",
+]
+
+
+def install(env: Path) -> Path:
+    """Return the peer's python; its environment is made once."""
+    python = env / "bin" / "python"
+    if (env / "ready").exists():
+        return python
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(env)], check=True)
+    pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, *PINNED], check=True)
+    subprocess.run([*pip, "--no-deps", *PEER], check=True)
+    subprocess.run([*pip, *NEEDS], check=True)
+    # torchaudio's own library wants CUDA; without it, its Python part imports
+    for folder in env.glob("lib/python*/site-packages/torchaudio"):
+        for library in [*folder.glob("lib/*.so"), *folder.glob("*.so")]:
+            library.unlink()
+    (env / "ready").touch()
+    return python
+
+
+def recipe(task: str, root: Path, steps: int) -> tuple[str, dict[str, object]]:
+    """Return the downstream's name and what its yaml says, with our paths, steps and rate."""
+    data: dict[str, object] = {"num_workers": 0, "batch_size": 32, "eval_batch_size": 32}
+    accumulate, downstream = 1, "speech_commands"
+    if task == "KS":
+        data |= {
+            "speech_commands_root": str(root / "speech_commands_v0.01"),
+            "speech_commands_test_root": str(root / "speech_commands_test_set_v0.01"),
+        }
+    elif task == "IC":
+        downstream = "fluent_commands"
+        data |= {
+            "file_path": str(root / "fluent_speech_commands_dataset"),
+            "train_batch_size": 32,
+        }
+    elif task == "SID":
+        downstream, accumulate = "voxceleb1", 4
+        data |= {
+            "file_path": str(root / "VoxCeleb1"),
+            "meta_data": str(root / "iden_split.txt"),
+            "max_timestep": 128000,
+            "train_batch_size": 8,
+            "eval_batch_size": 1,
+        }
+    else:
+        downstream, accumulate = "emotion", 8
+        write_emotion_lists(root)
+        data |= {
+            "root": str(root / "IEMOCAP"),
+            "meta_data": str(root / "meta_data"),
+            "pre_load": True,
+            "valid_ratio": 0.2,
+            "train_batch_size": 4,
+            "eval_batch_size": 4,
+            "test_fold": "fold1",
+        }
+    return downstream, {
+        "runner": {
+            "total_steps": steps,
+            "gradient_clipping": 1,
+            "gradient_accumulate_steps": accumulate,
+            "log_step": steps,
+            "eval_step": max(1, steps // 4),
+            "save_step": steps,
+            "max_keep": 1,
+            "eval_dataloaders": ["dev"],
+        },
+        "optimizer": {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": LEARNING_RATE},
+        "downstream_expert": {
+            "datarc": data,
+            "modelrc": {
+                "projector_dim": 256,
+                "select": "UtteranceLevel",
+                "UtteranceLevel": {"pooling": "MeanPooling"},
+            },
+        },
+    }
+
+
+def write_emotion_lists(root: Path) -> None:
+    """Write the lists that s3prl ships, from the corpus' own labels; ours read them too."""
+    corpus = er.read(root)
+    for test in er.SESSIONS:
+        parts = {
+            "test": corpus.splits[test],
+            "train": [c for s in er.SESSIONS if s != test for c in corpus.splits[s]],
+        }
+        for part, clips in parts.items():
+            entries = [
+                {
+                    "path": c.path.removeprefix("IEMOCAP/"),
+                    "label": c.labels[0],
+                    "speaker": c.cluster,
+                }
+                for c in clips
+            ]
+            folder = root / "meta_data" / test
+            folder.mkdir(parents=True, exist_ok=True)
+            labels = {label: i for i, label in enumerate(er.CLASSES)}
+            (folder / f"{part}_meta_data.json").write_text(
+                json.dumps({"labels": labels, "meta_data": entries})
+            )
+
+
+def run_peer(python: Path, encoder: str, task: str, config: tuple, folder: Path) -> dict:
+    """Train and test one task in s3prl; return accuracy, clips encoded and CPU seconds."""
+    for cache in python.parent.parent.glob("lib/python*/site-packages/s3prl/downstream/*/.cache"):
+        shutil.rmtree(cache)  # keyed by the split's name only
+    folder.mkdir()
+    (folder / "config.yaml").write_text(json.dumps(config[1]))  # JSON is YAML
+    inside = [str(python), str(ROOT / "perf" / "s3prl_inside.py"), encoder]
+    train = ["-m", "train", "-d", config[0], "-c", str(folder / "config.yaml")]
+    best = folder / "exp" / "dev-best.ckpt"
+    result = {"clips": 0, "cpu_s": 0.0, "accuracy": float("nan")}
+    for name, arguments in (
+        ("train", [*train, "-p", str(folder / "exp")]),
+        ("test", ["-m", "evaluate", "-e", str(best)]),
+    ):
+        counter = folder / f"{name}.json"
+        done = subprocess.run(
+            [*inside, str(counter), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
+        )
+        if done.returncode or not counter.exists():
+            raise SystemExit(f"s3prl failed on {task} ({name}):\n{done.stderr[-3000:]}")
+        used = json.loads(counter.read_text())
+        result["clips"] += used["clips"]
+        result["cpu_s"] += used["cpu_s"]
+        found = re.findall(r"test acc: ([\d.eE+-]+)", done.stdout)
+        result["accuracy"] = float(found[-1]) if found else result["accuracy"]
+    return result
+
+
+def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int) -> dict:
+    """Extract and probe the same corpus; return accuracy, clips, test clips and CPU seconds."""
+    name = next(t.name for t in TASKS.values() if t.superb_name == task)
+    superb.LEARNING_RATES = (LEARNING_RATE,)
+    superb.STEPS = dict.fromkeys(superb.STEPS, steps)
+    superb.EVALUATIONS = dict.fromkeys(superb.EVALUATIONS, 4)
+    prepared = prepare(name, root, folder / "tasks")
+    start = time.process_time()
+    mambabench.extract([encoder], [prepared.directory], out=folder / "out", jobs=1)
+    mambabench.probe(1, "superb", out=folder / "out", jobs=1)
+    (path,) = record_paths(folder / "out")
+    fold = read_record(path).folds[0]
+    return {
+        "accuracy": next(iter(fold.scores.values())),
+        "clips": sum(prepared.n_clips.values()),
+        "n_test": fold.n_test,
+        "cpu_s": round(time.process_time() - start, 2),
+    }
+
+
+def interval(accuracy: float, n: int) -> tuple[float, float]:
+    found = binomtest(round(accuracy * n), n).proportion_ci(0.95)
+    return round(found.low, 3), round(found.high, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", type=Path, required=True)
+    parser.add_argument("--encoder", default="logmel_stats")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--noise", type=float, default=1.0, help="in the generated tones")
+    parser.add_argument("--tasks", nargs="*", default=["KS", "SID", "IC", "ER"])
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    trees.NOISE = options.noise
+    python = install(options.env.absolute())
+    rows = []
+    for task in options.tasks:
+        with tempfile.TemporaryDirectory() as base:
+            folder = Path(base)
+            root = trees.TREES[f"superb_{task.lower()}"](folder / "corpus")
+            config = recipe(task, root, options.steps)
+            theirs = run_peer(python, options.encoder, task, config, folder / "peer")
+            ours = run_ours(options.encoder, task, root, folder, options.steps)
+        low, high = interval(theirs["accuracy"], ours["n_test"])
+        own_low, own_high = interval(ours["accuracy"], ours["n_test"])
+        agree = own_low <= theirs["accuracy"] <= own_high and low <= ours["accuracy"] <= high
+        rows.append(
+            {
+                "task": task,
+                "s3prl": round(theirs["accuracy"], 4),
+                "s3prl_interval": [low, high],
+                "ours": round(ours["accuracy"], 4),
+                "ours_interval": [own_low, own_high],
+                "within_each_other": agree,
+                "n_test": ours["n_test"],
+                "s3prl_clips": theirs["clips"],
+                "our_clips": ours["clips"],
+                "s3prl_cpu_s": round(theirs["cpu_s"], 1),
+                "our_cpu_s": ours["cpu_s"],
+            }
+        )
+        print(json.dumps(rows[-1]))
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = {"steps": options.steps, "noise": options.noise, "encoder": options.encoder}
+    body = {**settings, "rows": rows, **provenance()}
+    (options.out / "s3prl_peer.json").write_text(json.dumps(body, indent=2) + "\n")
+    head = list(rows[0])
+    lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    (options.out / "s3prl_peer.md").write_text(
+        "# s3prl's run_downstream beside ours\n\nThe same generated corpora, encoder "
+        f"({options.encoder}), learning rate ({LEARNING_RATE:g}), steps ({options.steps}); ER is "
+        f"fold 1. CPU seconds, one thread, {body['cpu']}; s3prl's include its imports (train and "
+        f"test), ours the extraction of all splits.\n\n{table}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`mambabench weights` and `mambabench models` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import pytest
+import torch
+
+from mambabench.acquire.weights import SOURCES, remote_weights
+from mambabench.cli.models import command as models
+from mambabench.cli.weights import command as weights
+from mambabench.errors import EncoderError
+from mambabench.models.registry import encoder_entries, find_entry, load_encoder
+from mambabench.models.weights import expected_shapes
+
+NAME = "aum_tiny_unpublished_audioset"
+
+
+def invoke(command: Any, *args: object) -> click.testing.Result:
+    runner = click.testing.CliRunner()
+    return runner.invoke(command, [str(a) for a in args], standalone_mode=False)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights and downloads in folders of the test's own."""
+    monkeypatch.setenv("MAMBABENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PT_MAMBA_MODEL_DIR", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in the authors' form, with random values."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = expected_shapes(find_entry(NAME))
+    state = {k: torch.randn(s, generator=generator) * 0.02 for k, s in shapes.items()}
+    path = tmp_path_factory.mktemp("ckpt") / "best.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_get_checks_converts_and_is_found(home: Path, host: Any, checkpoint: Path) -> None:
+    host.files["best.pth"] = checkpoint.read_bytes()
+    host.cut_after = [300_000]
+    result = invoke(weights, "get", NAME, "--url", f"{host.url}/best.pth")
+    assert result.return_value == 0, result.output
+    assert "MB, licence: none stated in the repository" in result.output
+    assert (home / "weights" / f"{NAME}.safetensors").is_file()
+    assert host.requests[1][1] is not None  # resumed
+    assert load_encoder(NAME, device="cpu").label.startswith(f"{NAME}@")
+    assert str(home / "weights") in invoke(weights, "list").output
+    shown = invoke(weights, "show", home / "weights" / f"{NAME}.safetensors").output
+    assert "converted" in shown
+    listed = json.loads(invoke(models, "list", "--json").output)["models"]
+    assert next(m["weights_at_hand"] for m in listed if m["name"] == NAME).startswith(str(home))
+
+
+def test_get_refuses_what_does_not_fit(home: Path, host: Any, checkpoint: Path) -> None:
+    host.files["best.pth"] = checkpoint.read_bytes()
+    result = invoke(weights, "get", "ssam_tiny", "--url", f"{host.url}/best.pth")
+    assert result.return_value == 1
+    assert "does not fit encoder ssam_tiny" in result.output
+    result = invoke(
+        weights, "get", NAME, "--url", f"{host.url}/best.pth", "--checksum", "sha256:" + "0" * 64
+    )
+    assert result.return_value == 1
+    assert "is not the published file" in result.output
+    assert not list((home / "weights").glob("*")) if (home / "weights").exists() else True
+
+
+def test_get_without_an_address_says_what_to_do(home: Path) -> None:
+    result = invoke(weights, "get", "ssam_base")
+    assert result.return_value == 1
+    assert "have no fixed address" in result.output
+    assert "weights import FILE --name ssam_base" in result.output
+    with pytest.raises(EncoderError, match="needs no weights"):
+        remote_weights("logmel_stats")
+    assert all(name in encoder_entries() for name in SOURCES)
+
+
+def test_offline_forbids_get(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAMBABENCH_OFFLINE", "1")
+    result = invoke(weights, "get", "ssamba_tiny")
+    assert result.return_value == 1
+    assert "MAMBABENCH_OFFLINE forbids it" in result.output
+
+
+def test_import_convert_and_back(home: Path, checkpoint: Path) -> None:
+    result = invoke(weights, "import", checkpoint, "--name", NAME)
+    assert "best.pth" not in result.output
+    assert result.output.startswith(f"{NAME}: {home / 'weights'}")
+    invoke(weights, "convert", checkpoint, home / "a.safetensors", "--name", NAME)
+    invoke(weights, "convert", home / "a.safetensors", home / "b.pth", "--export")
+    back = torch.load(home / "b.pth", weights_only=True)
+    original = torch.load(checkpoint, weights_only=True)
+    assert list(back) == list(original)
+    assert all(torch.equal(back[k], original[k]) for k in original)
+
+
+def test_models_list_names_every_encoder() -> None:
+    output = invoke(models, "list").output
+    assert all(name in output for name in encoder_entries())
+
+
+def test_models_show() -> None:
+    shown = json.loads(invoke(models, "show", "aum_base_scratch_vggsound", "--json").output)
+    assert shown["n_parameters"] == 91_939_893
+    (score,) = shown["published_scores"]
+    assert (score["task"], score["metric"]) == ("VGGSound", "acc")
+    assert score["score"] == pytest.approx(0.4297)
+    assert sorted(shown) == [
+        "aliases", "cost_per_second", "family", "hear_provider", "hop_ms", "licence",
+        "n_hidden_states", "n_parameters", "name", "paper", "published", "published_parameters",
+        "published_scores", "sample_rate_hz", "scene_embedding_size", "schema", "source",
+        "timestamp_embedding_size", "weights", "weights_at_hand",
+    ]  # fmt: skip
+    assert "none of exactly this checkpoint" in invoke(models, "show", "ssam_tiny").output
+    assert invoke(models, "show", "ssam_tiny", "--bibtex").output.startswith("@inproceedings{yad")
+    assert "no publication" in str(invoke(models, "show", "logmel_stats", "--bibtex").exception)
+    with pytest.raises(EncoderError, match="did you mean 'ssam_tiny"):
+        raise invoke(models, "show", "ssam_tinny").exception  # type: ignore[misc]
+
+
+def test_cost_is_measured_and_plausible() -> None:
+    shown = json.loads(
+        invoke(models, "show", "ssam_tiny_random", "--measure", "--json", "--device", "cpu").output
+    )
+    cost = shown["cost_per_second"]
+    # 125 tokens a second in chunks of 250, about 4.7 M weights used once per token, plus scans
+    assert 1.0 < cost["gflops"] < 2.5
+    assert cost["seconds"] > 0
+    assert 0 < cost["memory_mb"] < 500
+    assert "GFLOPs" in invoke(models, "show", "ssam_tiny_random", "--measure").output

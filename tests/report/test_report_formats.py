@@ -1,0 +1,162 @@
+"""The command, and every format that it prints or writes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from click.testing import CliRunner
+from synthetic_results import write_events, write_scene
+
+import mambabench
+from mambabench.cli.report import command
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    for name, skill in (("weak_one", 0.8), ("strong", 2.0)):
+        write_scene(folder, name, "esc50-v2.0.0-full", skill=skill, seeds=3)
+        write_scene(folder, name, "a_b-v1-5h", skill=skill, seeds=3, metric="mAP", multilabel=True)
+    write_events(folder, "strong", "dcase2016_task2-hear2021-full", skill=0.5)
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, [str(a) for a in arguments], standalone_mode=False)
+
+
+def test_json_alone_on_stdout(out):
+    result = run("--out", out, "--format", "json")
+    assert result.exception is None
+    assert json.loads(result.stdout)["schema"] == "mambabench.report/1"
+
+
+def test_terminal_shows_scores_metrics_missing_cells_and_files(out):
+    text = run("--out", out).stdout
+    for part in ("Protocol ssam2024", "top1_acc %", "mAP %", "event_onset_200ms_fms %", "missing"):
+        assert part in text
+    assert "strong" in text
+    assert "report.html" in text
+    assert "\x1b" not in text  # not a terminal: no colours
+
+
+def test_terminal_colours_only_where_asked(out):
+    assert "\x1b[1m" in mambabench.report(out, color=True).text
+
+
+def test_wrong_format_is_answered_with_the_nearest(out):
+    result = run("--out", out, "--format", "latx")
+    assert "did you mean 'latex'?" in str(result.exception)
+
+
+def test_csv_is_the_json_rows(out):
+    rows = list(csv.DictReader(io.StringIO(run("--out", out, "--format", "csv").stdout)))
+    body = json.loads(run("--out", out, "--format", "json").stdout)
+    assert len(rows) == len(body["rows"])
+    for one, other in zip(rows, body["rows"], strict=True):
+        assert one["encoder"] == other["encoder"]
+        assert one["mean"] == ("" if other["mean"] is None else repr(other["mean"]))
+
+
+def test_markdown_tables_are_rectangular(out):
+    text = run("--out", out, "--format", "markdown").stdout
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert "**" in text
+
+
+def test_latex_escapes_and_balances(out):
+    text = run("--out", out, "--format", "latex").stdout
+    assert text.count("\\begin{longtable}") == text.count("\\end{longtable}") == 1
+    assert "weak\\_one" in text
+    assert "\\toprule" in text
+    body = "".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[%_#]", body)
+    rows = [line for line in text.splitlines() if line.endswith("\\\\") and " & " in line]
+    assert {line.count(" & ") for line in rows} == {8}
+
+
+class _Balance(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open = []
+        self.links = []
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "line", "circle"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("line", "circle"):
+            assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_loads_nothing(out):
+    run("--out", out)
+    text = (out / "report" / "report.html").read_text(encoding="utf-8")
+    parser = _Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.links == []
+    assert "<script" not in text
+    assert "http" not in re.sub(r"repository [^<]*|https?://[^<]*docs", "", text)
+    assert "<svg" in text
+    assert text.count("<circle") == 5
+
+
+def test_plots_are_drawn_once_per_content(out):
+    pytest.importorskip("matplotlib")
+    run("--out", out)
+    png = out / "report" / "scores.ssam2024.png"
+    assert png.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (out / "report" / "scores.ssam2024.pdf").read_bytes()[:5] == b"%PDF-"
+    first = png.stat().st_mtime_ns
+    run("--out", out)
+    assert png.stat().st_mtime_ns == first
+
+
+def test_without_matplotlib_there_is_no_plot(out, tmp_path, monkeypatch):
+    write_scene(tmp_path, "weak", "task", skill=1.0, seeds=2)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    files = mambabench.report(tmp_path).files
+    assert not [file for file in files if file.suffix == ".png"]
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_folder_that_cannot_be_written_still_prints(tmp_path, monkeypatch):
+    write_scene(tmp_path, "weak", "task", skill=1.0, seeds=2)
+    (tmp_path / "report").write_text("a file in the way")
+    result = run("--out", tmp_path)
+    assert "weak" in result.stdout
+    assert "no files written" in result.stderr
+
+
+def test_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    from mambabench.errors import StoreError
+
+    write_scene(tmp_path, "weak", "task", skill=1.0, seeds=2)
+
+    def full(path, write):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mambabench.report.exports.atomic_write", full)
+    with pytest.raises(StoreError, match=r"report\.json: cannot be written \(No space left"):
+        mambabench.report(tmp_path)
+
+
+def test_help_is_light():
+    code = (
+        "import sys; from mambabench.cli.report import command; import mambabench.report\n"
+        "heavy = {'torch', 'scipy', 'pandas', 'numpy', 'matplotlib', 'rich', 'numba'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

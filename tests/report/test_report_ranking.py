@@ -1,0 +1,92 @@
+"""Weighted average precision and AUC against scikit-learn, and their derivatives."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from mambabench.report import ranking
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    target = rng.random((80, 5)) < 0.3
+    score = np.round(rng.normal(size=(80, 5)) + target, 1).astype(np.float32)  # many ties
+    weights = rng.multinomial(80, np.ones(80) / 80, size=40).T.astype(np.uint8)
+    return target, score, weights
+
+
+def test_weighted_scores_equal_scikit_learn_on_repeated_clips(data):
+    target, score, weights = data
+    found = ranking.weighted(target, score, weights)
+    for column in range(weights.shape[1]):
+        clips = np.repeat(np.arange(80), weights[:, column])
+        for label in range(5):
+            truth, ours = target[clips, label], score[clips, label]
+            precision = average_precision_score(truth, ours)
+            assert found.average_precision[label, column] == pytest.approx(precision, abs=1e-9)
+            area = roc_auc_score(truth, ours)
+            assert found.auc[label, column] == pytest.approx(area, abs=1e-9)
+
+
+def test_without_numba_the_same_numbers_come_with_one_warning(data, monkeypatch):
+    real = builtins.__import__
+
+    def without_numba(name, *rest, **kwargs):
+        if name == "numba":
+            raise ImportError("not here")
+        return real(name, *rest, **kwargs)
+
+    compiled = ranking.weighted(*data)
+    ranking._kernel.cache_clear()
+    monkeypatch.setattr(builtins, "__import__", without_numba)
+    with pytest.warns(RuntimeWarning, match="numba cannot be imported"):
+        plain = ranking.weighted(*data)
+    ranking._kernel.cache_clear()
+    np.testing.assert_allclose(plain.average_precision, compiled.average_precision, atol=1e-12)
+    np.testing.assert_allclose(plain.auc, compiled.auc, atol=1e-12)
+
+
+def test_class_without_positives_or_negatives_is_nan():
+    score = np.array([[0.9, 0.1], [0.2, 0.3]])
+    target = np.array([[False, True], [False, True]])
+    found = ranking.weighted(target, score, np.ones((2, 1), np.uint8))
+    assert np.isnan(found.average_precision[0, 0])
+    assert found.average_precision[1, 0] == 1.0
+    assert np.isnan(found.auc).all()
+
+
+def test_influence_is_the_derivative_by_the_weight(data):
+    target, score, _ = data
+    values, slopes = ranking.influence(target, score)
+    h = 1e-6
+
+    def scores(weight):
+        rows = []
+        for label in range(5):
+            truth = target[:, label]
+            kwargs = {"sample_weight": weight}
+            rows.append(
+                [
+                    average_precision_score(truth, score[:, label], **kwargs),
+                    roc_auc_score(truth, score[:, label], **kwargs),
+                ]
+            )
+        return np.array(rows)
+
+    at_one = scores(np.ones(80))
+    np.testing.assert_allclose(values.average_precision[:, 0], at_one[:, 0], atol=1e-9)
+    np.testing.assert_allclose(values.auc[:, 0], at_one[:, 1], atol=1e-9)
+    for clip in (0, 17, 79):
+        more, less = np.ones(80), np.ones(80)
+        more[clip] += h
+        less[clip] -= h
+        slope = (scores(more) - scores(less)) / (2 * h)
+        np.testing.assert_allclose(slopes.average_precision[:, clip], slope[:, 0], atol=1e-6)
+        np.testing.assert_allclose(slopes.auc[:, clip], slope[:, 1], atol=1e-6)
+    np.testing.assert_allclose(slopes.average_precision.sum(axis=1), 0, atol=1e-9)
+    np.testing.assert_allclose(slopes.auc.sum(axis=1), 0, atol=1e-9)

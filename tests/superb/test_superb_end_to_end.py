@@ -1,0 +1,154 @@
+"""From a corpus in its own layout to a row of the report, for every SUPERB task."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from trees import TREES
+
+import mambabench
+from mambabench.benchmarks.superb.prepare import prepare
+from mambabench.cli.probe import command as probe_command
+from mambabench.extract.store import list_stored_tasks, read_embeddings
+from mambabench.probe import superb
+from mambabench.probe.records import read_predictions, read_record, record_paths
+
+# an encoder with three hidden states: log power in bands, its square, its running mean
+ENCODER = """
+import numpy as np
+import torch
+
+class Model(torch.nn.Module):
+    sample_rate = 16000
+    scene_embedding_size = 40
+    timestamp_embedding_size = 40
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+def load_model(path=""):
+    return Model()
+
+def get_timestamp_embeddings(audio, model):
+    with torch.no_grad():
+        padded = torch.nn.functional.pad(audio, (0, 400))
+        frames = padded.unfold(1, 400, 160) * torch.hann_window(400)
+        power = torch.fft.rfft(frames, 512).abs()[..., 1:241]
+        bands = torch.log(power.reshape(*power.shape[:2], 40, 6).mean(-1) + 1e-3) * model.scale
+    times = (torch.arange(bands.shape[1]) * 10.0).expand(len(audio), -1)
+    return bands, times
+
+def get_scene_embeddings(audio, model):
+    return get_timestamp_embeddings(audio, model)[0].mean(1)
+"""
+STEPS = {"KS": 300, "IC": 400, "SID": 300, "ER": 200, "PR": 160, "ASV": 16}
+EVALUATIONS = dict.fromkeys(STEPS, 4)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    base = tmp_path_factory.mktemp("superb")
+    (base / "bands.py").write_text(ENCODER)
+    for name, write in TREES.items():
+        prepare(name, write(base / "corpora" / name), base / "tasks")
+    out = base / "out"
+    done = mambabench.extract([str(base / "bands.py")], [base / "tasks"], out=out, jobs=1)
+    assert not done.failed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(superb, "STEPS", STEPS)
+        patch.setattr(superb, "EVALUATIONS", EVALUATIONS)
+        patch.setattr(superb, "ASV_BATCH", 16)
+        patch.setattr(superb, "ASV_CROP_S", 0.6)
+        first = mambabench.probe(1, out=out, jobs=1)
+        clean = mambabench.probe(1, "superb-clean", out=out, jobs=2)
+    assert not first.failures
+    assert not clean.failures
+    return out
+
+
+def test_every_task_has_a_score_and_its_learning_rate(results):
+    records = [read_record(path) for path in record_paths(results)]
+    found = {(r.task, r.protocol): r for r in records}
+    assert {task for task, _ in found} == set(TREES)
+    scores = {task: found[task, "superb"].score for task in TREES}
+    assert scores["superb_ks"] > 0.5
+    assert scores["superb_ic"] > 0.05
+    assert scores["superb_sid"] > 0.8
+    assert scores["superb_er"] > 0.5
+    assert scores["superb_pr"] < 0.05
+    assert scores["superb_asv"] < 0.25
+    assert scores["superb_qbe"] > 0.2
+    for (task, _), record in found.items():
+        for fold in record.folds:
+            assert ("learning_rate" in fold.grid_point) == (task != "superb_qbe")
+    assert found["superb_asv", "superb"].folds[0].grid_point["selected_on"] == "test"
+    clean = found["superb_asv", "superb-clean"].folds[0].grid_point["selected_on"]
+    assert clean == "held-out training speakers"
+    assert [fold.fold for fold in found["superb_er", "superb"].folds] == [
+        f"Session{i}" for i in range(1, 6)
+    ]
+
+
+def test_frames_are_stored_in_half_precision_and_means_in_single(results):
+    stored = {s.task.name: s for s in list_stored_tasks(results)}
+    frames = read_embeddings(stored["superb_pr"], "test")
+    assert frames.embeddings.dtype == np.float16
+    assert len(frames.timestamps_ms) == len(frames.embeddings)
+    means = read_embeddings(stored["superb_ks"], "test")
+    assert means.embeddings.dtype == np.float32
+    assert means.embeddings.shape[0] == len(means.clip_names)
+
+
+def test_time_means_are_the_means_of_the_encoders_frames(results, tmp_path):
+    import soundfile
+    import torch
+
+    from mambabench.models.registry import load_encoder
+
+    stored = {s.task.name: s for s in list_stored_tasks(results)}["superb_ks"]
+    split = read_embeddings(stored, "valid")
+    clips = {clip.name: clip for clip in stored.task.clips["valid"]}
+    encoder = load_encoder(str(results.parent / "bands.py"))
+    for row in (0, len(clips) - 1):  # a word, and a crop of noise
+        clip = clips[split.clip_names[row]]
+        samples, rate = soundfile.read(clip.source.path, dtype="float32")
+        start = round(clip.source.start_s * rate)
+        samples = samples[start : start + rate] * 10 ** (-3 / 20)
+        frames, _ = encoder.timestamps(torch.from_numpy(samples.astype(np.float32))[None], None)
+        expected = frames[0].mean(0).numpy()
+        assert np.abs(split.embeddings[row] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_the_same_seed_gives_the_same_bytes_with_other_jobs(results, tmp_path, monkeypatch):
+    import shutil
+
+    monkeypatch.setattr(superb, "STEPS", STEPS)
+    monkeypatch.setattr(superb, "EVALUATIONS", EVALUATIONS)
+    shutil.copytree(results / "embeddings", tmp_path / "embeddings")
+    mambabench.probe(1, "superb", out=tmp_path, task=["superb_er"], jobs=2)
+    (path,) = record_paths(tmp_path)
+    (before,) = [
+        p for p in record_paths(results) if "superb_er" in str(p) and "clean" not in str(p)
+    ]
+    assert path.read_bytes() == before.read_bytes()
+    mine, theirs = read_predictions(path), read_predictions(before)
+    assert all(np.array_equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_the_report_shows_them_and_the_score_stays_missing(results):
+    text = mambabench.report(results, format="json").text
+    rows = {(r["task"], r["protocol"]): r for r in json.loads(text)["rows"]}
+    assert rows["superb_pr", "superb"]["higher_is_better"] is False
+    assert rows["superb_pr", "superb"]["boot_low"] is not None
+    assert rows["superb_asv", "superb"]["boot_low"] is None
+
+
+def test_a_kit_protocol_says_why_it_cannot_do_sequences(results):
+    done = CliRunner().invoke(
+        probe_command,
+        ["--out", str(results), "--protocol", "linear", "--task", "superb_pr", "--seeds", "1"],
+    )
+    assert "linear does not apply to superb_pr" in done.output
