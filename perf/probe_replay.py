@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mambabench.extract.store import list_stored_tasks
+from mambabench.extract.store import StoredTask, list_stored_tasks
 from mambabench.probe.data import TaskRows
 from mambabench.probe.monitor import Monitored
 from mambabench.probe.protocols import HeadConfig, grid_points, resolve_protocol
@@ -64,10 +64,16 @@ def config_of(conf: dict[str, Any]) -> HeadConfig:
     return HeadConfig(initialization=name, **values)  # type: ignore[arg-type]
 
 
+def stored_task(out: Path, task: str) -> StoredTask:
+    """Return a task of a hear-eval-kit embeddings directory."""
+    (stored,) = (s for s in list_stored_tasks(out, "hear-eval-kit") if s.task.name == task)
+    return stored
+
+
 def replay(out: Path, task: str, record: dict[str, Any]) -> list[Replayed]:
     """Train every recorded fit again from the recorded state of the generator."""
     torch.set_num_threads(1)
-    (stored,) = (s for s in list_stored_tasks(out, "hear-eval-kit") if s.task.name == task)
+    stored = stored_task(out, task)
     protocol = resolve_protocol("hear2021", exact=True)
     plan = TaskPlan(TaskRows(stored, kit=True), protocol)
     by_test = {fold.test: fold for fold in plan.rows.folds}

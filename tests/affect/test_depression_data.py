@@ -50,7 +50,9 @@ def test_dvlog_labels_are_read_and_faults_named(tmp_path: Path) -> None:
     assert first == Session("7", "train", 1, "f", 12.5, "anna")
     assert (second.label, second.cluster) == (0, "anna")
     _dvlog(tmp_path, ["7,sad,1,f,train"])
-    with pytest.raises(DataError, match=r"labels\.csv, line 2: label 'sad' is no depression\|normal"):
+    with pytest.raises(
+        DataError, match=r"labels\.csv, line 2: label 'sad' is no depression\|normal"
+    ):
         dvlog.read_sessions(tmp_path)
     (tmp_path / "labels.csv").write_text("index,labels,duration,gender,fold\n")
     with pytest.raises(DataError, match="no column 'label' in .*; did you mean 'labels'"):
@@ -221,7 +223,9 @@ def test_e_daic_reads_its_own_layout(tmp_path: Path) -> None:
         rows = "".join(
             f"{300 + 2 * i + k},{('male', 'female')[k]},{k},{12 * k}\n" for k in range(2)
         )
-        (labels / f"{name}_split.csv").write_text("Participant_ID,Gender,PHQ_Binary,PHQ_Score\n" + rows)
+        (labels / f"{name}_split.csv").write_text(
+            "Participant_ID,Gender,PHQ_Binary,PHQ_Score\n" + rows
+        )
     for name in range(300, 306):
         folder = tmp_path / f"{name}_P"
         folder.mkdir()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -284,3 +286,43 @@ def test_silence_is_exactly_zero_after_ssam_standardisation() -> None:
 @pytest.mark.parametrize("frontend", [SsamLogMel(), KaldiFbank(), EpicLogMel()])
 def test_front_ends_add_nothing_to_a_state_dict(frontend: torch.nn.Module) -> None:
     assert not frontend.state_dict()
+
+
+# ------------------------------------------------------------------------------------ long audio
+
+
+LONG = """
+import resource, sys, torch
+from mambabench.models.aum import AumConfiguration, AumEncoder
+from mambabench.models.fbank_runtime import FbankOptions, FbankRuntime, Normalisation
+from mambabench.models.frontends import KaldiFbank
+from mambabench.models.initialise import initialise
+from mambabench.models.ssam import SsamConfiguration, SsamEncoder
+from mambabench.models.ssam_runtime import SsamRuntime
+
+if sys.argv[1] == "ssam":
+    encoder, wrap = SsamEncoder(SsamConfiguration(32, depth=2)), SsamRuntime
+else:
+    options = FbankOptions(pooling="mean")
+    encoder = AumEncoder(AumConfiguration(32, depth=2))
+    wrap = lambda e: FbankRuntime(e, KaldiFbank(), Normalisation(-4.3, 4.6), options)
+initialise(encoder, 0, 2)
+runtime = wrap(encoder.eval())
+
+def peak(minutes):
+    with torch.no_grad():
+        assert runtime.scene(torch.ones(1, 960000 * minutes) * 0.1, (0, 1, 2)).isfinite().all()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+first = peak(2)
+print(peak(20) - first)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ssam", "aum"])
+def test_twenty_minutes_take_little_more_memory_than_two(family: str) -> None:
+    """The samples are 73 MB, the features up to 59 MB, each once more while they are padded."""
+    command = [sys.executable, "-c", LONG, family]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 450, f"{done.stdout} MB more"
