@@ -1,4 +1,4 @@
-"""Depression corpora: loaders, counts, missing files, new splits, interviews without interviewer."""
+"""Depression corpora: loaders, counts, missing files, new splits, interviews."""
 
 from __future__ import annotations
 
