@@ -171,6 +171,7 @@ def info() -> Json:
     variables = (
         "MAMBABENCH_SCAN_BACKEND",
         "MAMBABENCH_OFFLINE",
+        "MAMBABENCH_WEIGHTS",
         "PT_MAMBA_MODEL_DIR",
         "NUMBA_CACHE_DIR",
     )

@@ -1,8 +1,8 @@
 """Compile the GPU kernels without a GPU and count: registers, spills, instructions per state.
 
-    python perf/gpu_static.py [--json FILE]
+    python perf/gpu_static.py [--json results/performance/gpu_static.json]
 
-Needs triton (its wheel brings ptxas, cuobjdump and nvdisasm), no GPU and no CUDA toolkit.
+Writes FILE and a table beside it. Needs triton (its wheel brings ptxas, cuobjdump and nvdisasm), no GPU and no CUDA toolkit.
 Instructions per state: those of the time loop, divided by steps, states and groups of 32 channels,
 as one scheduler issues them. The exponential unit alone bounds that at 8 (16 results a clock per
 processor, four schedulers).
@@ -18,6 +18,8 @@ import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from common import markdown
 
 __all__ = ["CASES", "Counts", "count"]
 
@@ -55,12 +57,12 @@ class Counts:
 
 def _scan(name: str, dtype: str, n: int, block: int, ahead: int, **options: bool) -> Case:
     flags = {"SOFTPLUS": True, "REVERSE": False, "ADD": False, "SKIP": True, "GATE": True,
-             "BIAS": True, "LAST": False, "SAVE": False, "FAST": True} | options  # fmt: skip
-    constants = {"N": n, "BLOCK": block, "AHEAD": ahead, **flags}
+             "BIAS": True, "LAST": False, "SAVE": False, "EVERY": 8, "FAST": True}  # fmt: skip
+    constants = {"N": n, "BLOCK": block, "AHEAD": ahead, **flags, **options}
     return Case(name, "scan_kernel", dtype, constants, n, ahead)
 
 
-_BACKWARD = {"STEPS": 16, "BLOCK": 32, "SOFTPLUS": True, "REVERSE": False, "SKIP": True,
+_BACKWARD = {"STEPS": 8, "BLOCK": 32, "SOFTPLUS": True, "REVERSE": False, "SKIP": True,
              "GATE": True, "BIAS": True, "LAST": False, "FAST": True}  # fmt: skip
 _CONV = {"TAPS": 4, "ROWS": 16, "BLOCK": 64, "SILU": True, "REVERSE": False, "BIAS": True,
          "BOTH": True, "FAST": True}  # fmt: skip
@@ -71,8 +73,8 @@ CASES = (
     _scan("forward, 16 states, small batch", "fp32", 16, 32, 4),
     _scan("reverse, added and gated, 16 states", "fp32", 16, 64, 4, REVERSE=True, ADD=True),
     _scan("forward for training, 16 states", "fp32", 16, 64, 4, LAST=True, SAVE=True),
-    Case("backward", "scan_backward_kernel", "fp32", _BACKWARD, 1, 16),
-    Case("backward, bf16", "scan_backward_kernel", "bf16", _BACKWARD, 1, 16),
+    Case("backward", "scan_backward_kernel", "fp32", _BACKWARD, 1, 8),
+    Case("backward, bf16", "scan_backward_kernel", "bf16", _BACKWARD, 1, 8),
     Case("convolution, both directions", "conv_kernel", "fp32", _CONV, 1, 1, warps=4),
 )
 _NARROW = {"u", "delta", "z", "out", "dout", "du", "ddelta", "dz", "x", "out_b"}
@@ -145,16 +147,17 @@ def _counted(case: Case, capability: int, cubin: bytes) -> Counts:
 
 
 def _largest_loop(listing: list[str]) -> list[str]:
-    """Return the longest run of lines that a backward branch closes."""
+    """Return the longest run of lines that a backward branch closes, with no such run inside."""
     labels = {m[1]: i for i, line in enumerate(listing) if (m := LABEL.match(line))}
-    best: tuple[int, int] = (0, len(listing) - 1)
-    found = False
+    loops = []
     for i, line in enumerate(listing):
         match = BRANCH.search(line)
         start = labels.get(match[1], i) if match else i
-        if start < i and (not found or i - start > best[1] - best[0]):
-            best, found = (start, i), True
-    return listing[best[0] : best[1] + 1]
+        if start < i:
+            loops.append((start, i))
+    inner = [x for x in loops if not any(x != y and x[0] <= y[0] and y[1] <= x[1] for y in loops)]
+    first, last = max(inner, key=lambda x: x[1] - x[0], default=(0, len(listing) - 1))
+    return listing[first : last + 1]
 
 
 def main() -> None:
@@ -162,14 +165,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--capability", type=int, action="append")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
     rows = []
     for capability in options.capability or (80, 90):
-        for case in CASES:
+        for case in (c for c in CASES if options.only in c.name):
             rows.append(count(case, capability))
             print(rows[-1], flush=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(r) for r in rows], indent=2) + "\n")
+        found = [asdict(r) for r in rows]
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        options.json.with_suffix(".md").write_text(
+            "Command: `python perf/gpu_static.py`, no GPU. Counts of the compiled kernels, not "
+            f"times.\n\n{markdown(found)}"
+        )
 
 
 if __name__ == "__main__":

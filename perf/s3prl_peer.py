@@ -26,7 +26,7 @@ from scipy.stats import binomtest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
 
-from trees import TREES  # noqa: E402
+import trees  # noqa: E402
 
 import mambabench  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er  # noqa: E402
@@ -86,7 +86,7 @@ def install(env: Path) -> Path:
 
 
 def recipe(task: str, root: Path, steps: int) -> tuple[str, dict[str, object]]:
-    """Return the downstream's name and what s3prl's yaml for the task says, with our paths, steps and learning rate."""
+    """Return the downstream's name and what its yaml says, with our paths, steps and rate."""
     data: dict[str, object] = {"num_workers": 0, "batch_size": 32, "eval_batch_size": 32}
     accumulate, downstream = 1, "speech_commands"
     if task == "KS":
@@ -232,16 +232,18 @@ def main() -> None:
     parser.add_argument("--env", type=Path, required=True)
     parser.add_argument("--encoder", default="logmel_stats")
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--noise", type=float, default=1.0, help="in the generated tones")
     parser.add_argument("--tasks", nargs="*", default=["KS", "SID", "IC", "ER"])
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    trees.NOISE = options.noise
     python = install(options.env.absolute())
     rows = []
     for task in options.tasks:
         with tempfile.TemporaryDirectory() as base:
             folder = Path(base)
-            root = TREES[f"superb_{task.lower()}"](folder / "corpus")
+            root = trees.TREES[f"superb_{task.lower()}"](folder / "corpus")
             config = recipe(task, root, options.steps)
             theirs = run_peer(python, options.encoder, task, config, folder / "peer")
             ours = run_ours(options.encoder, task, root, folder, options.steps)
@@ -265,7 +267,8 @@ def main() -> None:
         )
         print(json.dumps(rows[-1]))
     options.out.mkdir(parents=True, exist_ok=True)
-    body = {"steps": options.steps, "encoder": options.encoder, "rows": rows, **provenance()}
+    settings = {"steps": options.steps, "noise": options.noise, "encoder": options.encoder}
+    body = {**settings, "rows": rows, **provenance()}
     (options.out / "s3prl_peer.json").write_text(json.dumps(body, indent=2) + "\n")
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]

@@ -69,4 +69,4 @@ def test_an_unknown_verb_is_answered_with_the_nearest():
         [sys.executable, "-m", "mambabench", "extrakt"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "no verb named 'extrakt'; did you mean 'extract'?" in done.stderr
+    assert "no verb named 'extrakt'; did you mean 'extract'" in done.stderr

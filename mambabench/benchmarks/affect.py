@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from mambabench.benchmarks.superb.prepare import Prepared
     from mambabench.benchmarks.tasks import TaskRow
 
-__all__ = ["TASKS", "Affect", "AffectClip", "prepare_affect", "read_affect", "task_rows", "write_task"]
+__all__ = [
+    "TASKS",
+    "Affect",
+    "AffectClip",
+    "prepare_affect",
+    "read_affect",
+    "task_rows",
+    "write_task",
+]
 
 METADATA = "task_metadata.json"
 EVALUATION = ("uar", "macro_f1", "top1_acc", "aucroc")  # the first is primary

@@ -7,7 +7,9 @@ Exit codes: 0 done; 1 finished, but something failed and is recorded; 2 wrong us
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
+from typing import TextIO
 
 import click
 
@@ -69,15 +71,40 @@ def _cli() -> None:
     """
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one line; where in the source it was raised helps no user."""
+    print(f"warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+
+
+def _show_usage_error(error: click.ClickException) -> None:
+    """Print a wrong usage as one line; a group without a command answers with its help."""
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"; see `{context.command_path} --help`" if context is not None else ""
+    text = f"mambabench: {' '.join(message.split()).rstrip('.')}{hint}"
+    print(text, file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    warnings.showwarning = _show_warning
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
     except click.exceptions.Abort:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        _show_usage_error(error)
         sys.exit(error.exit_code)
     except MambabenchError as error:
         print(f"mambabench: {error}", file=sys.stderr)

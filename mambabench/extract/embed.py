@@ -128,7 +128,7 @@ def _check_format(output: Path) -> None:
     if output.suffix not in FORMATS:
         near = nearest_names(output.suffix, FORMATS)
         raise MambabenchError(
-            f"{output} has none of the endings {', '.join(FORMATS)}{near}: they choose the format"
+            f"{output}: the ending chooses the format, and is none of {', '.join(FORMATS)}{near}"
         )
 
 

@@ -130,7 +130,8 @@ def task_files(task: Task) -> dict[str, bytes]:
     clusters = json.loads(files["task_metadata.json"].decode("utf-8-sig")).get("clusters")
     if isinstance(clusters, str):
         files[clusters] = (task.directory / clusters).read_bytes()
-    for name in (SOURCES, *RELATIONS):
+    own = any(clip.source for clips in task.clips.values() for clip in clips)
+    for name in (SOURCES, *RELATIONS) if own else ():
         if (task.directory / name).is_file():
             files[name] = (task.directory / name).read_bytes()
     return files

@@ -147,9 +147,8 @@ class _Opening:
         import torch
 
         provider = self.provider
-        folder = provider.file.resolve().parent if provider.file else None
         arguments = (self._checkpoint,) if self._checkpoint else ()
-        with protected(provider.name, "loading its model", folder):
+        with protected(provider.name, "loading its model", provider.folder):
             model = provider.load_model(*arguments)
         if not isinstance(model, torch.nn.Module):
             return Outcome(

@@ -55,6 +55,14 @@ class Provider:
     get_scene_embeddings: Callable[..., Any]
     get_timestamp_embeddings: Callable[..., Any]
 
+    @property
+    def folder(self) -> Path | None:
+        """Where modules beside a provider file are looked for; None for a dotted module, whose
+        own folder would shadow packages of the same names."""
+        if self.file is None or not _is_path(self.name):
+            return None
+        return self.file.resolve().parent
+
     def source_sha256(self) -> str:
         """Return the hash of the module's file, or of its name where there is none."""
         if self.file is not None and self.file.is_file():
@@ -107,8 +115,7 @@ def import_provider(name: str) -> Provider:
     Modules are looked for on ``sys.path`` and in the current directory. Raises EncoderError where
     the module cannot be found or imported, or lacks one of the three functions.
     """
-    is_file = name.endswith(".py") or "/" in name
-    module = _import_file(Path(name)) if is_file else _import_dotted(BRIDGES.get(name, name))
+    module = _import_file(Path(name)) if _is_path(name) else _import_dotted(BRIDGES.get(name, name))
     missing = [f for f in FUNCTIONS if not callable(getattr(module, f, None))]
     if missing:
         near = "".join(nearest_names(f, vars(module)) for f in missing)
@@ -119,6 +126,10 @@ def import_provider(name: str) -> Provider:
         )
     file = Path(module.__file__) if module.__file__ else None
     return Provider(name, file, *(getattr(module, f) for f in FUNCTIONS))
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or "/" in name
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -165,8 +176,7 @@ def load_model(provider: Provider, checkpoint: str | Path | None, device: str) -
     """
     import torch
 
-    folder = provider.file.resolve().parent if provider.file else None
-    with protected(provider.name, "loading its model", folder):
+    with protected(provider.name, "loading its model", provider.folder):
         model = provider.load_model(str(checkpoint)) if checkpoint else provider.load_model()
     if not isinstance(model, torch.nn.Module):
         raise EncoderError(

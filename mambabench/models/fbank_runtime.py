@@ -143,38 +143,71 @@ class FbankRuntime(torch.nn.Module):
                 rest = rest.unflatten(1, grid)
             yield backbone.class_vector(kept[index]), rest
 
-    def _run(
+    def _parts(
         self, features: torch.Tensor, n_columns: int, layers: Layers, padded: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return class vectors [n_clips, n_layers, dim] and column parts
-        [n_clips, n_layers, n_columns, bands, dim] of whole clips."""
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Yield, a few windows at a time: the clip of each window [n]; which columns are new
+        [n, columns] (1 or 0); class vectors [n, n_layers, dim]; patches
+        [n, n_layers, columns, bands, dim]."""
         windows, new = self._windows(features, n_columns, padded)
         n_clips, n_windows = windows.shape[:2]
         dtype = self.backbone.patch_embed.proj.weight.dtype
-        vectors, columns = [], []
-        for part in torch.split(windows.flatten(0, 1), WINDOWS_AT_ONCE):
+        flat = windows.flatten(0, 1)
+        for first in range(0, n_clips * n_windows, WINDOWS_AT_ONCE):
+            part = flat[first : first + WINDOWS_AT_ONCE]
             states = list(self._states(part.to(dtype), layers))
-            vectors.append(torch.stack([vector for vector, _ in states], dim=1))
-            columns.append(torch.stack([grid.transpose(1, 2) for _, grid in states], dim=1))
-        vector = torch.unflatten(torch.cat(vectors), 0, (n_clips, n_windows))
-        column = torch.unflatten(torch.cat(columns), 0, (n_clips, n_windows))
-        weight = torch.tensor(new, dtype=vector.dtype, device=vector.device) / n_columns
-        pooled = (vector * weight[None, :, None, None]).sum(dim=1)
-        if n_windows == 1:
-            return pooled, column[:, 0, :, :n_columns]
-        parts = [column[:, i, :, -n:] for i, n in enumerate(new)]
-        return pooled, torch.cat(parts, dim=2)
+            vectors = torch.stack([vector for vector, _ in states], dim=1).float()
+            columns = torch.stack([grid.transpose(1, 2) for _, grid in states], dim=1).float()
+            index = torch.arange(first, first + part.shape[0], device=part.device)
+            counted = columns.new_zeros(n_windows, columns.shape[2])
+            for window, n in enumerate(new):
+                # one window starts with its columns (padding follows), later ones end with them
+                counted[window, (slice(0, n) if n_windows == 1 else slice(-n, None))] = 1
+            yield index // n_windows, counted[index % n_windows], vectors, columns
+
+    def _class_vectors(self, audio: torch.Tensor, layers: Layers, padded: bool) -> torch.Tensor:
+        """Return class vectors [n_clips, n_layers, dim], the mean of a clip's windows weighted by
+        their new columns."""
+        n_columns, total = self._scene_columns(audio), None
+        for clip, counted, vectors, _ in self._parts(
+            self.frontend(audio), n_columns, layers, padded
+        ):
+            weighted = vectors * (counted.sum(dim=1) / n_columns)[:, None, None]
+            if total is None:
+                total = weighted.new_zeros(audio.shape[0], *weighted.shape[1:])
+            total = total.index_add(0, clip, weighted)
+        assert total is not None
+        return total
+
+    def _scene_columns(self, audio: torch.Tensor) -> int:
+        hop = self.options.stride * self.frame_ms
+        return max(1, self._n_columns(audio.shape[1], self._first_centre_ms(), hop))
 
     def scene(self, audio: torch.Tensor, layers: Layers = None) -> torch.Tensor:
         """Return [n_clips, n_layers, size] float32; size is bands * dim for "columns"."""
-        hop = self.options.stride * self.frame_ms
-        n_columns = max(1, self._n_columns(audio.shape[1], self._first_centre_ms(), hop))
-        features = self.frontend(audio)
-        vector, columns = self._run(features, n_columns, layers, self._padded)
         if self.options.pooling == "class":
-            return vector.float()
-        mean = columns.mean(dim=2)  # over time
-        return (mean.flatten(2) if self.options.pooling == "columns" else mean.mean(dim=2)).float()
+            return self._class_vectors(audio, layers, self._padded)
+        n_columns, total = self._scene_columns(audio), None
+        for clip, counted, _, columns in self._parts(
+            self.frontend(audio), n_columns, layers, self._padded
+        ):
+            summed = (columns * counted[:, None, :, None, None]).sum(dim=2)
+            if total is None:
+                total = summed.new_zeros(audio.shape[0], *summed.shape[1:])
+            total = total.index_add(0, clip, summed)
+        assert total is not None
+        mean = total / n_columns  # [n_clips, n_layers, bands, dim]
+        return mean.flatten(2) if self.options.pooling == "columns" else mean.mean(dim=2)
+
+    def _rows(self, features: torch.Tensor, n_columns: int, layers: Layers) -> torch.Tensor:
+        """Return the columns of whole clips in order [n_clips, n_layers, n_columns, size]."""
+        concatenated = self.options.pooling == "columns"
+        kept: list[torch.Tensor] = []
+        for _, counted, _, columns in self._parts(features, n_columns, layers, self._padded):
+            rows = columns.flatten(3) if concatenated else columns.mean(dim=3)
+            # [all new columns of the part, n_layers, size]
+            kept.append(rows.transpose(1, 2)[counted.bool()])
+        return torch.unflatten(torch.cat(kept), 0, (-1, n_columns)).transpose(1, 2)
 
     def timestamps(
         self, audio: torch.Tensor, layers: Layers = None
@@ -191,9 +224,7 @@ class FbankRuntime(torch.nn.Module):
         rows: torch.Tensor | None = None
         for k in range(min(n_shifts, total)):
             n_columns = -(-(total - k) // n_shifts)
-            _, columns = self._run(features[:, k * shift :], n_columns, layers, self._padded)
-            concatenated = self.options.pooling == "columns"
-            row = (columns.flatten(3) if concatenated else columns.mean(dim=3)).float()
+            row = self._rows(features[:, k * shift :], n_columns, layers)
             if rows is None:
                 shape = (row.shape[0], row.shape[1], total, row.shape[3])
                 rows = row.new_empty(shape)
@@ -211,8 +242,8 @@ class FbankRuntime(torch.nn.Module):
         Shorter clips are zero-padded to the trained length, as in the authors' evaluation; of a
         longer clip the class vectors of all windows are averaged first.
         """
-        hop = self.options.stride * self.frame_ms
-        n_columns = max(1, self._n_columns(audio.shape[1], self._first_centre_ms(), hop))
-        vector, _ = self._run(self.frontend(audio), n_columns, None, padded=True)
-        logits: torch.Tensor = self.backbone.head(vector[:, 0])
+        vector = self._class_vectors(audio, None, padded=True)[:, 0]
+        head = self.backbone.head
+        dtype = self.backbone.patch_embed.proj.weight.dtype
+        logits: torch.Tensor = head(vector.to(dtype))
         return (logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)).float()

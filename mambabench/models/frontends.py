@@ -144,6 +144,10 @@ class SsamLogMel(_Framed):
         power = torch.fft.rfft(frames * self.window).abs().square()
         return torch.log(power @ self.filters + FLOOR)
 
+    def n_frames(self, n_samples: int) -> int:
+        """Return how many frames a clip gives."""
+        return max(n_samples, self.n_fft // 2 + 1) // self.hop + 1
+
     def raw(self, audio: torch.Tensor) -> torch.Tensor:
         """Return log-mels [n_clips, n_samples // 160 + 1, 80] of audio [n_clips, n_samples].
 

@@ -90,14 +90,14 @@ def _scanned(mixer: MambaMixer, paths: tuple[_Path, ...], u_in: Tensor, z: Tenso
     for i, path in enumerate(paths):
         if projected is None or own:
             projected = path.project(us[i])
-            rows = projected.view(-1, projected.shape[-1])  # two axes: the product copies nothing
-            steps = torch.mm(rows[:, : c.dt_rank], path.step_weight).view(u_in.shape)
+            steps = projected[..., : c.dt_rank]
         B = projected[..., c.dt_rank : c.dt_rank + c.d_state]
         C = projected[..., c.dt_rank + c.d_state :]
         final = i == len(paths) - 1
         compiled.run_scan(
             us[i if own else 0], steps, path.rates, B, C, path.skip, z if final else None,
             path.step_bias, True, i == 1, y, accumulate=i == 1, scale=scale,
+            weight=path.step_weight,
         )  # fmt: skip
     return y
 

@@ -34,7 +34,7 @@ def checkpoint_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
-        raise EncoderError(f"there is no checkpoint {path}")
+        raise EncoderError(f"there is no checkpoint {path}: give the path of a file")
     epochs: dict[int, Path] = {}
     for folder in (path / "checkpoints", path):
         for file in folder.glob("checkpoint-*.pth"):

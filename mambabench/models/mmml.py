@@ -311,8 +311,12 @@ class Fusion(nn.Module):
         if self.config.version == "v1":
             return torch.cat((text[:, 0], audio[:, 0]), -1)
         if self.config.version == "v2":
-            mixed_text = self.get_submodule("text_mixed_layer")(torch.cat((text_feature, text[:, 0]), -1))
-            mixed_audio = self.get_submodule("audio_mixed_layer")(torch.cat((audio_feature, audio[:, 0]), -1))
+            mixed_text = self.get_submodule("text_mixed_layer")(
+                torch.cat((text_feature, text[:, 0]), -1)
+            )
+            mixed_audio = self.get_submodule("audio_mixed_layer")(
+                torch.cat((audio_feature, audio[:, 0]), -1)
+            )
             return torch.cat((mixed_text, mixed_audio), -1)
         sides = (
             ("text", now.text_hidden, text, masks[0]),

@@ -70,14 +70,15 @@ def resample_kernel(kernel: torch.Tensor, new: tuple[int, int]) -> torch.Tensor:
 
     The new kernel gives on a bilinearly resized patch (no antialiasing) what the old one gives on
     the patch itself, in the least-squares sense (PI-resize of FlexiViT, Beyer et al. 2023).
+    Computed in float64: inverses of enlargements are ill-conditioned.
     """
     old = (kernel.shape[2], kernel.shape[3])
     if old == new:
         return kernel
-    basis = torch.eye(old[0] * old[1], dtype=torch.float32, device=kernel.device)
+    basis = torch.eye(old[0] * old[1], dtype=torch.float64, device=kernel.device)
     resized = F.interpolate(basis.reshape(-1, 1, *old), size=new, mode="bilinear")
     inverse: torch.Tensor = torch.linalg.pinv(
         resized.reshape(old[0] * old[1], -1)
     )  # [new pixels, old pixels]
-    flat: torch.Tensor = kernel.float().reshape(*kernel.shape[:2], -1) @ inverse.T
+    flat: torch.Tensor = kernel.double().reshape(*kernel.shape[:2], -1) @ inverse.T
     return flat.reshape(*kernel.shape[:2], *new).to(kernel.dtype)

@@ -8,6 +8,7 @@ are. Scene embeddings default to "upstream" (scores stay comparable), timestamps
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -51,49 +52,58 @@ class SsamRuntime(torch.nn.Module):
         self.frontend = SsamLogMel()
         self.options = options or SsamOptions()
 
-    def _chunk_states(
-        self, audio: torch.Tensor, layers: tuple[int, ...] | None
-    ) -> tuple[torch.Tensor, int]:
-        """Return [n_clips, n_chunks, n_layers, n_patches, dim] and the clip's number of frames."""
-        features = self.frontend(audio)
-        n_clips, n_frames, n_mels = features.shape
-        length = self.encoder.configuration.img_size[0]
-        n_chunks = -(-n_frames // length)
-        chunks = fit_frames(features, n_chunks * length).reshape(-1, 1, length, n_mels)
-        dtype = self.encoder.pos_embed.dtype
-        states = [
-            torch.stack(self.encoder.hidden_states(part.to(dtype), layers), dim=1)
-            for part in torch.split(chunks, CHUNKS_AT_ONCE)
-        ]
-        joined = states[0] if len(states) == 1 else torch.cat(states)
-        return joined.reshape(n_clips, n_chunks, *joined.shape[1:]), n_frames
-
-    def _rows(
+    def _chunk_rows(
         self, audio: torch.Tensor, layers: tuple[int, ...] | None, order: str
-    ) -> torch.Tensor:
-        """Return [n_clips, n_layers, n_rows, bands * dim], the rows of padding cut off.
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield (first chunk, rows [n_chunks, n_layers, steps, bands * dim]) a few at a time.
 
-        "upstream" cuts as the authors do. "time" keeps the tokens whose centre lies within the
-        clip, and at least one.
+        Chunks are numbered through the clips: chunk c of clip i is i * chunks per clip + c.
         """
-        states, n_frames = self._chunk_states(audio, layers)
+        features = self.frontend(audio)
+        length = self.encoder.configuration.img_size[0]
+        n_chunks = -(-features.shape[1] // length)
+        chunks = fit_frames(features, n_chunks * length).reshape(-1, 1, length, features.shape[2])
+        dtype, (steps, bands) = self.encoder.pos_embed.dtype, self.encoder.configuration.grid
+        for first in range(0, chunks.shape[0], CHUNKS_AT_ONCE):
+            part = chunks[first : first + CHUNKS_AT_ONCE].to(dtype)
+            states = torch.stack(self.encoder.hidden_states(part, layers), dim=1).float()
+            if order == "upstream":
+                yield first, upstream_features(states, bands)
+            else:
+                yield first, states.reshape(*states.shape[:2], steps, bands * states.shape[3])
+
+    def _n_rows(self, n_samples: int, order: str) -> tuple[int, int]:
+        """Return (chunks, rows that count) of a clip.
+
+        "upstream" cuts padding as the authors do. "time" keeps the tokens whose centre lies within
+        the clip, and at least one.
+        """
         configuration = self.encoder.configuration
-        (steps, bands), length = configuration.grid, configuration.img_size[0]
-        n_clips, n_chunks, n_layers, _, dim = states.shape
-        if order == "upstream":
-            rows = upstream_features(states, bands)
-            # the authors pad an exact multiple by a whole chunk and cut all of it again
-            padding = n_chunks * length - n_frames
-            n_rows = n_chunks * steps - int(steps * padding / length)
-        else:
-            rows = states.reshape(n_clips, n_chunks, n_layers, steps, bands * dim)
-            n_rows = n_centred(audio.shape[1], self.frontend.sample_rate_hz)
-        rows = rows.transpose(1, 2).reshape(n_clips, n_layers, n_chunks * steps, bands * dim)
-        return rows[:, :, :n_rows]
+        length, steps = configuration.img_size[0], configuration.grid[0]
+        n_frames = self.frontend.n_frames(n_samples)
+        n_chunks = -(-n_frames // length)
+        if order == "time":
+            return n_chunks, n_centred(n_samples, self.frontend.sample_rate_hz)
+        # the authors pad an exact multiple by a whole chunk and cut all of it again
+        padding = n_chunks * length - n_frames
+        return n_chunks, n_chunks * steps - int(steps * padding / length)
 
     def scene(self, audio: torch.Tensor, layers: tuple[int, ...] | None = None) -> torch.Tensor:
         """Return the mean over time, [n_clips, n_layers, bands * dim] float32."""
-        return self._rows(audio, layers, self.options.scene_token_order).float().mean(dim=2)
+        order = self.options.scene_token_order
+        n_chunks, n_rows = self._n_rows(audio.shape[1], order)
+        total: torch.Tensor | None = None
+        for first, rows in self._chunk_rows(audio, layers, order):
+            index = torch.arange(first, first + rows.shape[0], device=rows.device)
+            row = (index % n_chunks)[:, None] * rows.shape[2] + torch.arange(
+                rows.shape[2], device=rows.device
+            )
+            counted = (row < n_rows)[:, None, :, None]
+            if total is None:
+                total = rows.new_zeros(audio.shape[0], rows.shape[1], rows.shape[3])
+            total = total.index_add(0, index // n_chunks, (rows * counted).sum(dim=2))
+        assert total is not None
+        return total / n_rows
 
     def timestamps(
         self, audio: torch.Tensor, layers: tuple[int, ...] | None = None
@@ -104,7 +114,10 @@ class SsamRuntime(torch.nn.Module):
         Order "upstream": the authors' times, which start at 0 and divide the clip evenly.
         """
         order = self.options.timestamp_token_order
-        rows = self._rows(audio, layers, order).float().transpose(1, 2)
+        n_chunks, n_rows = self._n_rows(audio.shape[1], order)
+        parts = torch.cat([rows for _, rows in self._chunk_rows(audio, layers, order)])
+        grid = torch.unflatten(parts, 0, (audio.shape[0], n_chunks)).transpose(2, 3)
+        rows = grid.flatten(1, 2)[:, :n_rows]
         index = torch.arange(rows.shape[1], dtype=torch.float64)
         if order == "upstream":
             duration_s = audio.shape[1] / self.frontend.sample_rate_hz

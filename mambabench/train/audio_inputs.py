@@ -165,6 +165,9 @@ def _padded(clips: Sequence[Array], n_samples: int) -> tuple[Tensor, Tensor]:
 def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
     from mambabench.train.fusion_data import samples_of
 
+    if settings.audio_dir is None:
+        raise ProtocolError("input 'raw' needs audio_dir, a local model directory")
+
     def make(root: Path, of: Sequence[Utterance], i: int) -> Array:
         return samples_of(root, (of[i],), settings.max_samples)
 
@@ -181,6 +184,8 @@ def _tokens(settings: MmmlSettings) -> tuple[Make, Collate, int]:
 
     if settings.text_dir is None:
         raise ProtocolError("input 'tokens' needs text_dir, a local model directory")
+    if settings.audio_dir is None:
+        raise ProtocolError("input 'tokens' needs audio_dir, a local model directory")
     tokenise = hugging_face.load_tokenizer(Path(settings.text_dir), settings.max_tokens)
 
     def make(root: Path, of: Sequence[Utterance], i: int) -> tuple[Any, ...]:

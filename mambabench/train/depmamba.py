@@ -151,9 +151,9 @@ def fit(
         if score > best_score:
             best, best_epoch, best_score = weights_of(model), epoch, score
         history.append({"epoch": epoch, "train": train_scores, "val": scores, "score": score})
-        _emit(log, history[-1])
         if state is not None:
             _save(state, model, optimiser, best, {"history": history, "best_epoch": best_epoch})
+        _emit(log, history[-1])
     return Fit(best, max(best_epoch, 0), tuple(history))
 
 

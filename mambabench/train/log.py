@@ -18,10 +18,19 @@ Row = dict[str, Any]
 
 
 def check_loggers(names: tuple[str, ...]) -> None:
-    """Raise ProtocolError for a logger that does not exist."""
+    """Raise ProtocolError for a logger that does not exist or is not installed."""
     for name in names:
         if name not in LOGGERS:
             raise ProtocolError(f"no logger {name!r}{nearest_names(name, LOGGERS)}")
+        _wandb()
+
+
+def _wandb() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise ProtocolError("--log wandb needs the package wandb: pip install wandb") from error
+    return wandb
 
 
 def _plain(value: Any) -> Any:
@@ -49,11 +58,8 @@ class WandbLog:
     """Sends rows to Weights & Biases under the published names, e.g. ``loss/train``, ``f1/val``."""
 
     def __init__(self, project: str, name: str, config: Mapping[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise ProtocolError("--log wandb needs the package wandb: pip install wandb") from error
-        self._run: Any = wandb.init(project=project, name=name, config=dict(config), reinit=True)
+        options = {"project": project, "name": name, "config": dict(config), "reinit": True}
+        self._run: Any = _wandb().init(**options)
 
     def __call__(self, row: Row) -> None:
         """Log one epoch."""

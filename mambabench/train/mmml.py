@@ -184,9 +184,9 @@ def fit(
         scores = score(model, valid(), rules, forward)
         row = {"epoch": epoch, "train": {"Loss": round(loss, 4)}, "val": scores}
         progress.take(model, row, scores[ACCURACY[rules.dataset]])
-        _emit(log, row)
         if state is not None and not rules.one_optimiser:
             _save(state, model, progress)
+        _emit(log, row)
     return Fit(
         progress.by_loss,
         progress.by_accuracy,

@@ -84,8 +84,7 @@ def _with_backbones(settings: MmmlSettings) -> nn.Module:
     from mambabench.models.mmml_end_to_end import EndToEnd
     from mambabench.train.hugging_face import backbone_config, load_backbone
 
-    if settings.audio_dir is None:
-        raise ProtocolError(f"input {settings.input!r} needs audio_dir, a local model directory")
+    assert settings.audio_dir is not None  # the data asked for it
     audio_config = backbone_config(Path(settings.audio_dir))
     audio, _ = load_backbone(Path(settings.audio_dir))
     if settings.input == "raw":

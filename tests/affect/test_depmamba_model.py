@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from mambabench.errors import EncoderError, ProtocolError
 from mambabench.models.depmamba import DepMamba, DepMambaConfig, TMeanNet, _BatchNorm
 from mambabench.models.strict import load_strict
@@ -119,9 +120,10 @@ def test_a_file_with_one_copy_of_each_alias_loads() -> None:
     assert len(state) < len(model.state_dict())
     other = DepMamba(SMALL)
     load_strict(other, state, "file")
-    assert all(torch.equal(a, b) for a, b in zip(
-        model.state_dict().values(), other.state_dict().values(), strict=True
-    ))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_a_wrong_file_is_described_key_by_key() -> None:
@@ -208,9 +210,10 @@ def test_memory_grows_linearly_to_24000_frames() -> None:
     peaks = []
     for n in (6000, 24000):
         x = torch.randn(1, n, 12)
-        with torch.no_grad(), profile(
-            activities=[ProfilerActivity.CPU], profile_memory=True
-        ) as found:
+        with (
+            torch.no_grad(),
+            profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found,
+        ):
             model(x, torch.ones(1, n))
         peaks.append(sum(max(e.self_cpu_memory_usage, 0) for e in found.key_averages()))
     assert peaks[1] / peaks[0] == pytest.approx(4, rel=0.1)

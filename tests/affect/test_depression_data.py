@@ -1,4 +1,4 @@
-"""Depression corpora: loaders, counts, missing files, new splits, interviews without interviewer."""
+"""Depression corpora: loaders, counts, missing files, new splits, interviews."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.depression import corpora, dvlog, find_corpus, generated, lmvd
 from mambabench.benchmarks.depression.interviews import Turn, clips_of_turns, prepare
@@ -49,10 +50,12 @@ def test_dvlog_labels_are_read_and_faults_named(tmp_path: Path) -> None:
     assert first == Session("7", "train", 1, "f", 12.5, "anna")
     assert (second.label, second.cluster) == (0, "anna")
     _dvlog(tmp_path, ["7,sad,1,f,train"])
-    with pytest.raises(DataError, match=r"labels\.csv, line 2: label 'sad' is no depression\|normal"):
+    with pytest.raises(
+        DataError, match=r"labels\.csv, line 2: label 'sad' is no depression\|normal"
+    ):
         dvlog.read_sessions(tmp_path)
     (tmp_path / "labels.csv").write_text("index,labels,duration,gender,fold\n")
-    with pytest.raises(DataError, match="no column 'label' in .*; did you mean 'labels'"):
+    with pytest.raises(DataError, match=r"no column 'label' in .*; did you mean 'labels'"):
         dvlog.read_sessions(tmp_path)
     with pytest.raises(DataError, match=r"labels\.csv is missing"):
         dvlog.read_sessions(tmp_path / "nowhere")
@@ -60,7 +63,7 @@ def test_dvlog_labels_are_read_and_faults_named(tmp_path: Path) -> None:
 
 def test_dvlog_features_are_cut_to_the_shorter_stream_and_checked(tmp_path: Path) -> None:
     session = Session("7", "train", 1)
-    with pytest.raises(DataError, match="7_visual.npy is missing"):
+    with pytest.raises(DataError, match=r"7_visual.npy is missing"):
         dvlog.CORPUS.features(tmp_path, session)
     _features(tmp_path, "7")
     assert dvlog.CORPUS.features(tmp_path, session).shape == (6, 161)
@@ -220,7 +223,9 @@ def test_e_daic_reads_its_own_layout(tmp_path: Path) -> None:
         rows = "".join(
             f"{300 + 2 * i + k},{('male', 'female')[k]},{k},{12 * k}\n" for k in range(2)
         )
-        (labels / f"{name}_split.csv").write_text("Participant_ID,Gender,PHQ_Binary,PHQ_Score\n" + rows)
+        (labels / f"{name}_split.csv").write_text(
+            "Participant_ID,Gender,PHQ_Binary,PHQ_Score\n" + rows
+        )
     for name in range(300, 306):
         folder = tmp_path / f"{name}_P"
         folder.mkdir()

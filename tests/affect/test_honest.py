@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from mambabench.benchmarks.depression.scores import auc, binary_scores, ccc
 from mambabench.benchmarks.depression.sessions import Session
 from mambabench.benchmarks.honest import (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from mambabench.errors import EncoderError, ProtocolError
 from mambabench.models.mmml import CmeLayer, Fusion, FusionConfig, Modality, frame_mean
 from mambabench.models.mmml_audio import swapped_positions
@@ -193,7 +194,9 @@ def test_layers_can_lose_their_parts() -> None:
     full = CmeLayer(8, 2, 16, 0.0)
     bare = CmeLayer(8, 2, 16, 0.0, self_attention=False, feed_forward=False)
     assert set(bare.state_dict()) < set(full.state_dict())
-    text, audio = bare(torch.randn(2, 3, 8), torch.ones(2, 3), torch.randn(2, 4, 8), torch.ones(2, 4))
+    text, audio = bare(
+        torch.randn(2, 3, 8), torch.ones(2, 3), torch.randn(2, 4, 8), torch.ones(2, 4)
+    )
     assert (text.shape, audio.shape) == ((2, 3, 8), (2, 4, 8))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_dotted_module_in_the_current_directory(
     assert encoder.sample_rate_hz == 16000
 
 
+def test_folder_of_a_dotted_module_shadows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "audio_models_x"
+    package.mkdir()
+    written(package, "raise ImportError('the wrong module')\n", "soundfile.py")
+    text = broken.SOUND.replace("    model = Model()", "    import soundfile\n    model = Model()")
+    written(package, text, "reader.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "soundfile", raising=False)
+    assert load_hear_module("audio_models_x.reader", device="cpu").sample_rate_hz == 16000
+
+
 def test_training_mode_is_left(tmp_path: Path) -> None:
     path = written(tmp_path, broken.SOUND.replace("model.eval()", "model"))
     encoder = load_hear_module(path, device="cpu")
@@ -86,8 +100,6 @@ def test_identity_follows_a_helper_beside_the_module(tmp_path: Path) -> None:
         folder = tmp_path / str(gain)
         folder.mkdir()
         written(folder, f"GAIN = {gain}\n", "helper_gain.py")
-        import sys
-
         sys.modules.pop("helper_gain", None)
         identities.append(load_hear_module(written(folder, text), device="cpu").identity)
     assert identities[0] != identities[1]

@@ -11,7 +11,9 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.hear_api.check import check
-from mambabench.models.registry import encoder_entries, load_encoder
+from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.registry import encoder_entries, find_entry, load_encoder
+from mambabench.models.weights import expected_shapes
 
 PUBLISHED = [e.name for e in encoder_entries().values() if e.published and e.hear]
 READY = [e.name for e in encoder_entries().values() if not e.published and "small" not in e.name]
@@ -80,3 +82,39 @@ def test_own_module_keeps_its_hidden_layers() -> None:
 def test_unknown_bare_name_has_near_ones() -> None:
     with pytest.raises(EncoderError, match="did you mean"):
         load_encoder("ssam_tinny")
+
+
+def load_published(name: str, folder: Path) -> LoadedEncoder:
+    """Load a published encoder from a checkpoint of random values in its authors' layout."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = expected_shapes(find_entry(name))
+    state = {k: torch.randn(s, generator=generator) * 0.02 for k, s in shapes.items()}
+    torch.save(state, folder / "w.pth")
+    return load_encoder(f"{name}@{folder / 'w.pth'}", device="cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in READY if name != "logmel_stats"])
+def test_twenty_minutes_in_bounded_memory(name: str) -> None:
+    before = peak_bytes(forget=True)
+    report = check(name, device="cpu", long_s=1200.0)
+    assert report.passed, report
+    # the audio itself is 77 MB; unbounded, the front-end's frames alone would take 2 GB
+    assert peak_bytes() - before < 1.5e9
+
+
+def peak_bytes(forget: bool = False) -> int:
+    """Return the peak memory of this process; with `forget`, what it uses now, the peak reset."""
+    if forget:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.slow
+def test_full_size_encoder_passes(tmp_path: Path) -> None:
+    encoder = load_published("ssam_base", tmp_path)
+    assert encoder.scene_embedding_size == 3840
+    report = check(f"ssam_base@{tmp_path / 'w.pth'}", device="cpu", long_s=10.0)
+    assert report.passed, report

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -194,6 +196,41 @@ def test_probabilities_use_the_head_at_the_trained_length() -> None:
     assert close(runtime.probabilities(audio).sum(dim=1), torch.ones(2))
 
 
+def test_epic_sounds_models_hear_24_khz_and_repeat_the_edge() -> None:
+    from mambabench.models.aum import AumConfiguration, AumEncoder
+    from mambabench.models.fbank_runtime import FbankOptions, FbankRuntime
+    from mambabench.models.initialise import initialise
+
+    encoder = AumEncoder(AumConfiguration(32, depth=2, num_classes=44)).eval()
+    initialise(encoder, 0, 2)
+    options = FbankOptions(pooling="mean", hop_ms=40.0)
+    runtime = FbankRuntime(encoder, EpicLogMel(), None, options, sigmoid=False)
+    audio = clips(2, 24000)
+    with torch.no_grad():
+        rows, times = runtime.timestamps(audio)
+        scene, shares = runtime.scene(audio), runtime.probabilities(audio)
+    assert (scene.shape, shares.shape) == ((2, 1, 32), (2, 44))
+    assert times[0].tolist() == [37.5 + 40 * k for k in range(25)]
+    assert rows.shape == (2, 25, 1, 32)
+    features = runtime.frontend(audio)
+    fitted = runtime._fit(features, 1024)
+    assert torch.equal(fitted[:, :201], features)
+    assert torch.equal(fitted[:, 900], features[:, -1])
+
+
+@pytest.mark.peer
+def test_epic_log_mel_equals_librosa() -> None:
+    librosa = pytest.importorskip("librosa")
+    audio = clips(1, 48000)
+    audio[0, 5000:9000] = 0
+    spectrum = librosa.stft(
+        audio[0].numpy(), n_fft=2048, hop_length=120, win_length=240, pad_mode="constant"
+    )
+    filters = librosa.filters.mel(sr=24000, n_fft=2048, n_mels=128, htk=True, norm=None)
+    expected = torch.from_numpy(filters @ abs(spectrum) + 1e-6).log().T
+    assert float((EpicLogMel()(audio)[0] - expected).abs().max()) < 1e-4
+
+
 @pytest.mark.parametrize("dataset", ["esc50", "vggsound", "urbansound8k"])
 def test_normalisation_changes_and_is_recorded(dataset: str) -> None:
     audio = clips(1, 8000)
@@ -249,3 +286,43 @@ def test_silence_is_exactly_zero_after_ssam_standardisation() -> None:
 @pytest.mark.parametrize("frontend", [SsamLogMel(), KaldiFbank(), EpicLogMel()])
 def test_front_ends_add_nothing_to_a_state_dict(frontend: torch.nn.Module) -> None:
     assert not frontend.state_dict()
+
+
+# ------------------------------------------------------------------------------------ long audio
+
+
+LONG = """
+import resource, sys, torch
+from mambabench.models.aum import AumConfiguration, AumEncoder
+from mambabench.models.fbank_runtime import FbankOptions, FbankRuntime, Normalisation
+from mambabench.models.frontends import KaldiFbank
+from mambabench.models.initialise import initialise
+from mambabench.models.ssam import SsamConfiguration, SsamEncoder
+from mambabench.models.ssam_runtime import SsamRuntime
+
+if sys.argv[1] == "ssam":
+    encoder, wrap = SsamEncoder(SsamConfiguration(32, depth=2)), SsamRuntime
+else:
+    options = FbankOptions(pooling="mean")
+    encoder = AumEncoder(AumConfiguration(32, depth=2))
+    wrap = lambda e: FbankRuntime(e, KaldiFbank(), Normalisation(-4.3, 4.6), options)
+initialise(encoder, 0, 2)
+runtime = wrap(encoder.eval())
+
+def peak(minutes):
+    with torch.no_grad():
+        assert runtime.scene(torch.ones(1, 960000 * minutes) * 0.1, (0, 1, 2)).isfinite().all()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+first = peak(2)
+print(peak(20) - first)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ssam", "aum"])
+def test_twenty_minutes_take_little_more_memory_than_two(family: str) -> None:
+    """The samples are 73 MB, the features up to 59 MB, each once more while they are padded."""
+    command = [sys.executable, "-c", LONG, family]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 450, f"{done.stdout} MB more"

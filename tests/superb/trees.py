@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
+NOISE = 0.02  # deviation of the white noise in tones: raise it for a harder task
 
 
 def _tone(path: Path, pitch: float, seconds: float, rng: np.random.Generator) -> None:
@@ -21,7 +22,7 @@ def _tone(path: Path, pitch: float, seconds: float, rng: np.random.Generator) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     t = np.arange(int(seconds * RATE)) / RATE
     wave = sum(np.sin(2 * np.pi * pitch * k * t + rng.uniform(0, 6)) / k for k in (1, 2, 3))
-    signal = 0.2 * wave * np.exp(-((t / seconds - 0.5) ** 2) * 4) + 0.02 * rng.normal(size=len(t))
+    signal = 0.2 * wave * np.exp(-((t / seconds - 0.5) ** 2) * 4) + NOISE * rng.normal(size=len(t))
     soundfile.write(path, signal.astype(np.float32), RATE, subtype="PCM_16")
 
 
@@ -193,8 +194,10 @@ def query_by_example(root: Path, n_documents: int = 20, n_queries: int = 4) -> P
     rng = np.random.default_rng(7)
 
     def word(index: int) -> np.ndarray:
-        t = np.arange(int(0.5 * RATE)) / RATE
-        return 0.3 * np.sin(2 * np.pi * (200 + 90 * index + 300 * (index % 3) * t) * t)
+        """Return half a second of five tones, in an order of the word's own."""
+        pitches = np.random.default_rng(index).permutation([400, 700, 1100, 1600, 2200, 2900])[:5]
+        t = np.arange(RATE // 10) / RATE
+        return 0.3 * np.concatenate([np.sin(2 * np.pi * pitch * t) for pitch in pitches])
 
     (root / "scoring").mkdir(parents=True)
     for folder in ("Audio", "dev_queries", "eval_queries"):
@@ -217,7 +220,7 @@ def query_by_example(root: Path, n_documents: int = 20, n_queries: int = 4) -> P
     for part, offset in (("dev", 0), ("eval", n_queries)):
         for index in range(n_queries):
             name = f"quesst14_{part}_{index:04d}"
-            signal = word(offset + index) + 0.01 * rng.normal(size=RATE // 2)
+            signal = word(offset + index) + 0.02 * rng.normal(size=RATE // 2)
             soundfile.write(root / f"{part}_queries" / f"{name}.wav", signal, RATE)
             keys[part].append(f"{part}_queries/{name}.wav nnenglish")
         folder = root / "scoring" / f"groundtruth_quesst14_{part}"

@@ -28,7 +28,15 @@ from mambabench.files import atomic_write, read_json, sha256_file, write_json
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
 
-__all__ = ["Encoded", "StoredText", "TextEncoder", "extract_text", "extract_texts", "load_text_encoder", "read_text"]
+__all__ = [
+    "Encoded",
+    "StoredText",
+    "TextEncoder",
+    "extract_text",
+    "extract_texts",
+    "load_text_encoder",
+    "read_text",
+]
 
 SCHEMA = "mambabench.text/1"
 Array = npt.NDArray[np.float32]

@@ -80,11 +80,12 @@ def run_scan(
     u: Tensor, delta: Tensor, rates: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     z: Tensor | None, bias: Tensor | None, softplus: bool, reverse: bool, out: Tensor, *,
     last: Tensor | None = None, saved: Tensor | None = None,
-    accumulate: bool = False, scale: float = 1.0,
+    accumulate: bool = False, scale: float = 1.0, weight: Tensor | None = None,
 ) -> None:  # fmt: skip
     """Scan into `out`; all of one dtype on the CPU, dim a multiple of 16.
 
-    `rates` is A transposed, [d_state, dim], contiguous; so are `D` and `bias`.
+    `rates` is A transposed, [d_state, dim], contiguous; so are `D` and `bias`. With `weight`
+    [rank, dim], contiguous, `delta` is [batch, length, rank] and the steps are their product.
     """
     batch, length, dim = u.shape
     d_state = rates.shape[0]
@@ -96,7 +97,7 @@ def run_scan(
         _KINDS[u.dtype], *_strided(u), *_strided(delta), rates.data_ptr(), *_strided(B),
         *_strided(C), _address(D), *_strided(z), _address(bias), *_strided(out), _address(last),
         _address(saved), length, dim, d_state, vectors, int(softplus), int(reverse),
-        int(accumulate), float(scale),
+        int(accumulate), float(scale), _address(weight), 0 if weight is None else weight.shape[0],
     )  # fmt: skip
 
     def blocks(first: int, end: int) -> None:

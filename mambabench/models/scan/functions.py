@@ -156,13 +156,16 @@ def _dispatch(
     return dtype, module
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _choose(device: str, dtype: torch.dtype, d_state: int, grad: bool, backend: str | None) -> str:
     """Return the name of the backend, its module loaded; tracing takes it for a constant."""
     name = choose_backend(Request(device, dtype, d_state, grad), backend)
     if name not in _LOADED:
         _LOADED[name] = BACKENDS[name].load()
     return name
+
+
+# What torch.compiler.assume_constant_result sets; calling it imports torch's compiler, 1.3 s.
+_choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _cast(tensors: tuple[Tensor | None, ...], dtype: torch.dtype) -> tuple[Tensor | None, ...]:

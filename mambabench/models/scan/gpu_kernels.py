@@ -67,7 +67,7 @@ def _scan(
             none if saved is None else saved, length, dim, *strides, scale,
             N=n, BLOCK=block, AHEAD=ahead, SOFTPLUS=softplus, REVERSE=reverse, ADD=accumulate,
             SKIP=D is not None, GATE=z is not None, BIAS=bias is not None, LAST=last is not None,
-            SAVE=saved is not None, FAST=_fast(), num_warps=1,
+            SAVE=saved is not None, EVERY=kernels.CHUNK, FAST=_fast(), num_warps=1,
         )  # fmt: skip
 
 
@@ -113,7 +113,8 @@ def scan_backward(
     """Return the gradients of (u, delta, A, B, C, D, z, bias); empty ones for absent inputs."""
     batch, length, dim = u.shape
     n = A.shape[1]
-    u, delta, B, C, dout = (_rows(x) for x in (u, delta, B, C, dout))
+    u, delta, dout = (_rows(x) for x in (u, delta, dout))
+    B, C = (x.transpose(1, 2).contiguous() for x in (B, C))
     gate = u if z is None else _rows(z)
     rates = A.t().contiguous()
     block = 32
@@ -122,9 +123,9 @@ def scan_backward(
     du, ddelta = (torch.zeros(u.shape, dtype=u.dtype, device=u.device) for _ in range(2))
     dz = torch.zeros(u.shape if z is not None else (0,), dtype=u.dtype, device=u.device)
     adjoint, dA = wide((batch, n, dim)), wide((batch, n, dim))
-    dB, dC = wide((batch, blocks, length, n)), wide((batch, blocks, length, n))
+    dB, dC = (wide((batch, blocks, n, length)) for _ in range(2))
     dD, dbias = wide((batch, dim)), wide((batch, dim))
-    strides = (x.stride(i) for x in (u, delta, B, C, gate, dout, du) for i in (0, 1))
+    strides = (x.stride(i) for x in (u, delta, gate, dout, du) for i in (0, 1))
     none = rates
     if u.numel():
         with _on(u):
@@ -137,8 +138,9 @@ def scan_backward(
                 SKIP=D is not None, GATE=z is not None, BIAS=bias is not None,
                 LAST=dlast is not None, FAST=_fast(), num_warps=1,
             )  # fmt: skip
+    dB, dC = (x.sum(1).transpose(1, 2).contiguous() for x in (dB, dC))
     return (
-        du, ddelta, dA.sum(0).t().contiguous(), dB.sum(1), dC.sum(1),
+        du, ddelta, dA.sum(0).t().contiguous(), dB, dC,
         dD.sum(0) if D is not None else wide((0,)), dz,
         dbias.sum(0) if bias is not None else wide((0,)),
     )  # fmt: skip

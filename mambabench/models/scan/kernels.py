@@ -299,9 +299,53 @@ def _compile(function: Any) -> Any:
 
 
 @_compile
+def _low_rank_steps(kind, rows, stride, weight, rank, dim, d, offset, m, scratch, to):
+    """Store rows [m, rank] @ weight [rank, dim] + offset for the channels from d, eight steps at
+    once so that a vector of weights is loaded for eight products."""
+    w = _lanes(kind)
+    t = 0
+    while t + 8 <= m:
+        i = t * stride
+        s0 = offset
+        s1 = offset
+        s2 = offset
+        s3 = offset
+        s4 = offset
+        s5 = offset
+        s6 = offset
+        s7 = offset
+        for r in range(rank):
+            x = _load(kind, weight, r * dim + d)
+            s0 = _fma(_spread(kind, rows, i + r), x, s0)
+            s1 = _fma(_spread(kind, rows, i + stride + r), x, s1)
+            s2 = _fma(_spread(kind, rows, i + 2 * stride + r), x, s2)
+            s3 = _fma(_spread(kind, rows, i + 3 * stride + r), x, s3)
+            s4 = _fma(_spread(kind, rows, i + 4 * stride + r), x, s4)
+            s5 = _fma(_spread(kind, rows, i + 5 * stride + r), x, s5)
+            s6 = _fma(_spread(kind, rows, i + 6 * stride + r), x, s6)
+            s7 = _fma(_spread(kind, rows, i + 7 * stride + r), x, s7)
+        at = to + t * w
+        _store(scratch, at, s0)
+        _store(scratch, at + w, s1)
+        _store(scratch, at + 2 * w, s2)
+        _store(scratch, at + 3 * w, s3)
+        _store(scratch, at + 4 * w, s4)
+        _store(scratch, at + 5 * w, s5)
+        _store(scratch, at + 6 * w, s6)
+        _store(scratch, at + 7 * w, s7)
+        t += 8
+    while t < m:
+        s0 = offset
+        for r in range(rank):
+            s0 = _fma(_spread(kind, rows, t * stride + r), _load(kind, weight, r * dim + d), s0)
+        _store(scratch, to + t * w, s0)
+        t += 1
+
+
+@_compile
 def _scan_block(
     kind, u, us, delta, ts, A, Bm, bs, Cm, cs, skip, z, zs, bias, out, os, last, saved,
-    length, dim, n_states, d0, nv, softplus, accumulate, scale, scratch,
+    length, dim, n_states, d0, nv, softplus, accumulate, scale, weight, rank, scratch,
 ):  # fmt: skip
     """Scan nv * lanes channels from d0 of one batch element; all addresses are at its first row.
 
@@ -328,8 +372,16 @@ def _scan_block(
             d = d0 + v * w
             offset = _load(kind, bias, d) if bias != 0 else zero
             direct = _load(kind, skip, d) if skip != 0 else zero
+            if rank != 0:
+                _low_rank_steps(
+                    kind, delta + k * ts * (64 // w), ts, weight, rank, dim, d, offset, m,
+                    scratch, deltas + v * CHUNK * w,
+                )  # fmt: skip
             for t in range(m):
-                step = _add(_load(kind, delta, (k + t) * ts + d), offset)
+                if rank != 0:
+                    step = _load(kind, scratch, deltas + (v * CHUNK + t) * w)
+                else:
+                    step = _add(_load(kind, delta, (k + t) * ts + d), offset)
                 if softplus != 0:
                     step = _softplus(step)
                 x = _load(kind, u, (k + t) * us + d)
@@ -340,7 +392,8 @@ def _scan_block(
         for t in range(CHUNK, min(2 * CHUNK, length - k)):
             for v in range(nv):
                 _prefetch(kind, u, (k + t) * us + d0 + v * w)
-                _prefetch(kind, delta, (k + t) * ts + d0 + v * w)
+                if rank == 0:
+                    _prefetch(kind, delta, (k + t) * ts + d0 + v * w)
                 if z != 0:
                     _prefetch(kind, z, (k + t) * zs + d0 + v * w)
                 _prefetch(kind, out, (k + t) * os + d0 + v * w)
@@ -423,7 +476,7 @@ def _scan_block(
 def scan_forward(
     kind, u, ub, us, delta, tb, ts, A, Bm, bb, bs, Cm, cb, cs, skip, z, zb, zs, bias,
     out, ob, os, last, saved, length, dim, n_states, nv, softplus, reverse, accumulate, scale,
-    scratch, first, end,
+    weight, rank, scratch, first, end,
 ):  # fmt: skip
     """Scan the channel blocks first <= i < end of all batch * dim / (nv * lanes) blocks.
 
@@ -432,6 +485,8 @@ def scan_forward(
     [batch, n_states, dim]; `saved` [batch, ceil(length / CHUNK), n_states, dim] takes the state
     before every chunk; `scratch` is aligned to 64 bytes and holds 2 * nv * (n_states + 24) * lanes
     elements. `accumulate`: add to `out`; then times scale * silu(z) where there is a z.
+    `rank` > 0: `delta` is [batch, length, rank] and the steps are its product with `weight`
+    [rank, dim], made here chunk by chunk: the product of full size never touches memory.
     """
     w = _lanes(kind)
     size = 64 // w
@@ -454,7 +509,8 @@ def scan_forward(
             out + (b * ob + start * os) * size, sign * os,
             last + b * n_states * dim * size if last != 0 else 0,
             saved + b * n_chunks * n_states * dim * size if saved != 0 else 0,
-            length, dim, n_states, (i % blocks) * w * nv, nv, softplus, accumulate, scale, scratch,
+            length, dim, n_states, (i % blocks) * w * nv, nv, softplus, accumulate, scale,
+            weight, rank, scratch,
         )  # fmt: skip
 
 

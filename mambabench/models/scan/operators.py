@@ -20,7 +20,7 @@ from mambabench.models.scan.functions import Direction
 
 __all__ = ["bidirectional", "conv", "run_conv", "run_scan", "scan"]
 
-_CHUNK = 16  # as in the kernels, which tracing need not import
+_CHUNK = {"compiled": 16, "gpu_kernels": 8}  # as in the kernels, which tracing need not import
 
 
 def _needs_grad(tensors: tuple[Tensor | None, ...]) -> bool:
@@ -128,10 +128,11 @@ def _scan(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 @_scan.register_fake  # type: ignore[untyped-decorator]
 def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    u, _, A, *_, keep, _ = arguments
+    u, _, A, *_, keep, kernels = arguments
+    chunk = _CHUNK[kernels]
     batch, length, dim = u.shape
     n = A.shape[1]
-    saved = (batch, (length + _CHUNK - 1) // _CHUNK, n, dim) if keep else (0, 0, 0, 0)
+    saved = (batch, (length + chunk - 1) // chunk, n, dim) if keep else (0, 0, 0, 0)
     return u.new_empty((batch, length, dim)), A.new_empty((batch, n, dim)), A.new_empty(saved)
 
 

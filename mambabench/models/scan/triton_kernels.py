@@ -17,7 +17,7 @@ import triton.language as tl
 
 __all__ = ["CHUNK", "conv_kernel", "scan_backward_kernel", "scan_kernel"]
 
-CHUNK = 16  # steps between saved states, as in the CPU kernels
+CHUNK = 8  # steps between saved states: with 16 the backward does not fit into the registers
 
 
 @triton.jit
@@ -57,7 +57,8 @@ def scan_kernel(
     ub, us, tb, ts, bb, bs, cb, cs, zb, zs, ob, os, scale,
     N: tl.constexpr, BLOCK: tl.constexpr, AHEAD: tl.constexpr, SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr, ADD: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr,
-    BIAS: tl.constexpr, LAST: tl.constexpr, SAVE: tl.constexpr, FAST: tl.constexpr,
+    BIAS: tl.constexpr, LAST: tl.constexpr, SAVE: tl.constexpr, EVERY: tl.constexpr,
+    FAST: tl.constexpr,
 ):  # fmt: skip
     """Scan BLOCK channels of one batch element; arguments as in the CPU kernel `scan_forward`."""
     b = tl.program_id(0).to(tl.int64)
@@ -73,11 +74,11 @@ def scan_kernel(
     offset = tl.load(bias + d, mask=inside, other=0.0) if BIAS else 0.0
     sign = -1 if REVERSE else 1
     start = length - 1 if REVERSE else 0
-    n_chunks = (length + 15) // 16
+    n_chunks = (length + EVERY - 1) // EVERY
     for k in range(0, length, AHEAD):
         if SAVE:  # noqa: SIM102 (a constant: not compiled at all without it)
-            if k % 16 == 0:
-                to = saved + ((b * n_chunks + k // 16) * N) * dim
+            if k % EVERY == 0:
+                to = saved + ((b * n_chunks + k // EVERY) * N) * dim
                 for n in tl.static_range(N):
                     tl.store(to + n * dim + d, h[n], mask=inside)
         xs = ()
@@ -126,7 +127,7 @@ def scan_kernel(
 def scan_backward_kernel(
     u, delta, A, Bm, Cm, skip, z, bias, saved, dout, dlast, du, ddelta, dz, adjoint, dA, dB, dC,
     dskip, dbias, length, dim, n_states,
-    ub, us, tb, ts, bb, bs, cb, cs, zb, zs, gb, gs, ob, os,
+    ub, us, tb, ts, zb, zs, gb, gs, ob, os,
     STEPS: tl.constexpr, BLOCK: tl.constexpr, SOFTPLUS: tl.constexpr, REVERSE: tl.constexpr,
     SKIP: tl.constexpr, GATE: tl.constexpr, BIAS: tl.constexpr, LAST: tl.constexpr,
     FAST: tl.constexpr,
@@ -135,9 +136,10 @@ def scan_backward_kernel(
 
     Chunks in reverse. Per state, the STEPS states and decays of the chunk again from the saved
     state, in registers, then the adjoint backwards. `adjoint`, `dA` [batch, n_states, dim] carry
-    both from chunk to chunk; `dB`, `dC` [batch, blocks, length, n_states] are sums over this
-    block's channels, `dskip`, `dbias` [batch, dim], all to be added up by the caller: no atomics,
-    equal bytes every time.
+    both from chunk to chunk. `Bm`, `Cm` [batch, n_states, length]: time last, so that the steps of
+    a chunk share a pointer; so are `dB`, `dC` [batch, blocks, n_states, length], sums over this
+    block's channels. They, `dskip` and `dbias` [batch, dim] are added up by the caller: no
+    atomics, equal bytes every time.
     """
     b = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
@@ -202,10 +204,10 @@ def scan_backward_kernel(
                 decay = _exp2(steps[i] * rate * 1.4426950408889634, FAST)
                 before += (h,)
                 decays += (decay,)
-                gain = tl.load(Bm + b * bb + t * bs + n, mask=here, other=0.0)
+                gain = tl.load(Bm + (b * n_states + n) * length + t, mask=here, other=0.0)
                 h = decay * h + steps[i] * xs[i] * gain
                 if GATE:
-                    read = tl.load(Cm + b * cb + t * cs + n, mask=here, other=0.0)
+                    read = tl.load(Cm + (b * n_states + n) * length + t, mask=here, other=0.0)
                     new_ys += (ys[i] + h * read,)
             if GATE:
                 ys = new_ys
@@ -213,16 +215,15 @@ def scan_backward_kernel(
             to_A = tl.load(dA + at, mask=inside, other=0.0)
             new_input = ()
             new_decay = ()
-            for j in tl.static_range(STEPS):
-                i = STEPS - 1 - j
+            for i in tl.static_range(STEPS - 1, -1, -1):
                 here = k + i < length
                 t = start + sign * (k + i)
-                gain = tl.load(Bm + b * bb + t * bs + n, mask=here, other=0.0)
-                read = tl.load(Cm + b * cb + t * cs + n, mask=here, other=0.0)
+                gain = tl.load(Bm + (b * n_states + n) * length + t, mask=here, other=0.0)
+                read = tl.load(Cm + (b * n_states + n) * length + t, mask=here, other=0.0)
                 g += dys[i] * read
                 drive = steps[i] * xs[i]
                 after = decays[i] * before[i] + drive * gain
-                row = (part * length + t) * n_states + n
+                row = (part * n_states + n) * length + t
                 tl.store(dC + row, tl.sum(tl.where(inside, dys[i] * after, 0.0), 0), mask=here)
                 tl.store(dB + row, tl.sum(tl.where(inside, g * drive, 0.0), 0), mask=here)
                 new_input = (via_input[i] + g * gain,) + new_input  # noqa: RUF005

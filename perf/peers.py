@@ -1,0 +1,112 @@
+"""The operations that published code runs, as short code from their formulas.
+
+`reference_scan` materialises decays and inputs for all steps and loops over time, channels before
+time: what mamba_ssm, Vim and AuM run without their CUDA extension. `loop_scan` is transformers'
+recurrence, `parallel_scan` mambapy's where it is installed. `slow_mixer` is a whole Mamba block of
+that kind, applied per direction on flipped input as Vim's is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["loop_scan", "parallel_scan", "reference_scan", "slow_block", "transformers_scan"]
+
+
+def reference_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor
+) -> Tensor:
+    """u, delta, z [batch, dim, length]; B, C [batch, d_state, length]; softplus on the step."""
+    step = functional.softplus(delta + bias[:, None])
+    decays = torch.exp(torch.einsum("bdl,dn->bdln", step, A))
+    inputs = torch.einsum("bdl,bnl,bdl->bdln", step, B, u)
+    h = u.new_zeros(u.shape[0], u.shape[1], A.shape[1])
+    ys = []
+    for t in range(u.shape[2]):
+        h = decays[:, :, t] * h + inputs[:, :, t]
+        ys.append(torch.einsum("bdn,bn->bd", h, C[:, :, t]))
+    return (torch.stack(ys, 2) + u * D[:, None]) * functional.silu(z)
+
+
+def loop_scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, bias: Tensor
+) -> Tensor:
+    """As `reference_scan`, with a matrix product per step, as transformers' slow path has."""
+    step = functional.softplus(delta + bias[:, None])
+    decays = torch.exp(A[None, :, None, :] * step[..., None])
+    inputs = step[..., None] * B.transpose(1, 2)[:, None] * u[..., None]
+    h = u.new_zeros(u.shape[0], u.shape[1], A.shape[1])
+    ys = []
+    for t in range(u.shape[2]):
+        h = decays[:, :, t] * h + inputs[:, :, t]
+        ys.append(torch.matmul(h, C[:, :, t, None])[..., 0])
+    return (torch.stack(ys, -1) + u * D[:, None]) * functional.silu(z)
+
+
+def transformers_scan() -> Callable[..., Tensor] | None:
+    """Return transformers' own slow path, None where it is not installed."""
+    try:
+        from transformers.models.mamba import modeling_mamba
+    except ImportError:
+        return None
+    scan: Any = getattr(modeling_mamba, "mamba_selective_scan", None)
+    if scan is None:
+        return None
+    scan = getattr(scan, "__wrapped__", scan)
+    return lambda u, delta, A, B, C, D, z, bias: scan(u, delta, A, B, C, D, z, bias, True)
+
+
+def parallel_scan() -> Callable[..., Tensor] | None:
+    """Return a scan on mambapy's pscan, None where it is not installed."""
+    try:
+        from mambapy.pscan import pscan
+    except ImportError:
+        return None
+
+    def scan(u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any) -> Tensor:
+        step = functional.softplus(delta + bias[:, None]).transpose(1, 2)
+        x = u.transpose(1, 2)
+        decays = torch.exp(step[..., None] * A)
+        inputs = (step * x)[..., None] * B.transpose(1, 2)[:, :, None]
+        y = (pscan(decays, inputs) @ C.transpose(1, 2)[..., None])[..., 0]
+        return (y + D * x).transpose(1, 2) * functional.silu(z)
+
+    return scan
+
+
+def _half(x: Tensor, get: Callable[[str], Tensor], of: str, rates: str, skip: str) -> Tensor:
+    """One direction of a block on xz [batch, 2 * dim, length], channels first."""
+    u, z = x.chunk(2, dim=1)
+    dim, length = u.shape[1], u.shape[2]
+    weight = get(f"conv1d{of}.weight")
+    u = functional.conv1d(u, weight, get(f"conv1d{of}.bias"), padding=3, groups=dim)[..., :length]
+    u = functional.silu(u)
+    A = -torch.exp(get(rates))
+    step_weight = get(f"dt_proj{of}.weight")
+    rank, n = step_weight.shape[1], A.shape[1]
+    rows = functional.linear(u.transpose(1, 2).reshape(-1, dim), get(f"x_proj{of}.weight"))
+    dt, B, C = rows.split((rank, n, n), dim=-1)
+    dt = (step_weight @ dt.t()).view(dim, -1, length).transpose(0, 1)
+    B, C = (t.view(-1, length, n).transpose(1, 2).contiguous() for t in (B, C))
+    return reference_scan(u, dt, A, B, C, get(skip), z, get(f"dt_proj{of}.bias"))
+
+
+def slow_block(block: Any, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Run one of our blocks by the published operations: add, norm, mixer without its kernels."""
+    residual = hidden if residual is None else residual + hidden
+    mixer, x = block.mixer, block.norm(residual)
+    get, c = mixer.get_parameter, mixer.configuration
+    xz = (get("in_proj.weight") @ x.transpose(1, 2)).contiguous()
+    y = _half(xz, get, "", "A_log", "D")
+    if c.directions != "none":
+        own = c.directions == "v2"
+        of = "_b" if own else ""
+        back = _half(xz.flip(-1), get, of, "A_b_log", "D_b" if own else "D")
+        y = y + back.flip(-1)
+        y = y / 2 if own and c.divide_out else y
+    return functional.linear(y.transpose(1, 2), get("out_proj.weight")), residual
