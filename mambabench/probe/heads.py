@@ -292,25 +292,33 @@ def _loss_gradient(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 class TorchHead:
-    """The same head in plain torch with automatic gradients, for machines without numba."""
+    """The same head in plain torch, operation for operation as hear-eval-kit trains it.
+
+    It rounds as the kit does, so its fits are the kit's to the last bit where the random stream is;
+    biases before a BatchNorm drift by rounding noise, as there. Also used where numba is missing.
+    """
 
     def __init__(self, config: HeadConfig, start: HeadParameters, streams: TrialStreams) -> None:
+        def tensors(arrays: Sequence[F32]) -> list[torch.Tensor]:
+            return [torch.from_numpy(array.copy()) for array in arrays]
+
         self._config = config
         self._streams = streams
-        self._W = [torch.from_numpy(w.copy()).requires_grad_() for w in start.weights]
-        self._b = [torch.from_numpy(b.copy()) for b in start.biases]
-        self._b[-1].requires_grad_()
-        self._norms = [torch.from_numpy(n.copy()).requires_grad_() for n in start.norms]
-        self._running = [torch.from_numpy(r.copy()) for r in start.running]
-        plain = [*self._norms, self._b[-1]]
-        self._adam = torch.optim.AdamW(
-            [
+        self._W, self._b = tensors(start.weights), tensors(start.biases)
+        self._norms = [tensors(list(norm)) for norm in start.norms]
+        self._running = [tensors(list(running)) for running in start.running]
+        plain = [*self._b, *(t for norm in self._norms for t in norm)]
+        for parameter in (*self._W, *plain):
+            parameter.requires_grad_()
+        self._adam: torch.optim.Optimizer
+        if config.weight_decay:
+            groups = [
                 {"params": self._W, "weight_decay": config.weight_decay},
                 {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=config.lr,
-            fused=True,
-        )
+            ]
+            self._adam = torch.optim.AdamW(groups, lr=config.lr)
+        else:
+            self._adam = torch.optim.Adam([*self._W, *plain], lr=config.lr)
 
     def step(self, batch: Batch) -> None:
         """Do one optimiser step."""
@@ -331,12 +339,13 @@ class TorchHead:
         self._adam.step()
 
     def _normalised(self, i: int, x: torch.Tensor, training: bool) -> torch.Tensor:
+        (mean, variance), (weight, bias) = self._running[i], self._norms[i]
         return torch.nn.functional.batch_norm(
             x,
-            self._running[i][0],
-            self._running[i][1],
-            self._norms[i][0],
-            self._norms[i][1],
+            mean,
+            variance,
+            weight,
+            bias,
             training,
         )
 
@@ -355,15 +364,22 @@ class TorchHead:
         def copied(tensors: list[torch.Tensor]) -> tuple[F32, ...]:
             return tuple(t.detach().numpy().copy() for t in tensors)
 
+        def pairs(tensors: list[list[torch.Tensor]]) -> tuple[F32, ...]:
+            return tuple(np.stack(copied(pair)) for pair in tensors)
+
         return HeadParameters(
-            copied(self._W), copied(self._b), copied(self._norms), copied(self._running)
+            copied(self._W), copied(self._b), pairs(self._norms), pairs(self._running)
         )
 
 
 def make_head(
     config: HeadConfig, start: HeadParameters, streams: TrialStreams, compiled: bool | None = None
 ) -> CompiledHead | TorchHead:
-    """Return the fastest head that can run here on a CPU (`compiled` forces one kind)."""
-    if numba_available() if compiled is None else compiled:
+    """Return the fastest head that can run here on a CPU (`compiled` forces one kind).
+
+    The exact stream is for comparing with the kit fit by fit and takes the head that rounds as it.
+    """
+    fastest = numba_available() and not streams.exact
+    if fastest if compiled is None else compiled:
         return CompiledHead(config, start, streams)
     return TorchHead(config, start, streams)

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["adam_step", "draw_mask", "norm_backward", "norm_forward", "scale_shift_relu"]
+__all__ = [
+    "adam_step",
+    "draw_dense",
+    "draw_mask",
+    "norm_backward",
+    "norm_forward",
+    "scale_shift_relu",
+]
 
 F32 = npt.NDArray[np.float32]
 U32 = npt.NDArray[np.uint32]
@@ -247,3 +254,17 @@ def draw_mask(
         for i in range(have):
             words[i] = words[need + i]
     return have + 1, 624 - have
+
+
+@_kernel(fastmath=False)
+def draw_dense(
+    state: U32, left: int, position: int, batch: int, units: int, limit: U32, mask: F32
+) -> tuple[int, int]:
+    """Draw the mask of `draw_mask` as float32 [batch, units] of 0 and 1."""
+    row = np.empty((1, units), np.uint32)
+    for b in range(batch):
+        left, position = draw_mask(state, left, position, 1, units, limit, row)
+        out = mask[b]
+        for k in range(units):
+            out[k] = np.float32(row[0, k] & np.uint32(1))
+    return left, position

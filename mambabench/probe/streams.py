@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +62,22 @@ class MaskStream:
             return
         from mambabench.probe.kernels import draw_mask
 
+        self._drawn(draw_mask, batch, units, keep, bits)
+
+    def _drawn(
+        self,
+        draw: Callable[..., tuple[int, int]],
+        batch: int,
+        units: int,
+        keep: float,
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Let a kernel fill `out`, and move the generator on by what it has drawn."""
         raw = self._generator.get_state() if self._shared else None
         if raw is not None:
             self._load(raw.numpy())
-        self._left, self._position = draw_mask(
-            self._state, self._left, self._position, batch, units, _limit(keep), bits
+        self._left, self._position = draw(
+            self._state, self._left, self._position, batch, units, _limit(keep), out
         )
         if raw is not None:
             view = raw.numpy()
@@ -74,10 +87,16 @@ class MaskStream:
             self._generator.set_state(raw)
 
     def dense(self, batch: int, units: int, keep: float) -> torch.Tensor:
-        """Return the same mask as float32 [batch, units] of 0 and 1, drawn by torch."""
+        """Return the same mask as float32 [batch, units] of 0 and 1."""
         if keep >= 1.0:
             return torch.ones(batch, units)
-        return torch.empty(batch, units).bernoulli_(keep, generator=self._generator)
+        mask = torch.empty(batch, units)
+        if not self._compiled:
+            return mask.bernoulli_(keep, generator=self._generator)
+        from mambabench.probe.kernels import draw_dense
+
+        self._drawn(draw_dense, batch, units, keep, mask.numpy())
+        return mask
 
 
 @functools.lru_cache(maxsize=16)
