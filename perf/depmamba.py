@@ -5,8 +5,9 @@
 Each measurement runs in a process of its own, so that its peak memory is its own; DepMamba and the
 transformers of the same width alternate: torch's own with its fused attention, and the same with
 attention written out, which keeps every score. A process may take so much memory beyond its start;
-a point that needs more is recorded as stopped. Writes results/performance/depmamba.json, .md and (with matplotlib)
-.png; published numbers of the efficiency figure stand beside as reference, on other hardware.
+a point that needs more is recorded as stopped. Writes results/performance/depmamba.json, .md and
+(with matplotlib) .png; published numbers of the efficiency figure stand beside as reference, on
+other hardware.
 """
 
 from __future__ import annotations

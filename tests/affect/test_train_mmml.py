@@ -1,4 +1,4 @@
-"""Training MMML on stored features: rules, resume, contexts, unimodal baselines, audio front-ends."""
+"""Training MMML on stored features: rules, resume, contexts, baselines, audio front-ends."""
 
 from __future__ import annotations
 
