@@ -369,6 +369,7 @@ def _outcome(work: _Work) -> TaskOutcome:
 
 
 def _provenance(work: _Work) -> dict[str, Any]:
+    from mambabench.models.fused import describe_computation
     from mambabench.provenance import provenance
 
     spent = {
@@ -382,4 +383,5 @@ def _provenance(work: _Work) -> dict[str, Any]:
         else None,
         "batches_halved": work.n_halvings,
     }
-    return {"run": spent, **provenance()}
+    computation = describe_computation(str(work.plan.spec.device), work.plan.spec.precision)
+    return {"run": spent, "computation": computation, **provenance()}
