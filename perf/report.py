@@ -6,7 +6,8 @@ Predictions are made up, on HEAR's own numbers of test clips and labels; FSD50K 
 Imitations keep their labels but a tenth of their clips, to keep the made-up predictions below
 2 GB, and one encoder is timed beside them on FSD50K's own size. Cold: no cache. Warm: the resampled
 scores and p-values of the cold run are there; every record is read and every table is made again;
-plots and hear-eval-kit's tree are not, as their content is the same. Each run is a process of its own: start, imports and output count.
+plots and hear-eval-kit's tree are not, as their content is the same. Each run is a
+process of its own: start, imports and output count.
 """
 
 from __future__ import annotations
