@@ -175,7 +175,8 @@ def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
     """Write `to`/<name> (scene embeddings) and `to`/<name>_frames (frame embeddings).
 
     Both point at the corpus in its own layout below `data`; a sentiment corpus that has videos but
-    no wav folder gets one first. Raises DataError where the corpus is incomplete in a way that changes splits or labels; what differs otherwise stands in the notes.
+    no wav folder gets one first. Raises DataError where the corpus is incomplete in a way that
+    changes splits or labels; what differs otherwise stands in the notes.
     """
     from mambabench.benchmarks.depression import find_corpus
     from mambabench.benchmarks.depression.interviews import InterviewCorpus, prepare
