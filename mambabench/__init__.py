@@ -1,7 +1,8 @@
 """Measure how good an audio encoder is: extract embeddings once, probe all heads, report honestly.
 
 Importing this package is cheap: torch, scipy and pandas are loaded by the first call that needs
-them. Every verb of the command line has a function of the same name and options here.
+them. The verbs of the pipeline are functions of the same name and options here; docs/commands.md
+says where the others are.
 """
 
 from __future__ import annotations

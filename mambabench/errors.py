@@ -41,4 +41,6 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     Used at the end of every "unknown ..." message.
     """
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    ratios = [difflib.SequenceMatcher(None, n, name).ratio() for n in near]
+    near = [n for n, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - 0.25]
     return "; did you mean " + " or ".join(repr(n) for n in near) + "?" if near else ""

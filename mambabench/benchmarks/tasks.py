@@ -65,7 +65,9 @@ def show(task: Path | str, tasks: Sequence[Path | str] = ()) -> Task | TaskRow:
     known = {row.name: row for row in list()}
     if str(task) not in known:
         near = near_tasks(str(task), known)
-        raise DataError(f"no task named {str(task)!r}, and no such directory{near}")
+        raise DataError(
+            f"no task named {str(task)!r}, and no such directory{near}; `tasks list` names all"
+        )
     return known[str(task)]
 
 
@@ -188,8 +190,16 @@ def prepare(name: str, data: Path | str, to: Path | str = "tasks") -> Prepared:
     what its splits or labels need.
     """
     from mambabench.benchmarks.affect import TASKS, prepare_affect
+    from mambabench.benchmarks.superb import TASKS as SUPERB
     from mambabench.benchmarks.superb.prepare import prepare as prepare_superb
 
     if name in TASKS:
         return prepare_affect(name, Path(data), Path(to))
+    known = [short for task in SUPERB.values() for short in (task.superb_name, task.name)]
+    if name not in known:
+        near = near_tasks(name, [*known, *TASKS])
+        raise DataError(
+            f"no corpus is prepared as task {name!r}{near}; known: "
+            f"{', '.join([task.superb_name for task in SUPERB.values()])}, {', '.join(TASKS)}"
+        )
     return prepare_superb(name, Path(data), Path(to))

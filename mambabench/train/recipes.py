@@ -78,7 +78,10 @@ def find_recipe(name: str) -> Path:
         path = folder / f"{name}.toml"
         if path.is_file():
             return path
-    raise ProtocolError(f"no recipe named {name!r}{nearest_names(name, recipe_names())}")
+    raise ProtocolError(
+        f"no recipe named {name!r}{nearest_names(name, recipe_names())}; give a name in recipes/ "
+        "or the path of a .toml file"
+    )
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any], only: Sequence[str] = ()) -> Recipe:

@@ -107,7 +107,9 @@ def resolve(kind: type[S], given: Mapping[str, Any], where: str) -> S:
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
-            raise ProtocolError(f"{where}: no setting {key!r}{nearest_names(key, known)}")
+            raise ProtocolError(
+                f"{where}: no setting {key!r}{nearest_names(key, known)}; `--dry-run` shows all"
+            )
         values[key] = _checked(hints[key], value, f"{where}: {key}")
     settings = kind(**values)
     if not settings.seeds:

@@ -112,7 +112,7 @@ def test_what_cannot_be_embedded_is_named(provider: Provide, tmp_path: Path) -> 
         embed([tmp_path / "text.wav"], name)
     with pytest.raises(DataError, match="no files to embed"):
         embed([], name)
-    with pytest.raises(MambabenchError, match=r"x\.npx has none of .*did you mean '\.npz'"):
+    with pytest.raises(MambabenchError, match=r"x\.npx: the ending .*did you mean '\.npz'"):
         embed([tmp_path / "text.wav"], name, output=tmp_path / "x.npx")
     soundfile.write(tmp_path / "quiet.wav", np.zeros(8000), 16000)
     with pytest.raises(EncoderError, match=r"quiet\.wav that are NaN or infinite"):
