@@ -1,9 +1,9 @@
 """Write the table of encoders: sizes, parameters, golden cases and speed on this CPU.
 
-    OMP_NUM_THREADS=1 python perf/encoder_table.py
+    OMP_NUM_THREADS=1 python perf/encoder_table.py [--keep-speed]
 
-Stores results/encoders/table.json and puts the table between the markers of docs/encoders.md. The
-golden data are found through MAMBABENCH_GOLDENS. Speed is measured with random weights, which
+Stores results/encoders/table.json and puts the table between the markers of docs/encoders.md;
+--keep-speed runs the golden cases only. The golden data are found through MAMBABENCH_GOLDENS. Speed is measured with random weights, which
 cost what trained ones do.
 """
 
@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "models")]
 
 from golden_runners import run_case  # noqa: E402
 
-from mambabench.files import write_json  # noqa: E402
+from mambabench.files import read_json, write_json  # noqa: E402
 from mambabench.models.entry import EncoderEntry, LoadRequest  # noqa: E402
 from mambabench.models.registry import encoder_entries  # noqa: E402
 from mambabench.models.weights import expected_shapes  # noqa: E402
@@ -145,7 +145,10 @@ def main() -> None:
     """Measure, store and write the page."""
     torch.set_num_threads(1)
     how = {"cpu": cpu_name(), "torch": torch.__version__, "python": platform.python_version()}
-    stored = {"encoders": rows(), "golden": golden_results(), "how": how}
+    if "--keep-speed" in sys.argv[1:]:
+        stored = {**read_json(STORED), "golden": golden_results()}
+    else:
+        stored = {"encoders": rows(), "golden": golden_results(), "how": how}
     write_json(STORED, stored)
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)

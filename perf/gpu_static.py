@@ -1,8 +1,8 @@
 """Compile the GPU kernels without a GPU and count: registers, spills, instructions per state.
 
-    python perf/gpu_static.py [--json FILE]
+    python perf/gpu_static.py [--json results/performance/gpu_static.json]
 
-Needs triton (its wheel brings ptxas, cuobjdump and nvdisasm), no GPU and no CUDA toolkit.
+Writes FILE and a table beside it. Needs triton (its wheel brings ptxas, cuobjdump and nvdisasm), no GPU and no CUDA toolkit.
 Instructions per state: those of the time loop, divided by steps, states and groups of 32 channels,
 as one scheduler issues them. The exponential unit alone bounds that at 8 (16 results a clock per
 processor, four schedulers).
@@ -18,6 +18,8 @@ import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from common import markdown
 
 __all__ = ["CASES", "Counts", "count"]
 
@@ -171,7 +173,12 @@ def main() -> None:
             rows.append(count(case, capability))
             print(rows[-1], flush=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(r) for r in rows], indent=2) + "\n")
+        found = [asdict(r) for r in rows]
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        options.json.with_suffix(".md").write_text(
+            "Command: `python perf/gpu_static.py`, no GPU. Counts of the compiled kernels, not "
+            f"times.\n\n{markdown(found)}"
+        )
 
 
 if __name__ == "__main__":

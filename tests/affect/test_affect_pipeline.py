@@ -135,6 +135,7 @@ SEQUENCE = {
 }
 
 
+@pytest.mark.slow
 def test_depmamba_is_a_sequence_probe_on_stored_frames(out: Path, tmp_path: Path) -> None:
     done = train("depmamba", store=out, out=tmp_path, settings=SEQUENCE, seeds=[0])
     assert not done.failed, done.seeds[0].error
@@ -148,13 +149,16 @@ def test_depmamba_is_a_sequence_probe_on_stored_frames(out: Path, tmp_path: Path
 def test_sequence_probes_need_one_stream_and_two_labels(out: Path, tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="set modalities='audio'"):
         train("depmamba", store=out, out=tmp_path, settings={**SEQUENCE, "modalities": "both"})
-    with pytest.raises(StoreError, match="holds no embeddings of task 'talk_frames'.*did you mean"):
+    with pytest.raises(
+        StoreError, match=r"holds no embeddings of task 'talk_frames'.*did you mean"
+    ):
         train("depmamba", store=out, out=tmp_path, settings={**SEQUENCE, "task": "talk_frames"})
+    (tmp_path / "probes").mkdir()
     with pytest.raises(StoreError, match="holds no probes of depression or sentiment tasks"):
-        (tmp_path / "probes").mkdir()
         evaluate(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_train_command_names_folders_and_failures(tmp_path: Path) -> None:
     arguments = ["depmamba", "--task", "generated", "--out", str(tmp_path), "--seeds", "1"]
     small = {**{k: v for k, v in SEQUENCE.items() if k not in ("task", "features")}}
@@ -187,10 +191,10 @@ def test_task_directories_refuse_what_does_not_fit(tmp_path: Path) -> None:
     one = [AffectClip("a.wav", "s", "a.wav")]
     with pytest.raises(DataError, match="no clips for split 'valid'"):
         write({"train": one})
-    with pytest.raises(DataError, match="two clips of split 'train' are named 'a.wav'"):
+    with pytest.raises(DataError, match=r"two clips of split 'train' are named 'a.wav'"):
         write({"train": one * 2, "valid": one, "test": one})
+    stranger = [replace(one[0], session="x")]
     with pytest.raises(DataError, match=r"clip a\.wav is of no known session x"):
-        stranger = [replace(one[0], session="x")]
         write({"train": stranger, "valid": stranger, "test": stranger})
     write({"train": one, "valid": one, "test": one})
     assert load_task(tmp_path / "t").restricted

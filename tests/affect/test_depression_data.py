@@ -55,7 +55,7 @@ def test_dvlog_labels_are_read_and_faults_named(tmp_path: Path) -> None:
     ):
         dvlog.read_sessions(tmp_path)
     (tmp_path / "labels.csv").write_text("index,labels,duration,gender,fold\n")
-    with pytest.raises(DataError, match="no column 'label' in .*; did you mean 'labels'"):
+    with pytest.raises(DataError, match=r"no column 'label' in .*; did you mean 'labels'"):
         dvlog.read_sessions(tmp_path)
     with pytest.raises(DataError, match=r"labels\.csv is missing"):
         dvlog.read_sessions(tmp_path / "nowhere")
@@ -63,7 +63,7 @@ def test_dvlog_labels_are_read_and_faults_named(tmp_path: Path) -> None:
 
 def test_dvlog_features_are_cut_to_the_shorter_stream_and_checked(tmp_path: Path) -> None:
     session = Session("7", "train", 1)
-    with pytest.raises(DataError, match="7_visual.npy is missing"):
+    with pytest.raises(DataError, match=r"7_visual.npy is missing"):
         dvlog.CORPUS.features(tmp_path, session)
     _features(tmp_path, "7")
     assert dvlog.CORPUS.features(tmp_path, session).shape == (6, 161)

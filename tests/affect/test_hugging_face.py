@@ -83,10 +83,10 @@ def test_directories_that_lack_something(tmp_path: Path) -> None:
     folder = _directory(tmp_path / "a", "roberta")
     state = {"embeddings.word_embeddings.weight": torch.zeros(40, 8)}
     save_file(state, folder / "model.safetensors")
-    with pytest.raises(EncoderError, match="missing: embeddings.LayerNorm.bias"):
+    with pytest.raises(EncoderError, match=r"missing: embeddings.LayerNorm.bias"):
         hugging_face.load_backbone(folder)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(EncoderError, match="neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(EncoderError, match=r"neither model.safetensors nor pytorch_model.bin"):
         hugging_face.load_backbone(folder)
 
 
@@ -138,6 +138,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", [False, True])
 def test_end_to_end_learns_everything_but_the_convolutions(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context: bool
@@ -168,6 +169,7 @@ def test_end_to_end_learns_everything_but_the_convolutions(
     assert row["result"]["n_sessions"] == 8
 
 
+@pytest.mark.slow
 def test_raw_audio_needs_its_directory(corpus: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "input": "raw", "tasks": "A", "loss": "MSE"}
     with pytest.raises(ProtocolError, match="needs audio_dir"):

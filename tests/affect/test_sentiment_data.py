@@ -65,7 +65,7 @@ def test_wrong_label_files_are_explained(tmp_path: Path) -> None:
         read_utterances(tmp_path, "mosi")
     path = tmp_path / "label.csv"
     path.write_text("video_id,clip_id,text,label,modes\n")
-    with pytest.raises(DataError, match="no column 'mode' in .*; did you mean 'modes'"):
+    with pytest.raises(DataError, match=r"no column 'mode' in .*; did you mean 'modes'"):
         read_utterances(tmp_path, "mosi")
     path.write_text(HEADER + "v,1,a,0,x,training\n")
     with pytest.raises(DataError, match="line 2: mode 'training' is not train, valid or test"):

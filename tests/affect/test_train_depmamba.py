@@ -60,6 +60,7 @@ def _results(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_other_seed_other_weights(corpus: Path, tmp_path: Path) -> None:
     first = _train(corpus, tmp_path / "a", seeds=[0, 1])
     again = _train(corpus, tmp_path / "b", seeds=[0])
@@ -134,6 +135,7 @@ def test_changed_weights_are_noticed(corpus: Path, tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
+@pytest.mark.slow
 def test_genders_streams_splits_and_baseline(corpus: Path, tmp_path: Path) -> None:
     women = _train(corpus, tmp_path / "f", seeds=[0], epochs=1, train_gender="f", augment=False)
     assert women.seeds[0].result["n_train"] < 24
@@ -156,6 +158,7 @@ def test_missing_sessions_are_listed_or_allowed(corpus: Path, tmp_path: Path) ->
     assert "1 sessions without features: 3" in done.seeds[0].result["notes"]
 
 
+@pytest.mark.slow
 def test_broken_data_fail_one_seed_and_say_why(corpus: Path, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     shutil.copytree(corpus, root)

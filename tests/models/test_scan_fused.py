@@ -200,3 +200,17 @@ def test_any_number_of_threads():
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("directions", ["none", "v1", "v2"])
+def test_blocks_compile_without_a_graph_break_and_export(directions):
+    torch._dynamo.reset()
+    block = fill(Block(MixerConfiguration(32, 6, directions=directions), 1e-5, True))
+    x, residual = noise(2, 21, 32), noise(2, 21, 32, seed=5)
+    with torch.no_grad():
+        expected = block(x, residual)
+        compiled = torch.compile(block, backend="aot_eager", fullgraph=True)(x, residual)
+        exported = torch.export.export(block, (x, residual)).module()(x, residual)
+    for found in (compiled, exported):
+        for a, b in zip(found, expected, strict=True):
+            assert float((a - b).abs().max() / b.abs().max()) < 1e-6

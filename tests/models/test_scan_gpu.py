@@ -110,6 +110,8 @@ def test_interpreted_kernels_equal_the_reference(part):
 
 
 def _static():
+    if str(ROOT / "perf") not in sys.path:
+        sys.path.append(str(ROOT / "perf"))  # what it imports lies beside it
     spec = importlib.util.spec_from_file_location("gpu_static", ROOT / "perf/gpu_static.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["gpu_static"] = module
