@@ -136,7 +136,8 @@ def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
     present = torch.cuda.device_count()
     if device == "cpu" or not 1 <= gpus <= present:
         raise EncoderError(
-            f"--gpus {gpus} with --device {device}: torch sees {present} GPUs on this machine"
+            f"--gpus {gpus} with --device {device}: torch sees {present} GPUs on this machine; "
+            "leave --gpus out or name fewer"
         )
     return tuple({"device": f"cuda:{i}"} for i in range(gpus))
 
