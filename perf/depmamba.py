@@ -200,10 +200,10 @@ def plot(document: dict[str, Any], path: Path) -> None:
                 label=system,
             )
             stopped = [row for row in rows if row["system"] == system and "stopped" in row]
-            if stopped:
+            if stopped and key == "above_start_gb":
                 axis.plot(
                     [r["length"] / 1000 for r in stopped],
-                    [axis.get_ylim()[1]] * len(stopped),
+                    [document["memory_limit_gb"]] * len(stopped),
                     "x",
                     color=colour,
                     label=f"{system}: stopped at {document['memory_limit_gb']:g} GB",
@@ -212,7 +212,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper center", ncols=5)
     figure.savefig(path, dpi=150)
 
 
