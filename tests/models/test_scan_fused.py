@@ -228,3 +228,20 @@ def test_the_computation_is_described_for_records(monkeypatch):
     found = fused.describe_computation("cpu", "fp64")
     assert found["scan_backend"] == "torch"
     assert (found["scan_dtype"], found["products"]) == ("float64", "fp64, torch")
+
+
+@pytest.mark.parametrize("directions", ["none", "v1", "v2"])
+def test_the_measured_peer_computes_the_same_block(directions):
+    """perf/peers.py runs the published operations; a comparison with anything else is none."""
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[2] / "perf/peers.py"
+    spec = importlib.util.spec_from_file_location("peers", path)
+    peers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peers)
+    block = fill(Block(MixerConfiguration(32, 6, directions=directions), 1e-5, False))
+    x = noise(2, 21, 32)
+    with torch.no_grad():
+        found, expected = peers.slow_block(block, x, None)[0], block(x, None)[0]
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
