@@ -63,11 +63,11 @@ def _timed(command: list[str]) -> dict[str, float]:
     return {"cpu_s": cpu, "wall_s": time.monotonic() - started}
 
 
-def run_kit(case: str, work: Path, peer: str) -> dict[str, Any]:
-    """Run the kit's trainer and return its record of fits."""
-    target = work / f"kit-{case}.json"
+def run_kit(name: str, directory: Path, work: Path, peer: str) -> dict[str, Any]:
+    """Run the kit's trainer on an embeddings directory and return its record of fits."""
+    target = work / f"kit-{name}.json"
     script = ROOT / "perf" / "heareval_peer.py"
-    _timed([peer, str(script), str(write_case(CASES[case], work)), str(target)])
+    _timed([peer, str(script), str(directory), str(target)])
     record: dict[str, Any] = json.loads(target.read_text())
     return record
 
@@ -88,12 +88,20 @@ def run_ours(case: str, work: Path, *, exact: bool, seeds: int, jobs: int) -> di
     return {**timing, "scores": scores, "seeds": seeds, "jobs": jobs}
 
 
-def run_replay(case: str, work: Path) -> list[dict[str, Any]]:
+def embed_real(task: Path, work: Path) -> Path:
+    """Write the log-mel statistics of a real task as the kit would; return their folder."""
+    command = [sys.executable, "-m", "mambabench", "extract", "--layout", "hear-eval-kit"]
+    command += ["--encoder", "logmel_stats", "--tasks", str(task), "--out", str(work)]
+    _timed(command)
+    return work / "embeddings" / "logmel_stats" / task.name
+
+
+def run_replay(name: str, task: str, work: Path) -> list[dict[str, Any]]:
     """Train the kit's fits again from its recorded states of the generator."""
     from probe_replay import replay
 
-    record = json.loads((work / f"kit-{case}.json").read_text())
-    return [dataclasses.asdict(fit) for fit in replay(work, f"case_{case}-v1-full", record)]
+    record = json.loads((work / f"kit-{name}.json").read_text())
+    return [dataclasses.asdict(fit) for fit in replay(work, task, record)]
 
 
 def run_gemm(case: str) -> dict[str, float]:
@@ -180,18 +188,21 @@ def run_pairs(work: Path, n_pairs: int) -> dict[str, Any]:
     return {"points": differences, "n_pairs": n_pairs, "same_epoch_and_score": same}
 
 
-def measurements(work: Path, peer: str) -> dict[str, Callable[[], Any]]:
+def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable[[], Any]]:
     """Return every measurement by name, in order."""
     cores = len(os.sched_getaffinity(0))
     named: dict[str, Callable[[], Any]] = {}
     for case in ("b", "a"):
-        named[f"kit-{case}"] = lambda c=case: run_kit(c, work, peer)
+        named[f"kit-{case}"] = lambda c=case: run_kit(c, write_case(CASES[c], work), work, peer)
         named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
-        named[f"replay-{case}"] = lambda c=case: run_replay(c, work)
+        named[f"replay-{case}"] = lambda c=case: run_replay(c, f"case_{c}-v1-full", work)
         for exact in (False, True):
             name = f"ours-{case}-{'exact' if exact else 'default'}"
             named[name] = lambda c=case, e=exact: run_ours(c, work, exact=e, seeds=1, jobs=1)
     named["ours-b-ten"] = lambda: run_ours("b", work, exact=False, seeds=10, jobs=cores)
+    if real is not None:
+        named["kit-real"] = lambda: run_kit("real", embed_real(real, work), work, peer)
+        named["replay-real"] = lambda: run_replay("real", real.name, work)
     named["pairs"] = lambda: run_pairs(work, 27)
     return named
 
@@ -202,6 +213,7 @@ def main() -> None:
     parser.add_argument("--install", type=Path)
     parser.add_argument("--peer", default="python")
     parser.add_argument("--work", type=Path, default=Path("perf-probe"))
+    parser.add_argument("--real", type=Path, help="a real scene task's directory, to replay too")
     parser.add_argument("--only", action="append")
     parser.add_argument("--tables", action="store_true", help="write the tables, run nothing")
     options = parser.parse_args()
@@ -211,7 +223,7 @@ def main() -> None:
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     if not options.tables:
-        for name, measure in measurements(work, options.peer).items():
+        for name, measure in measurements(work, options.peer, options.real).items():
             path = work / f"{name}.json"
             if (options.only and name not in options.only) or path.exists():
                 continue

@@ -70,7 +70,9 @@ def stored_task(out: Path, task: str) -> StoredTask:
     return stored
 
 
-def replay(out: Path, task: str, record: dict[str, Any]) -> list[Replayed]:
+def replay(
+    out: Path, task: str, record: dict[str, Any], compiled: bool | None = None
+) -> list[Replayed]:
     """Train every recorded fit again from the recorded state of the generator."""
     torch.set_num_threads(1)
     stored = stored_task(out, task)
@@ -89,7 +91,7 @@ def replay(out: Path, task: str, record: dict[str, Any]) -> list[Replayed]:
         state = np.frombuffer(base64.b64decode(fit["rng_state"]), np.uint8).copy()
         streams.generator.set_state(torch.from_numpy(state))
         cpu = time.thread_time()
-        result = train(config, prepared, streams, kit=True)
+        result = train(config, prepared, streams, kit=True, compiled=compiled)
         cpu = time.thread_time() - cpu
         object.__setattr__(prepared, "monitor", listening._monitor)
         ours.append(_compared(fit, result, listening.curve, prepared, cpu))
@@ -99,7 +101,7 @@ def replay(out: Path, task: str, record: dict[str, Any]) -> list[Replayed]:
 def _compared(
     fit: dict[str, Any], result: Any, curve: list[float], prepared: Any, cpu: float
 ) -> Replayed:
-    n = sum(part.shape[1] for part in prepared.validation)
+    n = prepared.n_validation
     theirs = [score for _, score in fit["curve"]]
     differing = [abs(a - b) * n for a, b in zip(theirs, curve, strict=False) if abs(a - b) > 1e-6]
     return Replayed(
