@@ -88,20 +88,20 @@ def run_ours(case: str, work: Path, *, exact: bool, seeds: int, jobs: int) -> di
     return {**timing, "scores": scores, "seeds": seeds, "jobs": jobs}
 
 
-def embed_real(task: Path, work: Path) -> Path:
-    """Write the log-mel statistics of a real task as the kit would; return their folder."""
+def embed_real(task: Path, encoder: str, work: Path) -> Path:
+    """Write the embeddings of a real task as the kit would; return their folder."""
     command = [sys.executable, "-m", "mambabench", "extract", "--layout", "hear-eval-kit"]
-    command += ["--encoder", "logmel_stats", "--tasks", str(task), "--out", str(work)]
+    command += ["--encoder", encoder, "--tasks", str(task), "--out", str(work)]
     _timed(command)
-    return work / "embeddings" / "logmel_stats" / task.name
+    return work / "embeddings" / encoder / task.name
 
 
-def run_replay(name: str, task: str, work: Path) -> list[dict[str, Any]]:
+def run_replay(name: str, encoder: str, task: str, work: Path) -> list[dict[str, Any]]:
     """Train the kit's fits again from its recorded states of the generator."""
     from probe_replay import replay
 
     record = json.loads((work / f"kit-{name}.json").read_text())
-    return [dataclasses.asdict(fit) for fit in replay(work, task, record)]
+    return [dataclasses.asdict(fit) for fit in replay(work, encoder, task, record)]
 
 
 def run_gemm(case: str) -> dict[str, float]:
@@ -161,7 +161,8 @@ def run_pairs(work: Path, n_pairs: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     write_case(CASES["a"], work)
     plan = TaskPlan(
-        TaskRows(stored_task(work, "case_a-v1-full"), kit=True), resolve_protocol("hear2021")
+        TaskRows(stored_task(work, "synthetic", "case_a-v1-full"), kit=True),
+        resolve_protocol("hear2021"),
     )
     fold = plan.rows.folds[0]
     prepared, test = plan.prepared(fold, 1024), plan.rows.test(fold)
@@ -195,14 +196,20 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
     for case in ("b", "a"):
         named[f"kit-{case}"] = lambda c=case: run_kit(c, write_case(CASES[c], work), work, peer)
         named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
-        named[f"replay-{case}"] = lambda c=case: run_replay(c, f"case_{c}-v1-full", work)
+        named[f"replay-{case}"] = lambda c=case: run_replay(
+            c, "synthetic", f"case_{c}-v1-full", work
+        )
         for exact in (False, True):
             name = f"ours-{case}-{'exact' if exact else 'default'}"
             named[name] = lambda c=case, e=exact: run_ours(c, work, exact=e, seeds=1, jobs=1)
     named["ours-b-ten"] = lambda: run_ours("b", work, exact=False, seeds=10, jobs=cores)
     if real is not None:
-        named["kit-real"] = lambda: run_kit("real", embed_real(real, work), work, peer)
-        named["replay-real"] = lambda: run_replay("real", real.name, work)
+        for encoder in ("logmel_stats", "ssam_tiny_random"):
+            name = f"real-{encoder}"
+            named[f"kit-{name}"] = lambda n=name, e=encoder: run_kit(
+                n, embed_real(real, e, work), work, peer
+            )
+            named[f"replay-{name}"] = lambda n=name, e=encoder: run_replay(n, e, real.name, work)
     named["pairs"] = lambda: run_pairs(work, 27)
     return named
 

@@ -64,18 +64,19 @@ def config_of(conf: dict[str, Any]) -> HeadConfig:
     return HeadConfig(initialization=name, **values)  # type: ignore[arg-type]
 
 
-def stored_task(out: Path, task: str) -> StoredTask:
+def stored_task(out: Path, encoder: str, task: str) -> StoredTask:
     """Return a task of a hear-eval-kit embeddings directory."""
-    (stored,) = (s for s in list_stored_tasks(out, "hear-eval-kit") if s.task.name == task)
+    every = list_stored_tasks(out, "hear-eval-kit")
+    (stored,) = (s for s in every if s.task.name == task and s.encoder == encoder)
     return stored
 
 
 def replay(
-    out: Path, task: str, record: dict[str, Any], compiled: bool | None = None
+    out: Path, encoder: str, task: str, record: dict[str, Any], compiled: bool | None = None
 ) -> list[Replayed]:
     """Train every recorded fit again from the recorded state of the generator."""
     torch.set_num_threads(1)
-    stored = stored_task(out, task)
+    stored = stored_task(out, encoder, task)
     protocol = resolve_protocol("hear2021", exact=True)
     plan = TaskPlan(TaskRows(stored, kit=True), protocol)
     by_test = {fold.test: fold for fold in plan.rows.folds}
