@@ -20,13 +20,14 @@ from mambabench.errors import (
 
 if TYPE_CHECKING:
     import mambabench.benchmarks.tasks as tasks
-    from mambabench import extract, probe, report
+    from mambabench import extract, probe, report, train
     from mambabench.extract.embed import embed
     from mambabench.hear_api.check import check
     from mambabench.models.registry import load_encoder
     from mambabench.pipeline import run
     from mambabench.provenance import info
     from mambabench.report.results import load_results
+    from mambabench.train.evaluate import evaluate
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "check",
     "embed",
+    "evaluate",
     "extract",
     "info",
     "load_encoder",
@@ -47,11 +49,13 @@ __all__ = [
     "report",
     "run",
     "tasks",
+    "train",
 ]
 
 _LAZY = {
     "check": "mambabench.hear_api.check:check",
     "embed": "mambabench.extract.embed:embed",
+    "evaluate": "mambabench.train.evaluate:evaluate",
     "extract": "mambabench.extract",
     "info": "mambabench.provenance:info",
     "load_encoder": "mambabench.models.registry:load_encoder",
@@ -60,6 +64,7 @@ _LAZY = {
     "report": "mambabench.report",
     "run": "mambabench.pipeline:run",
     "tasks": "mambabench.benchmarks.tasks",
+    "train": "mambabench.train",
 }
 
 

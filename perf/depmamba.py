@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import platform
 import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +102,22 @@ def child(system: str, length: int, mode: str, repeats: int, limit_gb: float) ->
     }
 
 
-def measure(lengths: tuple[int, ...], mode: str, limit_gb: float, repeats: int) -> list[Any]:
-    """Run every point in a process of its own, the two systems alternating."""
-    rows = []
+def measure(
+    lengths: tuple[int, ...],
+    mode: str,
+    limit_gb: float,
+    repeats: int,
+    systems: Sequence[str],
+    known: list[Any],
+    save: Callable[[list[Any]], None],
+) -> list[Any]:
+    """Run every point in a process of its own, the systems alternating; skip the `known` ones."""
+    rows = known
+    done_before = {(r["system"], r["length"], r["mode"]) for r in known}
     for length in lengths:
-        for system in SYSTEMS:
+        for system in systems:
+            if (system, length, mode) in done_before:
+                continue
             row: dict[str, Any] = {"system": system, "length": length, "mode": mode}
             rows.append(row)
             times = 1 if length >= 9000 else repeats
@@ -116,9 +129,11 @@ def measure(lengths: tuple[int, ...], mode: str, limit_gb: float, repeats: int) 
                 row["stopped"] = (
                     f"more than {limit_gb:g} GB" if short else f"exit code {done.returncode}"
                 )
+                save(rows)
                 continue
             row |= json.loads(done.stdout)
             print(row, flush=True)
+            save(rows)
     return rows
 
 
@@ -138,7 +153,8 @@ def markdown(document: dict[str, Any]) -> str:
         "# DepMamba against its sequence length",
         "",
         f"{document['cpu']}, one thread, torch {document['torch']}; one sequence of 161 features, "
-        f"published widths; `{document['command']}`. Peak memory is above the process's start.",
+        f"published widths; `{document['command']}`; load average {document['load_average']:.1f} "
+        "(CPU time, not wall time). Memory is the peak above the process's start.",
         "",
         "| mode | frames | " + " | ".join(f"{s} CPU s | GB" for s in SYSTEMS) + " |",
         "|---|---:|" + "---:|---:|" * len(SYSTEMS),
@@ -147,7 +163,7 @@ def markdown(document: dict[str, Any]) -> str:
     for mode, length in sorted({(r["mode"], r["length"]) for r in document["rows"]}):
         cells = []
         for system in SYSTEMS:
-            row = table[mode, length, system]
+            row = table.get((mode, length, system), {"stopped": "not measured"})
             if "stopped" in row:
                 cells += ["stopped", row["stopped"]]
             else:
@@ -184,10 +200,10 @@ def plot(document: dict[str, Any], path: Path) -> None:
                 label=system,
             )
             stopped = [row for row in rows if row["system"] == system and "stopped" in row]
-            if stopped:
+            if stopped and key == "above_start_gb":
                 axis.plot(
                     [r["length"] / 1000 for r in stopped],
-                    [axis.get_ylim()[1]] * len(stopped),
+                    [document["memory_limit_gb"]] * len(stopped),
                     "x",
                     color=colour,
                     label=f"{system}: stopped at {document['memory_limit_gb']:g} GB",
@@ -196,7 +212,8 @@ def plot(document: dict[str, Any], path: Path) -> None:
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside upper center", ncols=5)
     figure.savefig(path, dpi=150)
 
 
@@ -211,29 +228,53 @@ def main() -> None:
     parser.add_argument("--train-lengths", type=int, nargs="*", default=[1000, 3000])
     parser.add_argument("--memory-limit-gb", type=float, default=8.0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--fresh", action="store_true", help="forget points measured before")
     options = parser.parse_args()
     import torch
 
-    rows = measure(tuple(options.lengths), "forward", options.memory_limit_gb, options.repeats)
-    rows += measure(tuple(options.train_lengths), "train", options.memory_limit_gb, options.repeats)
-    document = {
+    def save(rows: list[Any]) -> None:
+        OUT.mkdir(parents=True, exist_ok=True)
+        document = describe(rows, options, torch.__version__)
+        (OUT / "depmamba.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+    rows = stored_rows(options)
+    limits = (options.memory_limit_gb, options.repeats, options.systems)
+    for lengths, mode in ((options.lengths, "forward"), (options.train_lengths, "train")):
+        rows = measure(tuple(lengths), mode, *limits, rows, save)
+    save(rows)
+    document = describe(rows, options, torch.__version__)
+    (OUT / "depmamba.md").write_text(markdown(document), encoding="utf-8")
+    try:
+        plot(document, OUT / "depmamba.png")
+    except ImportError:
+        print("no plot: matplotlib is not installed")
+
+
+def stored_rows(options: argparse.Namespace) -> list[Any]:
+    """Return the points that a run cut off has stored with the same limit on the same CPU."""
+    path = OUT / "depmamba.json"
+    if options.fresh or not path.is_file():
+        return []
+    document = json.loads(path.read_text(encoding="utf-8"))
+    same = (document["cpu"], document["memory_limit_gb"]) == (_cpu(), options.memory_limit_gb)
+    return list(document["rows"]) if same else []
+
+
+def describe(rows: list[Any], options: argparse.Namespace, version: str) -> dict[str, Any]:
+    """Return the document that is stored."""
+    return {
         "schema": "mambabench.performance/1",
         "command": "python " + " ".join(["perf/depmamba.py", *sys.argv[1:]]),
+        "load_average": os.getloadavg()[0],
         "cpu": _cpu(),
-        "torch": torch.__version__,
+        "torch": version,
         "memory_limit_gb": options.memory_limit_gb,
         "repeats": options.repeats,
         "width": WIDTH,
         "rows": rows,
         "published": published(),
     }
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "depmamba.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    (OUT / "depmamba.md").write_text(markdown(document), encoding="utf-8")
-    try:
-        plot(document, OUT / "depmamba.png")
-    except ImportError:
-        print("no plot: matplotlib is not installed")
 
 
 def _cpu() -> str:

@@ -62,6 +62,7 @@ def measure(name: str, n_rounds: int) -> dict[str, Any]:
     with torch.inference_mode(False), torch.no_grad():
         ours, theirs = model(), published(model)
         error = float((ours - theirs).abs().max() / theirs.abs().max())
+        assert error < 1e-4, (name, error)
         calls = {
             "ours": model,
             "torch": products(model, packed=False),

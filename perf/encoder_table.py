@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python perf/encoder_table.py [--keep-speed]
 
 Stores results/encoders/table.json and puts the table between the markers of docs/encoders.md;
---keep-speed runs the golden cases only. The golden data are found through MAMBABENCH_GOLDENS. Speed is measured with random weights, which
-cost what trained ones do.
+--keep-speed runs the golden cases only. The golden data are found through MAMBABENCH_GOLDENS. Speed
+is measured with random weights, which cost what trained ones do.
 """
 
 from __future__ import annotations

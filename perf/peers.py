@@ -79,21 +79,31 @@ def parallel_scan() -> Callable[..., Tensor] | None:
     return scan
 
 
-def _half(x: Tensor, get: Callable[[str], Tensor], of: str, rates: str, skip: str) -> Tensor:
-    """One direction of a block on xz [batch, 2 * dim, length], channels first."""
+def _half(
+    x: Tensor, get: Callable[[str], Tensor], of: str, rates: tuple[str, ...], skip: str
+) -> Tensor:
+    """One path of a block on xz [batch, 2 * dim, length], channels first.
+
+    A second name in `rates` adds a scan of the flipped inner tensors: the first kind of
+    bidirectional block, which shares all else.
+    """
     u, z = x.chunk(2, dim=1)
     dim, length = u.shape[1], u.shape[2]
     weight = get(f"conv1d{of}.weight")
     u = functional.conv1d(u, weight, get(f"conv1d{of}.bias"), padding=3, groups=dim)[..., :length]
     u = functional.silu(u)
-    A = -torch.exp(get(rates))
     step_weight = get(f"dt_proj{of}.weight")
-    rank, n = step_weight.shape[1], A.shape[1]
+    rank, n = step_weight.shape[1], get(rates[0]).shape[1]
     rows = functional.linear(u.transpose(1, 2).reshape(-1, dim), get(f"x_proj{of}.weight"))
     dt, B, C = rows.split((rank, n, n), dim=-1)
     dt = (step_weight @ dt.t()).view(dim, -1, length).transpose(0, 1)
     B, C = (t.view(-1, length, n).transpose(1, 2).contiguous() for t in (B, C))
-    return reference_scan(u, dt, A, B, C, get(skip), z, get(f"dt_proj{of}.bias"))
+    D, bias = get(skip), get(f"dt_proj{of}.bias")
+    y = reference_scan(u, dt, -torch.exp(get(rates[0])), B, C, D, z, bias)
+    if len(rates) > 1:
+        u, dt, B, C, z = (t.flip(-1) for t in (u, dt, B, C, z))
+        y = y + reference_scan(u, dt, -torch.exp(get(rates[1])), B, C, D, z, bias).flip(-1)
+    return y
 
 
 def slow_block(block: Any, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -102,11 +112,9 @@ def slow_block(block: Any, hidden: Tensor, residual: Tensor | None) -> tuple[Ten
     mixer, x = block.mixer, block.norm(residual)
     get, c = mixer.get_parameter, mixer.configuration
     xz = (get("in_proj.weight") @ x.transpose(1, 2)).contiguous()
-    y = _half(xz, get, "", "A_log", "D")
-    if c.directions != "none":
-        own = c.directions == "v2"
-        of = "_b" if own else ""
-        back = _half(xz.flip(-1), get, of, "A_b_log", "D_b" if own else "D")
-        y = y + back.flip(-1)
-        y = y / 2 if own and c.divide_out else y
+    shared = c.directions == "v1"
+    y = _half(xz, get, "", ("A_log", "A_b_log") if shared else ("A_log",), "D")
+    if c.directions == "v2":
+        y = y + _half(xz.flip(-1), get, "_b", ("A_b_log",), "D_b").flip(-1)
+        y = y / 2 if c.divide_out else y
     return functional.linear(y.transpose(1, 2), get("out_proj.weight")), residual

@@ -5,8 +5,9 @@
 Predictions are made up, on HEAR's own numbers of test clips and labels; FSD50K and Vocal
 Imitations keep their labels but a tenth of their clips, to keep the made-up predictions below
 2 GB, and one encoder is timed beside them on FSD50K's own size. Cold: no cache. Warm: the resampled
-scores and p-values of the cold run are there; every record is read and every table and file is made
-again. Each run is a process of its own: start, imports and output count.
+scores and p-values of the cold run are there; every record is read and every table is made again;
+plots and hear-eval-kit's tree are not, as their content is the same. Each run is a
+process of its own: start, imports and output count.
 """
 
 from __future__ import annotations
@@ -187,7 +188,7 @@ def middle(runs: list[dict[str, float]]) -> dict[str, float]:
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
-def machine() -> dict[str, str | int | None]:
+def machine() -> dict[str, str | int | float | None]:
     """Return what the timings ran on."""
     model = "unknown"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -199,6 +200,7 @@ def machine() -> dict[str, str | int | None]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "load_average": round(os.getloadavg()[1], 1),
     }
 
 
@@ -219,7 +221,8 @@ def table(facts: dict) -> str:  # type: ignore[type-arg]
         "on HEAR's numbers of clips and labels (FSD50K and Vocal Imitations with a tenth of their "
         "clips).\n\n| run | wall s | CPU s |\n|---|---|---|\n"
         f"{lines}\n{own['cpu']}, {own['cores']} cores; Python {own['python']}, NumPy "
-        f"{own['numpy']}. Made by `{facts['command']}`.\n"
+        f"{own['numpy']}; load average {own['load_average']} (above the number of cores, wall "
+        f"times are not this program's: read the CPU times). Made by `{facts['command']}`.\n"
     )
 
 

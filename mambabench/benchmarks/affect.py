@@ -174,8 +174,9 @@ def read_affect(directory: Path) -> Affect | None:
 def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
     """Write `to`/<name> (scene embeddings) and `to`/<name>_frames (frame embeddings).
 
-    Both point at the corpus in its own layout below `data`. Raises DataError where it is incomplete
-    in a way that changes splits or labels; what differs otherwise stands in the notes.
+    Both point at the corpus in its own layout below `data`; a sentiment corpus that has videos but
+    no wav folder gets one first. Raises DataError where the corpus is incomplete in a way that
+    changes splits or labels; what differs otherwise stands in the notes.
     """
     from mambabench.benchmarks.depression import find_corpus
     from mambabench.benchmarks.depression.interviews import InterviewCorpus, prepare
@@ -185,6 +186,10 @@ def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; it should hold the corpus {name}")
     if TASKS[name] == "sentiment":
+        if not (data / "wav").is_dir() and (data / "Raw").is_dir():
+            from mambabench.benchmarks.sentiment.video import extract_audio
+
+            extract_audio(data, name)
         broken = prepare_sentiment(name, data, to)
         notes = tuple(f"left out: {clip.name}: {clip.reason}" for clip in broken)
     else:

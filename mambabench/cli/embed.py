@@ -22,6 +22,7 @@ __all__ = ["command"]
     help="Registered name, dotted module or path of a HEAR-API .py file; E@PATH adds a checkpoint.",
 )
 @click.option("--timestamps", is_flag=True, help="One embedding per frame, with its time.")
+@options.hop_ms
 @options.device
 @click.option(
     "-o",
@@ -32,12 +33,17 @@ __all__ = ["command"]
     help="Where the embeddings go; the ending chooses the format.",
 )
 def command(
-    files: tuple[Path, ...], encoder: str, timestamps: bool, device: str, output: Path
+    files: tuple[Path, ...],
+    encoder: str,
+    timestamps: bool,
+    hop_ms: float | None,
+    device: str,
+    output: Path,
 ) -> int:
     """Embed your own audio, of any sample rate and channel count."""
     from mambabench.extract.embed import embed
 
-    done = embed(files, encoder, timestamps=timestamps, output=output, device=device)
+    done = embed(files, encoder, timestamps=timestamps, hop_ms=hop_ms, output=output, device=device)
     n_rows, dim = done.embedding.shape
     what = "frames" if timestamps else "files"
     click.echo(f"{output}: {n_rows} {what} x {dim} from {done.encoder}")

@@ -22,6 +22,7 @@ __all__ = ["command", "show_extracted"]
 @options.one_out
 @options.layers
 @options.precision
+@options.hop_ms
 @options.device
 @options.gpus
 @options.jobs

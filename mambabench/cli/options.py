@@ -19,6 +19,7 @@ __all__ = [
     "format_",
     "gpus",
     "grid",
+    "hop_ms",
     "jobs",
     "layers",
     "layout",
@@ -99,6 +100,12 @@ layers: Decorator = click.option(
 )
 precision: Decorator = click.option(
     "--precision", type=Named(["fp32", "bf16", "int8"]), default="fp32", show_default=True
+)
+hop_ms: Decorator = click.option(
+    "--hop-ms",
+    type=click.FloatRange(min=1),
+    default=None,
+    help="Hop of timestamp embeddings; below the encoder's own, shifted windows are computed.",
 )
 gpus: Decorator = click.option(
     "--gpus", type=click.IntRange(min=1), default=None, help="One worker on each GPU."

@@ -17,6 +17,7 @@ from mambabench.cli import options
 @options.one_out
 @options.layers
 @options.precision
+@options.hop_ms
 @options.device
 @options.gpus
 @options.jobs

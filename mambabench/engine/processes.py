@@ -26,7 +26,8 @@ Unit = dict[str, Any]  # JSON-able
 Report = Callable[[Any], None]
 
 _START = """
-import json, sys
+import json, sys, warnings
+warnings.formatwarning = lambda message, *_: f"warning: {message}\\n"
 sys.path[:] = json.loads(sys.stdin.readline())
 from mambabench.engine.processes import serve
 serve()

@@ -42,19 +42,23 @@ def embed(
     encoder: str,
     *,
     timestamps: bool = False,
+    hop_ms: float | None = None,
     output: Path | str | None = None,
     device: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Embedded:
     """Embed `files` with `encoder`, each alone, and write `output` (.npz, .npy or .csv) if given.
 
+    `hop_ms` asks for another hop of the timestamp embeddings (an option of the encoder).
     Channels are averaged and the audio is resampled to the encoder's rate (soxr HQ). `progress` is
     called with the number of files done. Raises DataError naming the file that cannot be read,
     EncoderError where the encoder is unknown or fails. The arrays of the output are described in
     docs/file-formats.md.
     """
-    from mambabench.models.registry import load_encoder
+    from mambabench.models.registry import load_encoder, with_option
 
+    if hop_ms is not None:
+        encoder = with_option(encoder, "hop_ms", hop_ms)
     if not files:
         raise DataError("no files to embed: name at least one audio file")
     if output is not None:

@@ -75,6 +75,7 @@ def extract(
     *,
     layers: str = "last",
     precision: str = "fp32",
+    hop_ms: float | None = None,
     device: str = "auto",
     gpus: int | None = None,
     jobs: int | None = None,
@@ -92,6 +93,7 @@ def extract(
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
     from mambabench.extract.unit import forget
+    from mambabench.models.registry import with_option
 
     _choice("precision", precision, PRECISIONS)
     _choice("layout", layout, LAYOUTS)
@@ -105,7 +107,8 @@ def extract(
     works = []
     try:
         for name in dict.fromkeys(encoder or DEMO_ENCODERS):
-            works += _plans(str(name), chosen_tasks, out, layers, precision, device)
+            chosen = str(name) if hop_ms is None else with_option(str(name), "hop_ms", hop_ms)
+            works += _plans(chosen, chosen_tasks, out, layers, precision, device)
         run = _Run(works, layout, on_error, share)
         return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
     finally:
@@ -136,7 +139,8 @@ def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
     present = torch.cuda.device_count()
     if device == "cpu" or not 1 <= gpus <= present:
         raise EncoderError(
-            f"--gpus {gpus} with --device {device}: torch sees {present} GPUs on this machine"
+            f"--gpus {gpus} with --device {device}: torch sees {present} GPUs on this machine; "
+            "leave --gpus out or name fewer"
         )
     return tuple({"device": f"cuda:{i}"} for i in range(gpus))
 
@@ -369,6 +373,7 @@ def _outcome(work: _Work) -> TaskOutcome:
 
 
 def _provenance(work: _Work) -> dict[str, Any]:
+    from mambabench.models.fused import describe_computation
     from mambabench.provenance import provenance
 
     spent = {
@@ -382,4 +387,5 @@ def _provenance(work: _Work) -> dict[str, Any]:
         else None,
         "batches_halved": work.n_halvings,
     }
-    return {"run": spent, **provenance()}
+    computation = describe_computation(str(work.plan.spec.device), work.plan.spec.precision)
+    return {"run": spent, "computation": computation, **provenance()}

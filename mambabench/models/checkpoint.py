@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pickle
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ def _reason(error: Exception) -> str:
             "nothing in a file is run"
         )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of torch.save, or a damaged one; get it anew"
     return f"{type(error).__name__}: {lines[0][:200] if lines else 'no message'}"
 
 

@@ -19,12 +19,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from mambabench.models.scan.backends import VARIABLE, Request, choose_backend
+from mambabench.models.scan.backends import BACKENDS, VARIABLE, Request, choose_backend
 
 if TYPE_CHECKING:
     from mambabench.models.mixer import MambaMixer
 
-__all__ = ["add_norm", "describe_products", "mix"]
+__all__ = ["add_norm", "describe_computation", "mix"]
 
 Product = Callable[[Tensor], Tensor]
 Mark = tuple[object, ...]
@@ -210,6 +210,29 @@ def _can_pack() -> bool:
     return torch.allclose(found, nn.functional.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
 
 
-def describe_products() -> str:
-    """Return what computes the matrix products of Mamba blocks on this CPU, for records."""
-    return "fp32, oneDNN packed" if _can_pack() else "fp32, torch"
+def describe_computation(device: str, precision: str = "fp32") -> dict[str, str]:
+    """Return what computes Mamba blocks on `device` ("cpu", "cuda", "cuda:0"), for run records.
+
+    Keys: ``scan_backend``, ``scan_version``, ``scan_dtype``, ``products`` (precision and library of
+    the matrix products).
+    """
+    kind = device.split(":")[0]
+    dtype = torch.float64 if precision == "fp64" else torch.float32
+    name = choose_backend(Request(kind, dtype, 16, False))
+    packed = kind == "cpu" and name == "numba" and precision != "fp64" and _can_pack()
+    if precision in ("bf16", "int8"):
+        library = "torch"
+    elif packed:
+        library = "oneDNN packed"
+    else:
+        library = "torch, TF32 allowed" if _tf32(kind) else "torch"
+    return {
+        "scan_backend": name,
+        "scan_version": BACKENDS[name].version(),
+        "scan_dtype": str(dtype).removeprefix("torch."),
+        "products": f"{precision}, {library}",
+    }
+
+
+def _tf32(kind: str) -> bool:
+    return kind == "cuda" and torch.get_float32_matmul_precision() != "highest"

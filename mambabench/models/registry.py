@@ -31,6 +31,7 @@ __all__ = [
     "load_encoder",
     "resolve_device",
     "split_name",
+    "with_option",
 ]
 
 GROUP = "mambabench.encoders"  # entry points: name = "module:ENTRY", an EncoderEntry
@@ -95,6 +96,16 @@ def split_name(text: str) -> tuple[str, dict[str, Setting], Path | None]:
     name, _, listed = name.partition(":")
     options = dict(_option(item, text) for item in listed.split(",") if item)
     return name, options, Path(path).expanduser() if path else None
+
+
+def with_option(text: str, key: str, value: Setting) -> str:
+    """Return "E:option=value,...@PATH" with one more option; an option that stands there stays."""
+    name, options, path = split_name(text)
+    if key in options:
+        return text
+    shown = f"{value:g}" if isinstance(value, float) else str(value)
+    listed = ",".join([*(f"{k}={v}" for k, v in options.items()), f"{key}={shown}"])
+    return f"{name}:{listed}" + (f"@{path}" if path else "")
 
 
 def _option(item: str, text: str) -> tuple[str, Setting]:

@@ -39,7 +39,7 @@ COLUMNS = (
     "location",
     "caution",
 )
-_HEAR_FILES = ("hear_leaderboard.csv", "hear_other.csv", "ssam.csv")
+_FILES = ("hear_leaderboard.csv", "hear_other.csv", "ssam.csv", "superb.csv")
 _SCALE = {"percent": 0.01, "score x100": 0.01}  # other units are printed as they are
 
 
@@ -105,7 +105,7 @@ def _row(file: Path, line: int, fields: dict[str, str]) -> PublishedRow:
 
 
 def published_beside(rows: Iterable[Row]) -> tuple[PublishedRow, ...]:
-    """Return the published HEAR rows of the tasks and metrics in `rows`, best first per task.
+    """Return the published rows of the tasks and metrics in `rows`, best first per task.
 
     Only exact task directories match: a subset of a task is another task.
     """
@@ -121,7 +121,7 @@ def published_beside(rows: Iterable[Row]) -> tuple[PublishedRow, ...]:
         return ()
     found = [
         replace(row, same_protocol=row.protocol in own[row.task, row.metric])
-        for name in _HEAR_FILES
+        for name in _FILES
         if (folder / name).is_file()
         for row in read_published(folder / name)
         if (row.task, row.metric) in own

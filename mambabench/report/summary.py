@@ -182,19 +182,14 @@ def _beehive(
     rows: Sequence[Row], groups: Sequence[Group], evidence: dict[Group, Evidence]
 ) -> list[Row]:
     """Return the mean of Beehive's two directories, seed by seed, beside their own rows."""
+    first = "beehive_states_fold0-"
+    by_name = {(g.encoder, g.identity, g.protocol, g.task): g for g in groups}
     found = []
-    for one, other in itertools.product(groups, groups):
-        same = (one.encoder, one.identity, one.protocol) == (
-            other.encoder,
-            other.identity,
-            other.protocol,
-        )
-        halves = one.task.replace("_fold0-", "_fold1-", 1) == other.task != one.task
-        if not (same and halves and one.task.startswith("beehive_states_fold0-")):
-            continue
-        if one.seeds != other.seeds:
-            continue
-        found.append(_mean_row(one, other, evidence))
+    for one in groups:
+        second = one.task.replace("_fold0-", "_fold1-", 1)
+        other = by_name.get((one.encoder, one.identity, one.protocol, second))
+        if one.task.startswith(first) and other is not None and one.seeds == other.seeds:
+            found.append(_mean_row(one, other, evidence))
     return found
 
 
@@ -216,6 +211,11 @@ def _mean_row(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Row:
 
 def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     """Mark the best row of each task and give tie groups to the encoders that were all compared."""
+    tests_of: dict[tuple[str, str], dict[frozenset[str], float]] = {}
+    for c in comparisons:
+        if c.p_holm is not None:
+            pairs = tests_of.setdefault((c.protocol, c.task), {})
+            pairs[frozenset((c.encoder, c.other))] = c.p_holm
     ranked: list[Row] = []
     for _, members in itertools.groupby(
         sorted(rows, key=lambda row: (row.protocol, row.task)),
@@ -229,11 +229,7 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
                 row.encoder,
             ),
         )
-        tests = {
-            frozenset((c.encoder, c.other)): c.p_holm
-            for c in comparisons
-            if (c.protocol, c.task) == (own[0].protocol, own[0].task) and c.p_holm is not None
-        }
+        tests = tests_of.get((own[0].protocol, own[0].task), {})
         letters = _letters([row.encoder for row in known], tests)
         best = known[0] if len(known) > 1 else None
         for row in own:

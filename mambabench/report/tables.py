@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from mambabench.report.comparison import Comparison
@@ -93,7 +93,7 @@ def as_csv(summary: Summary) -> str:
 def comparisons_csv(summary: Summary) -> str:
     """Return every comparison of two encoders as CSV."""
     columns = [field.name for field in fields(Comparison)]
-    return _csv(columns, (asdict(one).values() for one in summary.comparisons))
+    return _csv(columns, ([getattr(one, name) for name in columns] for one in summary.comparisons))
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -102,7 +102,10 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], only: Sequence[str] = 
     names = [row.get("name", "") for row in rows]
     for name in only:
         if name not in names:
-            raise ProtocolError(f"{path}: no row {name!r}{nearest_names(name, names)}")
+            raise ProtocolError(
+                f"{path}: no row {name!r}{nearest_names(name, names)}; rows: "
+                f"{', '.join(n for n in names if n) or 'none is named'}"
+            )
     resolved = []
     for row in rows:
         own = {key: value for key, value in row.items() if key != "name"}

@@ -30,6 +30,7 @@ from mambabench.benchmarks.sentiment.text_store import (
 )
 from mambabench.benchmarks.sentiment.video import extract_audio, read_video_audio, video_path
 from mambabench.benchmarks.task import load_task
+from mambabench.benchmarks.tasks import prepare as prepare_task
 from mambabench.errors import DataError, EncoderError, ProtocolError, StoreError
 
 HEADER = "video_id,clip_id,text,label,annotation,mode\n"
@@ -217,6 +218,21 @@ def test_audio_is_extracted_from_videos(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "av", _fake_av(samples, streams=False))
     with pytest.raises(DataError, match="has no audio stream"):
         read_video_audio(video)
+
+
+def test_preparing_makes_audio_from_videos_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mosi(tmp_path, audio=False)
+    for item in read_utterances(tmp_path, "mosi"):
+        video = tmp_path / "Raw" / item.video / f"{item.clip}.mp4"
+        video.parent.mkdir(parents=True, exist_ok=True)
+        video.touch()
+    samples = np.arange(40, dtype=np.int16).reshape(20, 2)
+    monkeypatch.setitem(sys.modules, "av", _fake_av(samples))
+    done = prepare_task("mosi", tmp_path, tmp_path / "tasks")
+    assert dict(done.n_clips) == {"train": 3, "valid": 3, "test": 3}
+    assert len(list((tmp_path / "wav").rglob("*.wav"))) == 9
 
 
 def test_the_decoder_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ def test_other_linear_layers_are_called_as_they_are():
 def test_without_onednn_the_layers_themselves_are_called(monkeypatch, plainly):
     module, x = mixer(), noise(1, 5, 32)
     monkeypatch.setattr(fused, "_can_pack", lambda: False)
-    assert fused.describe_products() == "fp32, torch"
+    assert fused.describe_computation("cpu")["products"] == "fp32, torch"
     with torch.no_grad():
         torch.testing.assert_close(module(x), plainly(module, x), rtol=1e-4, atol=1e-5)
 
@@ -214,3 +214,34 @@ def test_blocks_compile_without_a_graph_break_and_export(directions):
     for found in (compiled, exported):
         for a, b in zip(found, expected, strict=True):
             assert float((a - b).abs().max() / b.abs().max()) < 1e-6
+
+
+def test_the_computation_is_described_for_records(monkeypatch):
+    import numba
+
+    assert fused.describe_computation("cpu") == {
+        "scan_backend": "numba", "scan_version": numba.__version__, "scan_dtype": "float32",
+        "products": "fp32, oneDNN packed",
+    }  # fmt: skip
+    assert fused.describe_computation("cpu", "bf16")["products"] == "bf16, torch"
+    monkeypatch.setenv("MAMBABENCH_SCAN_BACKEND", "torch")
+    found = fused.describe_computation("cpu", "fp64")
+    assert found["scan_backend"] == "torch"
+    assert (found["scan_dtype"], found["products"]) == ("float64", "fp64, torch")
+
+
+@pytest.mark.parametrize("directions", ["none", "v1", "v2"])
+def test_the_measured_peer_computes_the_same_block(directions):
+    """perf/peers.py runs the published operations; a comparison with anything else is none."""
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[2] / "perf/peers.py"
+    spec = importlib.util.spec_from_file_location("peers", path)
+    peers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peers)
+    block = fill(Block(MixerConfiguration(32, 6, directions=directions), 1e-5, False))
+    x = noise(2, 21, 32)
+    with torch.no_grad():
+        found, expected = peers.slow_block(block, x, None)[0], block(x, None)[0]
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5

@@ -127,20 +127,20 @@ print(kernels.__file__)
 
 
 @pytest.mark.slow
-def test_first_call_is_fast(tmp_path):
-    """Under 6 s cold and under 1 s from the cache, with room for a busy machine."""
+def test_a_second_process_compiles_nothing(tmp_path):
+    """The kernels come from the cache; perf/scan.py says how long either call takes."""
     code = """
-import time, torch
+import torch
 u = torch.zeros(1, 251, 576); s = u[..., :24]
 from mambabench.models.scan import selective_scan
-start = time.process_time()
 selective_scan(u, u, -torch.ones(576, 24), s, s, delta_softplus=True, backend="numba")
-print(time.process_time() - start)
 """
-    cold, warm = (float(run(code, NUMBA_CACHE_DIR=str(tmp_path))) for _ in range(2))
-    assert cold < 6
-    assert warm < 1.5
-    assert warm < cold
+    kept = []
+    for _ in range(2):
+        run(code, NUMBA_CACHE_DIR=str(tmp_path))
+        kept.append({p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nbc")})
+    assert kept[0]
+    assert kept[0] == kept[1]
 
 
 def _inputs(length=300, dim=64, d_state=16, batch=4):

@@ -268,7 +268,10 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("content", "message"),
     [
         (b"", "cannot read the checkpoint .*x.pth"),
-        (b"not a checkpoint at all", "cannot read the checkpoint .*x.pth"),
+        (
+            b"not a checkpoint at all",
+            "cannot read the checkpoint .*x.pth: it is no file of torch.save",
+        ),
         ([1, 2], "holds no state dict, neither bare nor under 'model'"),
         ({}, "holds no state dict"),
         ({"model": {"a": 3}}, "holds values that are no tensors: a"),

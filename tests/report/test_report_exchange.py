@@ -204,7 +204,7 @@ def test_published_tables_are_whole():
     tuned = [
         r for r in superb if r.caution.startswith(("not frozen", "read")) and "SSAST" in r.model
     ]
-    spotting = [r for r in tuned if r.task in ("KS", "SID", "ER")]
+    spotting = [r for r in tuned if r.task in ("superb_ks", "superb_sid", "superb_er")]
     assert spotting
     assert {r.protocol for r in spotting} == {"finetuned"}
 

@@ -152,3 +152,14 @@ def test_a_kit_protocol_says_why_it_cannot_do_sequences(results):
         ["--out", str(results), "--protocol", "linear", "--task", "superb_pr", "--seeds", "1"],
     )
     assert "linear does not apply to superb_pr" in done.output
+
+
+def test_published_rows_stand_beside_ours_and_fine_tuned_ones_are_marked(results):
+    summary = mambabench.report(results).summary
+    keyword = [row for row in summary.published if row.task == "superb_ks"]
+    hubert = next(row for row in keyword if row.model == "HuBERT Base")
+    assert hubert.score == pytest.approx(0.963)
+    assert hubert.same_protocol
+    tuned = [row for row in keyword if row.protocol == "finetuned"]
+    assert tuned
+    assert not any(row.same_protocol for row in tuned)
