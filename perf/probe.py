@@ -96,12 +96,17 @@ def embed_real(task: Path, encoder: str, work: Path) -> Path:
     return work / "embeddings" / encoder / task.name
 
 
-def run_replay(name: str, encoder: str, task: str, work: Path) -> list[dict[str, Any]]:
-    """Train the kit's fits again from its recorded states of the generator."""
+def run_replay(
+    name: str, encoder: str, task: str, work: Path, *, compiled: bool
+) -> list[dict[str, Any]]:
+    """Train the kit's fits again from its recorded states of the generator.
+
+    With `compiled` by the default engine, else by the one of the exact stream.
+    """
     from probe_replay import replay
 
     record = json.loads((work / f"kit-{name}.json").read_text())
-    return [dataclasses.asdict(fit) for fit in replay(work, encoder, task, record)]
+    return [dataclasses.asdict(fit) for fit in replay(work, encoder, task, record, compiled)]
 
 
 def run_gemm(case: str) -> dict[str, float]:
@@ -196,9 +201,10 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
     for case in ("b", "a"):
         named[f"kit-{case}"] = lambda c=case: run_kit(c, write_case(CASES[c], work), work, peer)
         named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
-        named[f"replay-{case}"] = lambda c=case: run_replay(
-            c, "synthetic", f"case_{c}-v1-full", work
-        )
+        for kind in ("replay", "compiled"):
+            named[f"{kind}-{case}"] = lambda c=case, k=kind: run_replay(
+                c, "synthetic", f"case_{c}-v1-full", work, compiled=k == "compiled"
+            )
         for exact in (False, True):
             name = f"ours-{case}-{'exact' if exact else 'default'}"
             named[name] = lambda c=case, e=exact: run_ours(c, work, exact=e, seeds=1, jobs=1)
@@ -209,7 +215,10 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
             named[f"kit-{name}"] = lambda n=name, e=encoder: run_kit(
                 n, embed_real(real, e, work), work, peer
             )
-            named[f"replay-{name}"] = lambda n=name, e=encoder: run_replay(n, e, real.name, work)
+            for kind in ("replay", "compiled"):
+                named[f"{kind}-{name}"] = lambda n=name, e=encoder, k=kind: run_replay(
+                    n, e, real.name, work, compiled=k == "compiled"
+                )
     named["pairs"] = lambda: run_pairs(work, 27)
     return named
 

@@ -26,7 +26,9 @@ def write_tables(work: Path, target: Path) -> None:
         "whole_runs": [_whole(found, case, exact) for case in "ab" for exact in (False, True)],
         "one_layer": [_one_layer(found, case) for case in "ab"],
         "gemm": [_gemm(found, case, layers) for case in "ab" for layers in (1, 2)],
-        "replay": [_replay(found, name) for name in REPLAYED],
+        "replay": [
+            _replay(found, name, kind) for kind in ("replay", "compiled") for name in REPLAYED
+        ],
         "ten_seeds": _ten(found),
         "pairs": _pairs(found.get("pairs")),
     }
@@ -56,7 +58,7 @@ def _whole(found: dict[str, Any], case: str, exact: bool) -> dict[str, Any]:
 
 def _one_layer(found: dict[str, Any], case: str) -> dict[str, Any]:
     """Return CPU ms per epoch of the one-layer fits: the kit's own and our replay of them."""
-    kit, replay = found.get(f"kit-{case}"), found.get(f"replay-{case}")
+    kit, replay = found.get(f"kit-{case}"), found.get(f"compiled-{case}")
     result: dict[str, Any] = {"case": case, "goal": GOALS.get(f"{case}-one")}
     for layers in (1, 2):
         theirs = _per_epoch(
@@ -96,12 +98,14 @@ def _gemm(found: dict[str, Any], case: str, layers: int) -> dict[str, Any]:
     }
 
 
-def _replay(found: dict[str, Any], name: str) -> dict[str, Any]:
-    fits = found.get(f"replay-{name}")
+def _replay(found: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
+    fits = found.get(f"{kind}-{name}")
+    engine = "exact stream" if kind == "replay" else "default (compiled)"
     if fits is None:
-        return {"case": name, "fits": None}
+        return {"case": name, "engine": engine, "fits": None}
     return {
         "case": name,
+        "engine": engine,
         "fits": len(fits),
         "identical": sum(fit["identical"] for fit in fits),
         "largest_first_difference_clips": max(
@@ -190,15 +194,18 @@ def _markdown(summary: dict[str, Any]) -> str:
 def _equality(summary: dict[str, Any]) -> list[str]:
     lines = ["Replay of the kit's fits from its recorded states of the random generator:", ""]
     lines += [
-        "| case | fits | identical (best score, best epoch, epochs) | others: first difference |",
-        "|---|---|---|---|",
+        "| engine | case | fits | identical (best score, best epoch, epochs) | others: first "
+        "difference, at most |",
+        "|---|---|---|---|---|",
     ]
     for r in summary["replay"]:
         if r["fits"] is None:
-            lines.append(f"| {r['case']} | {NOT_RUN} | | |")
+            lines.append(f"| {r['engine']} | {r['case']} | {NOT_RUN} | | |")
             continue
         clips = r["largest_first_difference_clips"]
-        lines.append(f"| {r['case']} | {r['fits']} | {r['identical']} | {clips:.0f} clips |")
+        lines.append(
+            f"| {r['engine']} | {r['case']} | {r['fits']} | {r['identical']} | {clips:.0f} clips |"
+        )
     ten, pairs = summary["ten_seeds"], summary["pairs"]
     lines += ["", "Ten seeds of (b): " + _ten_text(ten)]
     lines += ["", "Default stream against the plain torch loop: " + _pairs_text(pairs)]
