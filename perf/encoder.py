@@ -70,11 +70,11 @@ def measure(name: str, n_rounds: int) -> dict[str, Any]:
             "published": lambda: published(model),
         }
         for precision in ("bf16", "int8"):
-            changed = Model(
-                set_precision(copy.deepcopy(model.encoder), precision),
-                model.spectrogram, model.audio_s,
-            )  # fmt: skip
-            calls[precision] = changed
+            lowered = copy.deepcopy(model.encoder)
+            left = set_precision(lowered, precision)
+            if precision == "bf16":
+                kept = ", ".join(left)
+            calls[precision] = Model(lowered, model.spectrogram, model.audio_s)
         outputs = {p: calls[p]() for p in ("bf16", "int8")}
         found = rounds(calls, n_rounds, budget_s=30)
     size = "tiny" if "tiny" in name else "base"
@@ -94,6 +94,7 @@ def measure(name: str, n_rounds: int) -> dict[str, Any]:
             torch.nn.functional.cosine_similarity(output, ours, dim=-1).min()
         )
         row[f"{precision}, error / spread"] = float((output - ours).std() / ours.std())
+    row["bf16, in float32"] = kept
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,16 @@ def serve(
     if not entry.published and entry.settings:
         configuration["seed"] = int(request.options.get("seed") or 0)
     weights = weights_hash(encoder.state_dict())
-    runtime = wrap(set_precision(encoder, request.precision)).eval().to(request.device)
+    in_float32 = set_precision(encoder, request.precision)
+    if request.precision == "bf16":
+        configuration["float32_products"] = ", ".join(in_float32)
+        if in_float32 == ("all",):
+            warnings.warn(
+                f"{request.name}: these weights turn bfloat16's rounding into tokens of another "
+                "direction (cosine below 0.9999): every product stays in float32",
+                stacklevel=2,
+            )
+    runtime = wrap(encoder).eval().to(request.device)
 
     @torch.no_grad()
     def scene(audio: torch.Tensor, layers: Layers = None) -> torch.Tensor:
