@@ -48,6 +48,7 @@ class Row:
     ties: str = ""  # letters: encoders of this task that share one do not differ
     best: bool = False  # best mean of the task and protocol
     overlaps: bool = False  # the best's interval overlaps another's
+    selected_on_test: bool = False  # its checkpoint was chosen by the test score (s3prl's ASV)
     source: str = "mambabench"
     pretraining_run: int = 1
 
@@ -124,6 +125,11 @@ def _row(group: Group, evidence: Evidence) -> Row:
         seeds=group.seeds,
         source=group.runs[0].source,
         pretraining_run=group.runs[0].pretraining_run,
+        selected_on_test=any(
+            fold.grid_point.get("selected_on") == "test"
+            for run in group.runs
+            for fold in run.record.folds
+        ),
     )
     if len(known) < len(scores):
         return row

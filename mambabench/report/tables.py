@@ -147,8 +147,10 @@ def _order(row: Row) -> tuple[bool, float, str]:
 
 
 def marked(row: Row) -> str:
-    """Return the mean as printed, with a dagger where the best's interval overlaps another's."""
-    return shown(row.metric, row.mean) + ("†" if row.best and row.overlaps else "")
+    """Return the mean as printed: † where the best's interval overlaps another's, ‡ where the
+    checkpoint was selected on the test set."""
+    overlap = "†" if row.best and row.overlaps else ""
+    return shown(row.metric, row.mean) + overlap + ("‡" if row.selected_on_test else "")
 
 
 def notes(summary: Summary) -> list[str]:
@@ -163,6 +165,11 @@ def notes(summary: Summary) -> list[str]:
             "Bold: best mean of the task; †: its interval over clips overlaps another encoder's. "
             "Encoders that share a letter do not differ (paired permutation test, Holm-corrected "
             "over all comparisons of the protocol, p < .05)."
+        )
+    if any(row.selected_on_test for row in summary.rows):
+        lines.append(
+            "‡: the checkpoint was selected by its score on the test set, as s3prl does: better than "
+            "it would be on new data."
         )
     if len({row.protocol for row in summary.rows}) > 1:
         lines.append("Protocols are never compared with each other.")
@@ -316,6 +323,7 @@ _TEX = {
     "~": "\\textasciitilde{}",
     "^": "\\textasciicircum{}",
     "†": "$^\\dagger$",
+    "‡": "$^\\ddagger$",
     "…": "\\,\\ldots\\,",
     "–": "--",
     "−": "$-$",

@@ -146,6 +146,22 @@ def test_the_report_shows_them_and_the_score_stays_missing(results):
     assert rows["superb_asv", "superb"]["boot_low"] is None
 
 
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex"])
+def test_a_score_selected_on_the_test_set_is_marked(results, form):
+    text = mambabench.report(results, format=form).text
+    marks = text.count("‡") + text.count(r"\ddagger")
+    (clean, marked) = [
+        row.selected_on_test
+        for protocol in ("superb-clean", "superb")
+        for row in mambabench.report(results).summary.rows
+        if (row.task, row.protocol) == ("superb_asv", protocol)
+    ]
+    assert marked
+    assert not clean
+    assert marks == 2  # the one score, and what the mark means
+    assert "selected by its score on the test set" in text.replace("\n", " ")
+
+
 def test_a_kit_protocol_says_why_it_cannot_do_sequences(results):
     done = CliRunner().invoke(
         probe_command,
