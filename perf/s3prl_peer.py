@@ -243,7 +243,7 @@ def main() -> None:
     for task in options.tasks:
         with tempfile.TemporaryDirectory() as base:
             folder = Path(base)
-            more = {"n_videos": 13, "n_test": 8} if task == "SID" else {}
+            more = {"n_videos": 20, "n_held": 8} if task == "SID" else {}
             root = trees.TREES[f"superb_{task.lower()}"](folder / "corpus", **more)
             config = recipe(task, root, options.steps)
             theirs = run_peer(python, options.encoder, task, config, folder / "peer")

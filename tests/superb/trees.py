@@ -85,11 +85,11 @@ def intent_classification(root: Path, n_clips: int = 240) -> Path:
 
 
 def speaker_identification(
-    root: Path, n_speakers: int = 12, n_videos: int = 6, n_test: int = 1
+    root: Path, n_speakers: int = 12, n_videos: int = 6, n_held: int = 1
 ) -> Path:
     """Write VoxCeleb1 with the owners' identification split; one clip a speaker is over 8 s.
 
-    Of each speaker's videos the last `n_test` are the test set, the one before validates.
+    Of each speaker's videos the last `n_held` are the test set, as many before validate.
     """
     rng = np.random.default_rng(3)
     lines = []
@@ -100,7 +100,7 @@ def speaker_identification(
             seconds = 9.0 if video == 0 else 1.0
             path = root / "VoxCeleb1" / part / "wav" / relative
             _tone(path, 100 * 1.13**speaker, seconds, rng)
-            split = 1 + (video >= n_videos - n_test - 1) + (video >= n_videos - n_test)
+            split = 1 + (video >= n_videos - 2 * n_held) + (video >= n_videos - n_held)
             lines.append(f"{split} {relative}")
     (root / "iden_split.txt").write_text("\n".join(lines) + "\n")
     return root
