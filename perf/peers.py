@@ -15,7 +15,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["loop_scan", "parallel_scan", "reference_scan", "slow_block", "transformers_scan"]
+__all__ = [
+    "PLAIN",
+    "Operations",
+    "cuda_operations",
+    "loop_scan",
+    "parallel_scan",
+    "reference_scan",
+    "slow_block",
+    "transformers_scan",
+    "with_functions",
+]
+
+# u, delta, A, B, C, D, z, bias -> y, and x [batch, dim, length], weight, bias -> silu(convolution)
+Operations = tuple[Callable[..., Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]
 
 
 def reference_scan(
@@ -79,8 +92,38 @@ def parallel_scan() -> Callable[..., Tensor] | None:
     return scan
 
 
+def _plain_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    dim, length = x.shape[1], x.shape[2]
+    y = functional.conv1d(x, weight, bias, padding=weight.shape[-1] - 1, groups=dim)
+    return functional.silu(y[..., :length])
+
+
+PLAIN: Operations = (reference_scan, _plain_convolution)
+
+
+def cuda_operations() -> Operations:
+    """Return mamba_ssm's scan and causal-conv1d's convolution; ImportError where one is missing."""
+    from causal_conv1d import causal_conv1d_fn
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    return with_functions(selective_scan_fn, causal_conv1d_fn)
+
+
+def with_functions(scan: Callable[..., Any], convolve: Callable[..., Any]) -> Operations:
+    """Return operations on functions with mamba_ssm's and causal_conv1d's signatures."""
+    return (
+        lambda u, delta, A, B, C, D, z, bias: scan(u, delta, A, B, C, D, z, bias, True),
+        lambda x, weight, bias: convolve(x, weight[:, 0], bias, activation="silu"),
+    )
+
+
 def _half(
-    x: Tensor, get: Callable[[str], Tensor], of: str, rates: tuple[str, ...], skip: str
+    x: Tensor,
+    get: Callable[[str], Tensor],
+    of: str,
+    rates: tuple[str, ...],
+    skip: str,
+    operations: Operations,
 ) -> Tensor:
     """One path of a block on xz [batch, 2 * dim, length], channels first.
 
@@ -89,9 +132,8 @@ def _half(
     """
     u, z = x.chunk(2, dim=1)
     dim, length = u.shape[1], u.shape[2]
-    weight = get(f"conv1d{of}.weight")
-    u = functional.conv1d(u, weight, get(f"conv1d{of}.bias"), padding=3, groups=dim)[..., :length]
-    u = functional.silu(u)
+    scan, convolve = operations
+    u = convolve(u, get(f"conv1d{of}.weight"), get(f"conv1d{of}.bias"))
     step_weight = get(f"dt_proj{of}.weight")
     rank, n = step_weight.shape[1], get(rates[0]).shape[1]
     rows = functional.linear(u.transpose(1, 2).reshape(-1, dim), get(f"x_proj{of}.weight"))
@@ -99,22 +141,25 @@ def _half(
     dt = (step_weight @ dt.t()).view(dim, -1, length).transpose(0, 1)
     B, C = (t.view(-1, length, n).transpose(1, 2).contiguous() for t in (B, C))
     D, bias = get(skip), get(f"dt_proj{of}.bias")
-    y = reference_scan(u, dt, -torch.exp(get(rates[0])), B, C, D, z, bias)
+    y = scan(u, dt, -torch.exp(get(rates[0])), B, C, D, z, bias)
     if len(rates) > 1:
         u, dt, B, C, z = (t.flip(-1) for t in (u, dt, B, C, z))
-        y = y + reference_scan(u, dt, -torch.exp(get(rates[1])), B, C, D, z, bias).flip(-1)
+        y = y + scan(u, dt, -torch.exp(get(rates[1])), B, C, D, z, bias).flip(-1)
     return y
 
 
-def slow_block(block: Any, hidden: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Run one of our blocks by the published operations: add, norm, mixer without its kernels."""
+def slow_block(
+    block: Any, hidden: Tensor, residual: Tensor | None, operations: Operations = PLAIN
+) -> tuple[Tensor, Tensor]:
+    """Run one of our blocks by the published operations: add, norm, and the mixer on what they
+    fall back to without CUDA extensions, or on `operations`."""
     residual = hidden if residual is None else residual + hidden
     mixer, x = block.mixer, block.norm(residual)
     get, c = mixer.get_parameter, mixer.configuration
     xz = (get("in_proj.weight") @ x.transpose(1, 2)).contiguous()
     shared = c.directions == "v1"
-    y = _half(xz, get, "", ("A_log", "A_b_log") if shared else ("A_log",), "D")
+    y = _half(xz, get, "", ("A_log", "A_b_log") if shared else ("A_log",), "D", operations)
     if c.directions == "v2":
-        y = y + _half(xz.flip(-1), get, "_b", ("A_b_log",), "D_b").flip(-1)
+        y = y + _half(xz.flip(-1), get, "_b", ("A_b_log",), "D_b", operations).flip(-1)
         y = y / 2 if c.divide_out else y
     return functional.linear(y.transpose(1, 2), get("out_proj.weight")), residual
