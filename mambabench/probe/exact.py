@@ -1,0 +1,234 @@
+"""The head of the exact stream: torch's own numbers to the last bit, without its overhead.
+
+The matrix products are the calls that automatic differentiation makes; everything between them runs
+in kernels that round as torch's operators do, into buffers that are allocated once.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from mambabench.probe.heads import (
+    F32,
+    Batch,
+    HeadParameters,
+    TorchHead,
+    initial_parameters,
+    numba_available,
+    padded_columns,
+)
+from mambabench.probe.protocols import HeadConfig
+from mambabench.probe.streams import TrialStreams
+
+__all__ = ["ExactHead", "exact_head", "rounds_as_torch"]
+
+CHUNK = 32768  # weights that Adam takes at a time, so that its scratch stays in the cache
+SUMMED = 64  # columns that torch sums at a time; narrower ones take another order
+
+
+class _Buffers:
+    """Everything of one batch size, allocated once, with the views that the products take."""
+
+    def __init__(self, dims: list[int], n_labels: int, batch: int) -> None:
+        self.Z = [torch.empty(batch, d) for d in dims]
+        self.A = [torch.empty(batch, d) for d in dims]
+        self.D = [torch.empty(batch, d) for d in dims]
+        self.logits = torch.empty(batch, n_labels)
+        self.slope = torch.empty(batch, n_labels)
+        self.moments = [np.empty((2, d), np.float32) for d in dims]
+        self.bits = [np.empty(((batch + 31) // 32, d), np.uint32) for d in dims]
+
+
+class ExactHead:
+    """`TorchHead` without automatic differentiation; every number is equal to the last bit."""
+
+    def __init__(self, config: HeadConfig, start: HeadParameters, streams: TrialStreams) -> None:
+        self._config = config
+        self._streams = streams
+        self._dims = [len(b) for b in start.biases[:-1]]
+        self._n_labels = len(start.biases[-1])
+        self._W = [_aligned(w) for w in start.weights]
+        self._grad_W = [torch.empty_like(w) for w in self._W]
+        plain = np.concatenate([*start.biases, *(n.reshape(-1) for n in start.norms)])
+        self._plain = _aligned(plain)  # what does not decay, in one piece
+        self._grad_plain = torch.empty_like(self._plain)
+        self._b, self._norms = self._views(self._plain)
+        self._grad_b, self._grad_norms = self._views(self._grad_plain)
+        self._running = [r.copy() for r in start.running]
+        self._state = [
+            (w.view(-1), g.view(-1), torch.zeros(w.numel()), torch.zeros(w.numel()), decays)
+            for w, g, decays in [
+                *((w, g, True) for w, g in zip(self._W, self._grad_W, strict=True)),
+                (self._plain, self._grad_plain, False),
+            ]
+        ]
+        self._root = torch.empty(CHUNK)
+        self._steps = 0
+        self._buffers: dict[int, _Buffers] = {}
+        keep = 1.0 - config.dropout
+        self._keep_scale = np.float32(torch.ones(1).div_(keep).item())
+
+    def _views(self, flat: torch.Tensor) -> tuple[list[torch.Tensor], list[F32]]:
+        """Return the biases and the norms [2, units] that lie behind one another in `flat`."""
+        sizes = [*self._dims, self._n_labels, *(2 * d for d in self._dims)]
+        parts = list(flat.split(sizes))
+        n = len(self._dims) + 1
+        return parts[:n], [part.view(2, -1).numpy() for part in parts[n:]]
+
+    def step(self, batch: Batch) -> None:
+        """Do one optimiser step."""
+        n = batch.rows.shape[0]
+        if n not in self._buffers:
+            self._buffers[n] = _Buffers(self._dims, self._n_labels, n)
+        buf = self._buffers[n]
+        self._forward(batch, buf)
+        _loss_gradient(buf, batch)
+        self._backward(batch, buf)
+        self._update()
+
+    def _forward(self, batch: Batch, buf: _Buffers) -> None:
+        from mambabench.probe.exact_kernels import norm_forward
+
+        keep = 1.0 - self._config.dropout
+        inputs = batch.rows
+        for i, dim in enumerate(self._dims):
+            torch.addmm(self._b[i], inputs, self._W[i].t(), out=buf.Z[i])
+            self._streams.masks.draw(len(inputs), dim, keep, buf.bits[i])
+            norm_forward(
+                buf.Z[i].numpy(),
+                self._norms[i],
+                self._running[i],
+                buf.bits[i],
+                self._keep_scale,
+                buf.A[i].numpy(),
+                buf.moments[i],
+            )
+            inputs = buf.A[i]
+        torch.addmm(self._b[-1], inputs, self._W[-1].t(), out=buf.logits)
+
+    def _backward(self, batch: Batch, buf: _Buffers) -> None:
+        from mambabench.probe.exact_kernels import norm_backward
+
+        delta = buf.slope
+        torch.sum(delta, 0, out=self._grad_b[-1])
+        for i in range(len(self._dims) - 1, -1, -1):
+            torch.mm(delta.t(), buf.A[i], out=self._grad_W[i + 1])
+            torch.mm(delta, self._W[i + 1], out=buf.D[i])
+            delta = buf.D[i]
+            norm_backward(
+                delta.numpy(),
+                buf.A[i].numpy(),
+                buf.Z[i].numpy(),
+                buf.bits[i],
+                self._keep_scale,
+                self._norms[i],
+                buf.moments[i],
+                self._grad_norms[i],
+                self._grad_b[i].numpy(),
+            )
+            if self._dims[i] % SUMMED:
+                torch.sum(delta, 0, out=self._grad_b[i])
+        torch.mm(delta.t(), batch.rows, out=self._grad_W[0])
+
+    def _update(self) -> None:
+        """Move every parameter; the square root is torch's, which is not the correctly rounded."""
+        from mambabench.probe.exact_kernels import adam_moments, adam_weights
+
+        self._steps += 1
+        lr = self._config.lr
+        step_size = np.float32(-(lr / (1 - 0.9**self._steps)))
+        correction = np.float32((1 - 0.999**self._steps) ** 0.5)
+        shrink = np.float32(1 - lr * self._config.weight_decay)
+        for weight, gradient, first, second, decays in self._state:
+            for i in range(0, len(weight), CHUNK):
+                w, g, m, v = (t[i : i + CHUNK] for t in (weight, gradient, first, second))
+                root = self._root[: len(w)]
+                adam_moments(g.numpy(), m.numpy(), v.numpy())
+                torch.sqrt(v, out=root)
+                adam_weights(
+                    w.numpy(),
+                    m.numpy(),
+                    root.numpy(),
+                    step_size,
+                    correction,
+                    shrink if decays else ONE,
+                )
+
+    def logits(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
+        from mambabench.probe.exact_kernels import evaluated
+
+        x = columns.t()
+        for i in range(len(self._dims)):
+            x = torch.addmm(self._b[i], x, self._W[i].t())
+            evaluated(x.numpy(), self._norms[i], self._running[i])
+        return torch.addmm(self._b[-1], x, self._W[-1].t()).t()
+
+    def parameters(self) -> HeadParameters:
+        """Return a copy of all numbers."""
+        return HeadParameters(
+            tuple(w.numpy().copy() for w in self._W),
+            tuple(b.numpy().copy() for b in self._b),
+            tuple(n.copy() for n in self._norms),
+            tuple(r.copy() for r in self._running),
+        )
+
+
+ONE = np.float32(1.0)
+
+
+def _aligned(array: F32) -> torch.Tensor:
+    return torch.empty(array.shape).copy_(torch.from_numpy(array))
+
+
+def _loss_gradient(buf: _Buffers, batch: Batch) -> None:
+    """Set buf.slope to the mean loss's gradient of buf.logits, as torch's derivatives have it."""
+    if batch.multilabel:
+        torch.sigmoid(buf.logits, out=buf.slope)
+        buf.slope.sub_(batch.target.t()).div_(buf.logits.numel())
+        return
+    log_probability = torch.log_softmax(buf.logits, 1)
+    to_log = torch.mul(batch.target.t(), -1.0 / len(buf.logits), out=buf.slope)
+    torch.ops.aten._log_softmax_backward_data.out(
+        to_log.clone(), log_probability, 1, torch.float32, out=buf.slope
+    )
+
+
+@functools.cache
+def rounds_as_torch() -> bool:
+    """Say whether `ExactHead` equals `TorchHead` bit for bit on a small case on this machine.
+
+    Its kernels follow how torch's binaries round, which another processor or build may do
+    differently.
+    """
+    if not numba_available():
+        return False
+    rows = torch.randn(53, 20, generator=torch.Generator().manual_seed(1))
+    for multilabel in (False, True):
+        target = torch.zeros(5, 53)
+        target[torch.arange(53) % 5, torch.arange(53)] = 1.0
+        batches = [
+            Batch(r.clone(), padded_columns(r), t.contiguous(), multilabel)
+            for r, t in zip(rows.split(37), target.split(37, 1), strict=True)
+        ]
+        config = HeadConfig(hidden_layers=2, hidden_dim=128, lr=1e-3, weight_decay=0.1)
+        arms = []
+        for kind in (ExactHead, TorchHead):
+            streams = TrialStreams(1)
+            head = kind(config, initial_parameters(config, 20, 5, streams), streams)
+            for batch in batches * 4:
+                head.step(batch)
+            arms.append((head.parameters(), head.logits(batches[0].columns)))
+        if arms[0][0].sha256() != arms[1][0].sha256() or not torch.equal(arms[0][1], arms[1][1]):
+            return False
+    return True
+
+
+def exact_head(
+    config: HeadConfig, start: HeadParameters, streams: TrialStreams
+) -> ExactHead | TorchHead:
+    """Return the fastest head that rounds as torch's modules do."""
+    return (ExactHead if rounds_as_torch() else TorchHead)(config, start, streams)
