@@ -97,11 +97,12 @@ def embed_real(task: Path, encoder: str, work: Path) -> Path:
 
 
 def run_replay(
-    name: str, encoder: str, task: str, work: Path, *, compiled: bool
+    name: str, encoder: str, task: str, work: Path, *, compiled: bool | None
 ) -> list[dict[str, Any]]:
     """Train the kit's fits again from its recorded states of the generator.
 
-    With `compiled` by the default engine, else by the one of the exact stream.
+    With `compiled` by the default engine, with None by the one of the exact stream, else by plain
+    torch.
     """
     from probe_replay import replay
 
@@ -203,7 +204,11 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
         named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
         for kind in ("replay", "compiled"):
             named[f"{kind}-{case}"] = lambda c=case, k=kind: run_replay(
-                c, "synthetic", f"case_{c}-v1-full", work, compiled=k == "compiled"
+                c,
+                "synthetic",
+                f"case_{c}-v1-full",
+                work,
+                compiled=True if k == "compiled" else None,
             )
         for exact in (False, True):
             name = f"ours-{case}-{'exact' if exact else 'default'}"
@@ -217,7 +222,7 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
             )
             for kind in ("replay", "compiled"):
                 named[f"{kind}-{name}"] = lambda n=name, e=encoder, k=kind: run_replay(
-                    n, e, real.name, work, compiled=k == "compiled"
+                    n, e, real.name, work, compiled=True if k == "compiled" else None
                 )
     named["pairs"] = lambda: run_pairs(work, 27)
     return named

@@ -79,9 +79,7 @@ def norm_forward(
             moments[1, c] = inverse
             unbiased = np.float64(sums[j] / np.float32(batch - 1))
             running[0, c] = NEW * mean[j] + OLD * running[0, c]
-            running[1, c] = np.float32(
-                np.float64(NEW) * unbiased + np.float64(OLD * running[1, c])
-            )
+            running[1, c] = np.float32(np.float64(NEW) * unbiased + np.float64(OLD * running[1, c]))
             alpha[j] = inverse * norm[0, c]
             beta[j] = _fma(-mean[j], alpha[j], norm[1, c])
         for b in range(batch):
