@@ -7,6 +7,7 @@ in kernels that round as torch's operators do, into buffers that are allocated o
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,7 +26,6 @@ from mambabench.probe.streams import TrialStreams
 
 __all__ = ["ExactHead", "exact_head", "rounds_as_torch"]
 
-CHUNK = 32768  # weights that Adam takes at a time, so that its scratch stays in the cache
 SUMMED = 64  # columns that torch sums at a time; narrower ones take another order
 
 
@@ -37,6 +37,7 @@ class _Buffers:
         self.A = [torch.empty(batch, d) for d in dims]
         self.D = [torch.empty(batch, d) for d in dims]
         self.logits = torch.empty(batch, n_labels)
+        self.to_log = torch.empty(batch, n_labels)
         self.slope = torch.empty(batch, n_labels)
         self.moments = [np.empty((2, d), np.float32) for d in dims]
         self.bits = [np.empty(((batch + 31) // 32, d), np.uint32) for d in dims]
@@ -58,14 +59,10 @@ class ExactHead:
         self._b, self._norms = self._views(self._plain)
         self._grad_b, self._grad_norms = self._views(self._grad_plain)
         self._running = [r.copy() for r in start.running]
-        self._state = [
-            (w.view(-1), g.view(-1), torch.zeros(w.numel()), torch.zeros(w.numel()), decays)
-            for w, g, decays in [
-                *((w, g, True) for w, g in zip(self._W, self._grad_W, strict=True)),
-                (self._plain, self._grad_plain, False),
-            ]
+        self._trained = [
+            *(_trained(w, g, decays=True) for w, g in zip(self._W, self._grad_W, strict=True)),
+            _trained(self._plain, self._grad_plain, decays=False),
         ]
-        self._root = torch.empty(CHUNK)
         self._steps = 0
         self._buffers: dict[int, _Buffers] = {}
         keep = 1.0 - config.dropout
@@ -74,9 +71,9 @@ class ExactHead:
     def _views(self, flat: torch.Tensor) -> tuple[list[torch.Tensor], list[F32]]:
         """Return the biases and the norms [2, units] that lie behind one another in `flat`."""
         sizes = [*self._dims, self._n_labels, *(2 * d for d in self._dims)]
-        parts = list(flat.split(sizes))
+        parts = torch.split(flat, sizes)
         n = len(self._dims) + 1
-        return parts[:n], [part.view(2, -1).numpy() for part in parts[n:]]
+        return list(parts[:n]), [part.view(2, -1).numpy() for part in parts[n:]]
 
     def step(self, batch: Batch) -> None:
         """Do one optimiser step."""
@@ -142,20 +139,11 @@ class ExactHead:
         step_size = np.float32(-(lr / (1 - 0.9**self._steps)))
         correction = np.float32((1 - 0.999**self._steps) ** 0.5)
         shrink = np.float32(1 - lr * self._config.weight_decay)
-        for weight, gradient, first, second, decays in self._state:
-            for i in range(0, len(weight), CHUNK):
-                w, g, m, v = (t[i : i + CHUNK] for t in (weight, gradient, first, second))
-                root = self._root[: len(w)]
-                adam_moments(g.numpy(), m.numpy(), v.numpy())
-                torch.sqrt(v, out=root)
-                adam_weights(
-                    w.numpy(),
-                    m.numpy(),
-                    root.numpy(),
-                    step_size,
-                    correction,
-                    shrink if decays else ONE,
-                )
+        for t in self._trained:
+            adam_moments(t.gradient, t.first, t.second.numpy())
+            torch.sqrt(t.second, out=t.root)
+            decay = shrink if t.decays else ONE
+            adam_weights(t.weight, t.first, t.root.numpy(), step_size, correction, decay)
 
     def logits(self, columns: torch.Tensor) -> torch.Tensor:
         """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
@@ -180,6 +168,25 @@ class ExactHead:
 ONE = np.float32(1.0)
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """Flat parameters, their gradient and what Adam keeps of them."""
+
+    weight: F32
+    gradient: F32
+    first: F32
+    second: torch.Tensor
+    root: torch.Tensor
+    decays: bool
+
+
+def _trained(weight: torch.Tensor, gradient: torch.Tensor, *, decays: bool) -> _Trained:
+    zeros = np.zeros(weight.numel(), np.float32)
+    second = torch.zeros(weight.numel())
+    w, g = weight.view(-1).numpy(), gradient.view(-1).numpy()
+    return _Trained(w, g, zeros, second, torch.empty_like(second), decays)
+
+
 def _aligned(array: F32) -> torch.Tensor:
     return torch.empty(array.shape).copy_(torch.from_numpy(array))
 
@@ -191,9 +198,9 @@ def _loss_gradient(buf: _Buffers, batch: Batch) -> None:
         buf.slope.sub_(batch.target.t()).div_(buf.logits.numel())
         return
     log_probability = torch.log_softmax(buf.logits, 1)
-    to_log = torch.mul(batch.target.t(), -1.0 / len(buf.logits), out=buf.slope)
+    torch.mul(batch.target.t(), -1.0 / len(buf.logits), out=buf.to_log)
     torch.ops.aten._log_softmax_backward_data.out(
-        to_log.clone(), log_probability, 1, torch.float32, out=buf.slope
+        buf.to_log, log_probability, 1, torch.float32, out=buf.slope
     )
 
 
@@ -212,7 +219,7 @@ def rounds_as_torch() -> bool:
         target[torch.arange(53) % 5, torch.arange(53)] = 1.0
         batches = [
             Batch(r.clone(), padded_columns(r), t.contiguous(), multilabel)
-            for r, t in zip(rows.split(37), target.split(37, 1), strict=True)
+            for r, t in zip(torch.split(rows, 37), torch.split(target, 37, 1), strict=True)
         ]
         config = HeadConfig(hidden_layers=2, hidden_dim=128, lr=1e-3, weight_decay=0.1)
         arms = []

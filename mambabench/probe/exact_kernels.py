@@ -30,14 +30,14 @@ LEVELS = 4  # of torch's cascaded sum
 STEP = 16  # rows of the lowest level, for batches of up to 2^19 rows
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _fma(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once."""
-
+def _fma_typed(context: Any, a: Any, b: Any, c: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
+
+
+_fma: Any = intrinsic(_fma_typed)  # a * b + c, rounded once
 
 
 @_kernel(fastmath=False)
@@ -47,8 +47,8 @@ def norm_forward(
     """Set A = relu(batch_norm(Z) * mask) in training mode and update the running statistics.
 
     Z, A [batch, units]; norm [2, units] weight and bias; running [2, units] mean and variance; bits
-    [ceil(batch / 32), units] packed mask, whose kept elements count `keep_scale`; moments [2, units]
-    receives mean and 1 / standard deviation for the backward step.
+    [ceil(batch / 32), units] packed mask, whose kept elements count `keep_scale`; moments
+    [2, units] receives mean and 1 / standard deviation for the backward step.
     """
     batch, units = Z.shape
     zero = np.float32(0.0)
