@@ -149,7 +149,7 @@ class ExactHead:
         """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
         from mambabench.probe.exact_kernels import evaluated
 
-        x = columns.t()
+        x = columns.t().contiguous()  # narrow products round by their operands' layout
         for i in range(len(self._dims)):
             x = torch.addmm(self._b[i], x, self._W[i].t())
             evaluated(x.numpy(), self._norms[i], self._running[i])

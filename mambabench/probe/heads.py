@@ -312,17 +312,11 @@ class TorchHead:
         self._norms = [tensors(list(norm)) for norm in start.norms]
         self._running = [tensors(list(running)) for running in start.running]
         plain = [*self._b, *(t for norm in self._norms for t in norm)]
-        for parameter in (*self._W, *plain):
+        self._trained = [*self._W, *plain]
+        self._moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self._trained]
+        self._steps = 0
+        for parameter in self._trained:
             parameter.requires_grad_()
-        self._adam: torch.optim.Optimizer
-        if config.weight_decay:
-            groups = [
-                {"params": self._W, "weight_decay": config.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ]
-            self._adam = torch.optim.AdamW(groups, lr=config.lr)
-        else:
-            self._adam = torch.optim.Adam([*self._W, *plain], lr=config.lr)
 
     def step(self, batch: Batch) -> None:
         """Do one optimiser step."""
@@ -338,9 +332,25 @@ class TorchHead:
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
         else:
             loss = torch.nn.functional.cross_entropy(logits, target)
-        self._adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._adam.step()
+        self._update(torch.autograd.grad(loss, self._trained))
+
+    @torch.no_grad()
+    def _update(self, gradients: Sequence[torch.Tensor]) -> None:
+        """Do what torch.optim's Adam or AdamW does; importing those takes seconds."""
+        self._steps += 1
+        lr = self._config.lr
+        step_size = lr / (1 - 0.9**self._steps)
+        correction = (1 - 0.999**self._steps) ** 0.5
+        if self._config.weight_decay:
+            for weight in self._W:
+                weight.mul_(1 - lr * self._config.weight_decay)
+        for parameter, g, (first, second) in zip(
+            self._trained, gradients, self._moments, strict=True
+        ):
+            first.lerp_(g, 1 - 0.9)
+            second.mul_(0.999).addcmul_(g, g, value=1 - 0.999)
+            denominator = (second.sqrt() / correction).add_(1e-8)
+            parameter.addcdiv_(first, denominator, value=-step_size)
 
     def _normalised(self, i: int, x: torch.Tensor, training: bool) -> torch.Tensor:
         (mean, variance), (weight, bias) = self._running[i], self._norms[i]
@@ -356,7 +366,7 @@ class TorchHead:
     @torch.no_grad()
     def logits(self, columns: torch.Tensor) -> torch.Tensor:
         """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
-        x = columns.t()
+        x = columns.t().contiguous()  # narrow products round by their operands' layout
         for i in range(len(self._norms)):
             x = torch.nn.functional.linear(x, self._W[i], self._b[i])
             x = torch.relu(self._normalised(i, x, False))
