@@ -37,8 +37,9 @@ UNROLLED = 2  # steps of the depth per turn of the loop
 LEFT_ROWS = 64  # rows of the left matrix per block: 256 KiB at depth 1024
 NARROW, WIDE = 4 * 48, 21 * 48  # columns packed at a time; wide where the left matrix is packed too
 AHEAD = 8  # rows prefetched while packing
-SMALLEST = LANES  # rows, columns and depth below this are left to torch
 DEEPEST = 4096  # bounds the packed panels to 16 MiB a thread
+
+CPU = torch.device("cpu")
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
@@ -59,13 +60,17 @@ def host_gains() -> bool:
 
 
 def suits(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> bool:
-    """Say whether the kernels cover a product: float32 on the CPU, neither tiny nor very deep."""
-    (m, depth), n = a.shape, b.shape[1]
+    """Say whether the kernels cover a product: float32 on the CPU, rows or columns contiguous."""
     return (
-        min(m, depth, n) >= SMALLEST
-        and depth <= DEEPEST
-        and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (a, b, out))
-        and all(1 in t.stride() for t in (a, b))
+        a.shape[1] == b.shape[0] <= DEEPEST
+        and out.shape == (a.shape[0], b.shape[1])
+        and a.shape[0] >= ROWS
+        and a.shape[1] > 0
+        and b.shape[1] >= LANES
+        and a.dtype == b.dtype == out.dtype == torch.float32
+        and a.device == b.device == out.device == CPU
+        and 1 in a.stride()
+        and 1 in b.stride()
         and out.stride(1) == 1
     )
 
@@ -85,17 +90,15 @@ def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
 def compiled_multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
     """Set out = a @ b by the kernels, for operands that `suits` accepts; each may be transposed."""
     (m, depth), n = a.shape, b.shape[1]
-    if b.shape[0] != depth or out.shape != (m, n) or not suits(a, b, out):
-        raise ValueError(f"no product of {[*a.shape]} and {[*b.shape]} into {[*out.shape]}")
-    across_a, across_b = a.stride(1) != 1, b.stride(1) != 1
+    (a_down, a_along), (b_down, b_along) = a.stride(), b.stride()
+    across_a, across_b = a_along != 1, b_along != 1
     columns = WIDE if across_a else NARROW
-    floats = depth * (columns + LANES) + LEFT_ROWS * (depth + LANES) + LANES
     _product(
         a.data_ptr(),
-        4 * a.stride(1 if across_a else 0),
+        4 * (a_along if across_a else a_down),
         across_a,
         b.data_ptr(),
-        4 * b.stride(1 if across_b else 0),
+        4 * (b_along if across_b else b_down),
         across_b,
         out.data_ptr(),
         4 * out.stride(0),
@@ -103,14 +106,15 @@ def compiled_multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> No
         depth,
         n,
         columns,
-        _scratch(floats),
+        _scratch(depth * (columns + LANES) + LEFT_ROWS * (depth + LANES) + LANES),
     )
 
 
 class _Local(threading.local):
     """Memory for packed panels, one piece per thread."""
 
-    floats: np.ndarray = np.empty(0, np.float32)
+    floats = np.empty(0, np.float32)
+    address = 0  # the first in it that starts a cache line
 
 
 _LOCAL = _Local()
@@ -120,7 +124,8 @@ def _scratch(floats: int) -> int:
     """Return the address of the thread's scratch of at least this size, starting a cache line."""
     if len(_LOCAL.floats) < floats:
         _LOCAL.floats = np.empty(floats, np.float32)
-    return (_LOCAL.floats.ctypes.data + 63) & -64
+        _LOCAL.address = (_LOCAL.floats.ctypes.data + 63) & -64
+    return _LOCAL.address
 
 
 def _constant(x: int) -> Any:
@@ -275,6 +280,34 @@ def _compile(function: Any) -> Any:
         return njit(nogil=True, error_model="numpy")(function)
 
 
+@intrinsic
+def _move(typing: Any, source: Any, target: Any) -> Any:
+    """Copy one number."""
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        x = _load(b, b.inttoptr(args[0], _BYTES), _constant(0), _FLOAT)
+        b.store(x, b.inttoptr(args[1], _FLOAT.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 2), emit
+
+
+@_compile
+def _turn(source, source_stride, target, target_stride, rows, columns):
+    """Write rows x columns numbers transposed."""
+    if rows < LANES or columns < LANES:
+        for i in range(rows):
+            for j in range(columns):
+                _move(source + i * source_stride + 4 * j, target + j * target_stride + 4 * i)
+        return
+    for i0 in range(0, rows, LANES):
+        i = min(i0, rows - LANES)
+        for j0 in range(0, columns, LANES):
+            j = min(j0, columns - LANES)
+            corner = source + i * source_stride + 4 * j
+            _transpose(corner, source_stride, target + j * target_stride + 4 * i, target_stride)
+
+
 @_compile
 def _panel(j, n):
     """Return where the panel of columns from j on starts, and its vectors.
@@ -298,16 +331,12 @@ def _pack(b, stride, across, depth, n, target):
         j, vectors = _panel(j, n)
         width = 64 * vectors
         if across:
-            for v in range(vectors):
-                for k in range(0, depth, LANES):
-                    at = min(k, depth - LANES)
-                    source = b + (j + LANES * v) * stride + 4 * at
-                    _transpose(source, stride, target + at * width + 64 * v, width)
+            _turn(b + j * stride, stride, target, width, LANES * vectors, depth)
         else:
             for k in range(depth):
+                source = b + k * stride + 4 * j
                 for v in range(vectors):
-                    source = b + k * stride + 4 * j + 64 * v
-                    _copy(source, target + k * width + 64 * v, AHEAD * stride)
+                    _copy(source + 64 * v, target + k * width + 64 * v, AHEAD * stride)
         target += depth * width
         j += LANES * vectors
 
@@ -342,25 +371,17 @@ def _product(
     block by block is so only once where `columns` >= n.
     """
     block = scratch + 4 * depth * (columns + LANES)
-    block_stride = 4 * (depth + LANES)
-    for j in range(0, n, columns):
-        width = max(min(columns, n - j), LANES)
-        j = min(j, n - width)
+    for j0 in range(0, n, columns):
+        width = max(min(columns, n - j0), LANES)
+        j = min(j0, n - width)
         right = b + (j * b_stride if across_b else 4 * j)
         _pack(right, b_stride, across_b, depth, width, scratch)
-        for i in range(0, m, LEFT_ROWS):
-            height = max(min(LEFT_ROWS, m - i), LANES)
-            i = min(i, m - height)
+        for i0 in range(0, m, LEFT_ROWS):
+            height = min(max(min(LEFT_ROWS, m - i0), LANES), m)
+            i = min(i0, m - height)
+            left, left_stride = a + i * a_stride, a_stride
+            if across_a:
+                left, left_stride = block, 4 * (depth + LANES)
+                _turn(a + 4 * i, a_stride, left, left_stride, depth, height)
             tiles = out + i * out_stride + 4 * j
-            if not across_a:
-                left = a + i * a_stride
-                _block(left, a_stride, scratch, tiles, out_stride, height, depth, width)
-                continue
-            for r in range(0, height, LANES):
-                row = min(r, height - LANES)
-                for k in range(0, depth, LANES):
-                    at = min(k, depth - LANES)
-                    source = a + at * a_stride + 4 * (i + row)
-                    target = block + row * block_stride + 4 * at
-                    _transpose(source, a_stride, target, block_stride)
-            _block(block, block_stride, scratch, tiles, out_stride, height, depth, width)
+            _block(left, left_stride, scratch, tiles, out_stride, height, depth, width)
