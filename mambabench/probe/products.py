@@ -60,7 +60,10 @@ def host_gains() -> bool:
 
 
 def suits(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> bool:
-    """Say whether the kernels cover a product: float32 on the CPU, rows or columns contiguous."""
+    """Say whether the kernels cover a product: float32 on the CPU, rows or columns contiguous.
+
+    Fewer rows than a tile has gain nothing here: torch's are as fast.
+    """
     return (
         a.shape[1] == b.shape[0] <= DEEPEST
         and out.shape == (a.shape[0], b.shape[1])
@@ -82,13 +85,23 @@ def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
     shares no memory with `a` or `b`.
     """
     if host_gains() and suits(a, b, out):
-        compiled_multiply(a, b, out)
+        _run(a, b, out)
     else:
         torch.mm(a, b, out=out)
 
 
 def compiled_multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """Set out = a @ b by the kernels, for operands that `suits` accepts; each may be transposed."""
+    """Set out = a @ b by the kernels on any machine; ValueError where they do not suit."""
+    if not suits(a, b, out):
+        raise ValueError(
+            f"these products take float32 matrices on the CPU with contiguous rows or columns, at "
+            f"least {ROWS} rows, {LANES} columns and 1 to {DEEPEST} deep; not {[*a.shape]} times "
+            f"{[*b.shape]} into {[*out.shape]}"
+        )
+    _run(a, b, out)
+
+
+def _run(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
     (m, depth), n = a.shape, b.shape[1]
     (a_down, a_along), (b_down, b_along) = a.stride(), b.stride()
     across_a, across_b = a_along != 1, b_along != 1
