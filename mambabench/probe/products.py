@@ -35,7 +35,7 @@ LANES = 16
 ROWS, VECTORS = 8, 3  # of a tile: 24 sums, three vectors and a broadcast fit in 32 registers
 UNROLLED = 2  # steps of the depth per turn of the loop
 LEFT_ROWS = 64  # rows of the left matrix per block: 256 KiB at depth 1024
-NARROW, WIDE = 4 * 48, 21 * 48  # columns packed at a time; wide where the left matrix is packed too
+NARROW, WIDE = 4 * 48, 22 * 48  # columns packed at a time; wide where the left matrix is packed too
 AHEAD = 8  # rows prefetched while packing
 DEEPEST = 4096  # bounds the packed panels to 16 MiB a thread
 
@@ -173,7 +173,13 @@ def _multiply_add(b: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 def _accumulate(
-    b: Any, left: list[Any], start: tuple[Any, Any], sums: list[Any], end: Any, unrolled: int
+    b: Any,
+    left: list[Any],
+    a_step: Any,
+    start: tuple[Any, Any],
+    sums: list[Any],
+    end: Any,
+    unrolled: int,
 ) -> tuple[tuple[Any, Any], list[Any]]:
     """Emit the loop over the depth; return where it ended and the sums.
 
@@ -194,17 +200,17 @@ def _accumulate(
         lines = range(step * vectors, (step + 1) * vectors)
         right = [_load(b, packed, _constant(64 * line), _VECTOR) for line in lines]
         for r, row in enumerate(left):
-            x = _spread(b, _load(b, row, b.add(along, _constant(4 * step)), _FLOAT))
+            x = _spread(b, _load(b, row, along, _FLOAT))
             for v in range(vectors):
                 i = r * vectors + v
                 new[i] = _multiply_add(b, x, right[v], new[i])
-    along_next = b.add(along, _constant(4 * unrolled))
+        along = b.add(along, a_step)
     packed_next = b.gep(packed, [_constant(64 * vectors * unrolled)])
-    for phi, value in zip(state, (along_next, packed_next, *new), strict=True):
+    for phi, value in zip(state, (along, packed_next, *new), strict=True):
         phi.add_incoming(value, b.block)
     b.branch(head)
     b.position_at_end(after)
-    return (along, packed), state[2:]
+    return (state[0], packed), state[2:]
 
 
 def _tile(vectors: int) -> Any:
@@ -212,12 +218,19 @@ def _tile(vectors: int) -> Any:
 
     @intrinsic
     def tile(
-        typing: Any, a: Any, a_stride: Any, panel: Any, out: Any, out_stride: Any, depth: Any
+        typing: Any,
+        a: Any,
+        a_stride: Any,
+        a_step: Any,
+        panel: Any,
+        out: Any,
+        out_stride: Any,
+        depth: Any,
     ) -> Any:
         """Set the tile at `out` to ROWS rows at `a` times a panel; strides in bytes."""
 
         def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-            a, a_stride, panel, out, out_stride, depth = args
+            a, a_stride, a_step, panel, out, out_stride, depth = args
 
             def rows(base: Any, stride: Any) -> list[Any]:
                 steps = [b.mul(stride, _constant(r)) for r in range(ROWS)]
@@ -225,17 +238,17 @@ def _tile(vectors: int) -> Any:
 
             left = rows(a, a_stride)
             sums = [ir.Constant(_VECTOR, [0.0] * LANES)] * (ROWS * vectors)
-            end = b.mul(depth, _constant(4))
-            whole = b.and_(end, _constant(-4 * UNROLLED))
+            end = b.mul(depth, a_step)
+            whole = b.mul(b.and_(depth, _constant(-UNROLLED)), a_step)
             start = (_constant(0), b.inttoptr(panel, _BYTES))
-            start, sums = _accumulate(b, left, start, sums, whole, UNROLLED)
-            _, sums = _accumulate(b, left, start, sums, end, 1)
+            start, sums = _accumulate(b, left, a_step, start, sums, whole, UNROLLED)
+            _, sums = _accumulate(b, left, a_step, start, sums, end, 1)
             for r, row in enumerate(rows(out, out_stride)):
                 for v in range(vectors):
                     _store(b, sums[r * vectors + v], row, _constant(64 * v))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 6), emit
+        return types.void(*[types.int64] * 7), emit
 
     return tile
 
@@ -355,7 +368,21 @@ def _pack(b, stride, across, depth, n, target):
 
 
 @_compile
-def _block(a, a_stride, panels, out, out_stride, m, depth, n):
+def _gather(a, stride, depth, m, target):
+    """Write m columns as rows [depth] of LEFT_ROWS numbers."""
+    for k in range(depth):
+        source, to = a + k * stride, target + 4 * LEFT_ROWS * k
+        if m < LANES:
+            for i in range(m):
+                _move(source + 4 * i, to + 4 * i)
+        else:
+            for i0 in range(0, m, LANES):
+                i = min(i0, m - LANES)
+                _copy(source + 4 * i, to + 4 * i, AHEAD * stride)
+
+
+@_compile
+def _block(a, a_stride, a_step, panels, out, out_stride, m, depth, n):
     """Multiply m rows with all packed panels."""
     j = 0
     while j < n:
@@ -365,11 +392,11 @@ def _block(a, a_stride, panels, out, out_stride, m, depth, n):
             left = a + row * a_stride
             tile = out + row * out_stride + 4 * j
             if vectors == 3:
-                _tile3(left, a_stride, panels, tile, out_stride, depth)
+                _tile3(left, a_stride, a_step, panels, tile, out_stride, depth)
             elif vectors == 2:
-                _tile2(left, a_stride, panels, tile, out_stride, depth)
+                _tile2(left, a_stride, a_step, panels, tile, out_stride, depth)
             else:
-                _tile1(left, a_stride, panels, tile, out_stride, depth)
+                _tile1(left, a_stride, a_step, panels, tile, out_stride, depth)
         panels += depth * 64 * vectors
         j += LANES * vectors
 
@@ -392,9 +419,11 @@ def _product(
         for i0 in range(0, m, LEFT_ROWS):
             height = min(max(min(LEFT_ROWS, m - i0), LANES), m)
             i = min(i0, m - height)
-            left, left_stride = a + i * a_stride, a_stride
-            if across_a:
-                left, left_stride = block, 4 * (depth + LANES)
-                _turn(a + 4 * i, a_stride, left, left_stride, depth, height)
             tiles = out + i * out_stride + 4 * j
-            _block(left, left_stride, scratch, tiles, out_stride, height, depth, width)
+            if across_a:
+                _gather(a + 4 * i, a_stride, depth, height, block)
+                step = 4 * LEFT_ROWS
+                _block(block, 4, step, scratch, tiles, out_stride, height, depth, width)
+            else:
+                left = a + i * a_stride
+                _block(left, a_stride, 4, scratch, tiles, out_stride, height, depth, width)
