@@ -49,6 +49,16 @@ def numba_available() -> bool:
     return True
 
 
+def _multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """Set out = a @ b by the way that is fastest for these shapes on this machine."""
+    if numba_available():
+        from mambabench.probe.products import multiply
+
+        multiply(a, b, out)
+    else:
+        torch.mm(a, b, out=out)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some training rows in both orientations, so that every product is a plain one."""
@@ -146,7 +156,9 @@ def _evaluated(
 ) -> torch.Tensor:
     """Return logits [n_labels, n]; the running statistics are folded into scale and shift."""
     for i in range(len(norms)):
-        columns = torch.mm(W[i], columns)
+        Z = torch.empty(len(W[i]), columns.shape[1])
+        _multiply(W[i], columns, Z)
+        columns = Z
         scale = norms[i][0] / np.sqrt(running[i][1] + np.float32(1e-5))
         shift = norms[i][1] + (b[i].numpy() - running[i][0]) * scale
         if numba_available():
@@ -156,7 +168,9 @@ def _evaluated(
         else:
             columns.mul_(torch.from_numpy(scale).unsqueeze(1))
             columns.add_(torch.from_numpy(shift).unsqueeze(1)).relu_()
-    return torch.addmm(b[-1].unsqueeze(1), W[-1], columns)
+    logits = torch.empty(len(W[-1]), columns.shape[1])
+    _multiply(W[-1], columns, logits)
+    return logits.add_(b[-1].unsqueeze(1))
 
 
 class _Buffers:
@@ -222,7 +236,7 @@ class CompiledHead:
         scale = np.float32(1.0 / keep)
         inputs = batch.columns
         for i, dim in enumerate(self._dims):
-            torch.mm(self._W[i], inputs, out=buf.Z[i])
+            _multiply(self._W[i], inputs, buf.Z[i])
             self._streams.masks.draw(n, dim, keep, buf.bits[i])
             norm_forward(
                 n,
@@ -236,13 +250,14 @@ class CompiledHead:
                 buf.moments[i],
             )
             inputs = buf.A[i]
-        torch.addmm(self._b[-1].unsqueeze(1), self._W[-1], inputs[:, :n], out=buf.logits)
+        _multiply(self._W[-1], inputs[:, :n], buf.logits)
+        buf.logits.add_(self._b[-1].unsqueeze(1))
         delta = buf.delta
         delta[:, :n] = _loss_gradient(buf.logits, batch)
         torch.sum(delta, 1, out=self._grad_b)
         for i in range(len(self._dims) - 1, -1, -1):
-            torch.mm(delta[:, :n], buf.A[i][:, :n].t(), out=self._grad_W[i + 1])
-            torch.mm(self._W[i + 1].t(), delta, out=buf.D[i])
+            _multiply(delta[:, :n], buf.A[i][:, :n].t(), self._grad_W[i + 1])
+            _multiply(self._W[i + 1].t(), delta, buf.D[i])
             norm_backward(
                 n,
                 buf.D[i].numpy(),
@@ -254,7 +269,7 @@ class CompiledHead:
                 scale,
             )
             delta = buf.D[i]
-        torch.mm(delta[:, :n], batch.rows, out=self._grad_W[0])
+        _multiply(delta[:, :n], batch.rows, self._grad_W[0])
         self._update()
 
     def _update(self) -> None:
