@@ -1,7 +1,8 @@
 """The head of the exact stream: torch's own numbers to the last bit, without its overhead.
 
-The matrix products are the calls that automatic differentiation makes; everything between them runs
-in kernels that round as torch's operators do, into buffers that are allocated once.
+The matrix products are the calls that automatic differentiation makes, or compiled ones where these
+give the same bits; everything between them runs in kernels that round as torch's operators do, into
+buffers that are allocated once.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class ExactHead:
         keep = 1.0 - self._config.dropout
         inputs = batch.rows
         for i, dim in enumerate(self._dims):
-            torch.addmm(self._b[i], inputs, self._W[i].t(), out=buf.Z[i])
+            _multiply(inputs, self._W[i].t(), buf.Z[i], self._b[i])
             self._streams.masks.draw(len(inputs), dim, keep, buf.bits[i])
             norm_forward(
                 buf.Z[i].numpy(),
@@ -104,7 +105,7 @@ class ExactHead:
                 buf.moments[i],
             )
             inputs = buf.A[i]
-        torch.addmm(self._b[-1], inputs, self._W[-1].t(), out=buf.logits)
+        _multiply(inputs, self._W[-1].t(), buf.logits, self._b[-1])
 
     def _backward(self, batch: Batch, buf: _Buffers) -> None:
         from mambabench.probe.exact_kernels import norm_backward
@@ -112,8 +113,8 @@ class ExactHead:
         delta = buf.slope
         torch.sum(delta, 0, out=self._grad_b[-1])
         for i in range(len(self._dims) - 1, -1, -1):
-            torch.mm(delta.t(), buf.A[i], out=self._grad_W[i + 1])
-            torch.mm(delta, self._W[i + 1], out=buf.D[i])
+            _multiply(delta.t(), buf.A[i], self._grad_W[i + 1])
+            _multiply(delta, self._W[i + 1], buf.D[i])
             delta = buf.D[i]
             norm_backward(
                 delta.numpy(),
@@ -128,7 +129,7 @@ class ExactHead:
             )
             if self._dims[i] % SUMMED:
                 torch.sum(delta, 0, out=self._grad_b[i])
-        torch.mm(delta.t(), batch.rows, out=self._grad_W[0])
+        _multiply(delta.t(), batch.rows, self._grad_W[0])
 
     def _update(self) -> None:
         """Move every parameter; the square root is torch's, which is not the correctly rounded."""
@@ -151,8 +152,10 @@ class ExactHead:
 
         x = columns.t().contiguous()  # narrow products round by their operands' layout
         for i in range(len(self._dims)):
-            x = torch.addmm(self._b[i], x, self._W[i].t())
-            evaluated(x.numpy(), self._norms[i], self._running[i])
+            z = torch.empty(len(x), self._dims[i])
+            _multiply(x, self._W[i].t(), z, self._b[i])
+            evaluated(z.numpy(), self._norms[i], self._running[i])
+            x = z
         return torch.addmm(self._b[-1], x, self._W[-1].t()).t()
 
     def parameters(self) -> HeadParameters:
@@ -166,6 +169,50 @@ class ExactHead:
 
 
 ONE = np.float32(1.0)
+
+
+def _multiply(
+    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
+) -> None:
+    """Set out = a @ b + bias to the last bit as torch does, faster where the kernels can."""
+    from mambabench.probe.products import compiled_multiply, host_gains, suits
+
+    if host_gains() and suits(a, b, out):
+        across = (a.stride(1) != 1, b.stride(1) != 1)
+        if _same_product(*a.shape, b.shape[1], across, bias is not None):
+            compiled_multiply(a, b, out, bias)
+            return
+    _torch_product(a, b, out, bias)
+
+
+def _torch_product(
+    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None
+) -> None:
+    if bias is None:
+        torch.mm(a, b, out=out)
+    else:
+        torch.addmm(bias, a, b, out=out)
+
+
+@functools.lru_cache(maxsize=4096)
+def _same_product(m: int, depth: int, n: int, across: tuple[bool, bool], biased: bool) -> bool:
+    """Say whether the compiled product of random matrices of these shapes is torch's bit for bit.
+
+    How torch orders its sums is the shapes', the processor's and its library's choice.
+    """
+    from mambabench.probe.products import compiled_multiply
+
+    generator = torch.Generator().manual_seed(1)
+    sides = []
+    for (rows, columns), transposed in zip(((m, depth), (depth, n)), across, strict=True):
+        shape = (columns, rows) if transposed else (rows, columns)
+        side = torch.randn(shape, generator=generator)
+        sides.append(side.t() if transposed else side)
+    bias = torch.randn(n, generator=generator) if biased else None
+    ours, theirs = torch.empty(m, n), torch.empty(m, n)
+    compiled_multiply(*sides, ours, bias)
+    _torch_product(*sides, theirs, bias)
+    return torch.equal(ours, theirs)
 
 
 @dataclass(frozen=True)

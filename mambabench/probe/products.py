@@ -5,7 +5,8 @@ there, down to 16 rows. A tile of 8 rows x 48 columns of the result stays in 24 
 pass over the depth adds to it: per step three vectors of the right matrix, from panels packed into
 the second-level cache, and eight broadcast numbers of the left one, read where they lie. Ragged
 edges are covered by tiles that overlap their neighbours and write the same numbers again, so
-nothing is padded and no tile is masked. Each number is one sum in the order of the depth: results
+nothing is padded and no tile is masked. Each number is summed in the order of the depth, in parts
+of up to 192 as MKL does, so that the results are torch's to the last bit where it uses that; they
 depend on the operands alone, not on threads, load or addresses.
 
 Everything that numba compiles is in this one file, because numba's cache on disk notices edits only
@@ -78,30 +79,36 @@ def suits(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> bool:
     )
 
 
-def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """Set out [m, n] = a [m, depth] @ b [depth, n].
+def multiply(
+    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
+) -> None:
+    """Set out [m, n] = a [m, depth] @ b [depth, n] + bias [n].
 
     The shapes and the machine choose the way, so results do not depend on anything else. `out`
     shares no memory with `a` or `b`.
     """
     if host_gains() and suits(a, b, out):
-        _run(a, b, out)
-    else:
+        _run(a, b, out, bias)
+    elif bias is None:
         torch.mm(a, b, out=out)
+    else:
+        torch.addmm(bias, a, b, out=out)
 
 
-def compiled_multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """Set out = a @ b by the kernels on any machine; ValueError where they do not suit."""
+def compiled_multiply(
+    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
+) -> None:
+    """Do the same by the kernels on any machine; ValueError where they do not suit."""
     if not suits(a, b, out):
         raise ValueError(
             f"these products take float32 matrices on the CPU with contiguous rows or columns, at "
             f"least {ROWS} rows, {LANES} columns and 1 to {DEEPEST} deep; not {[*a.shape]} times "
             f"{[*b.shape]} into {[*out.shape]}"
         )
-    _run(a, b, out)
+    _run(a, b, out, bias)
 
 
-def _run(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+def _run(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None) -> None:
     (m, depth), n = a.shape, b.shape[1]
     (a_down, a_along), (b_down, b_along) = a.stride(), b.stride()
     across_a, across_b = a_along != 1, b_along != 1
@@ -115,6 +122,7 @@ def _run(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
         across_b,
         out.data_ptr(),
         4 * out.stride(0),
+        0 if bias is None else bias.data_ptr(),
         m,
         depth,
         n,
@@ -225,12 +233,17 @@ def _tile(vectors: int) -> Any:
         panel: Any,
         out: Any,
         out_stride: Any,
+        addend: Any,
+        addend_stride: Any,
         depth: Any,
     ) -> Any:
-        """Set the tile at `out` to ROWS rows at `a` times a panel; strides in bytes."""
+        """Set the tile at `out` to ROWS rows at `a` times a panel; strides in bytes.
+
+        The tile at `addend` is added, unless that is 0.
+        """
 
         def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-            a, a_stride, a_step, panel, out, out_stride, depth = args
+            a, a_stride, a_step, panel, out, out_stride, addend, addend_stride, depth = args
 
             def rows(base: Any, stride: Any) -> list[Any]:
                 steps = [b.mul(stride, _constant(r)) for r in range(ROWS)]
@@ -243,12 +256,19 @@ def _tile(vectors: int) -> Any:
             start = (_constant(0), b.inttoptr(panel, _BYTES))
             start, sums = _accumulate(b, left, a_step, start, sums, whole, UNROLLED)
             _, sums = _accumulate(b, left, a_step, start, sums, end, 1)
-            for r, row in enumerate(rows(out, out_stride)):
-                for v in range(vectors):
-                    _store(b, sums[r * vectors + v], row, _constant(64 * v))
+            targets, terms = rows(out, out_stride), rows(addend, addend_stride)
+            with b.if_else(b.icmp_signed("==", addend, _constant(0))) as (alone, more):
+                with alone:
+                    for i, total in enumerate(sums):
+                        _store(b, total, targets[i // vectors], _constant(64 * (i % vectors)))
+                with more:
+                    for i, total in enumerate(sums):
+                        r, line = i // vectors, _constant(64 * (i % vectors))
+                        total = b.fadd(_load(b, terms[r], line, _VECTOR), total)
+                        _store(b, total, targets[r], line)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), emit
+        return types.void(*[types.int64] * 9), emit
 
     return tile
 
@@ -382,28 +402,56 @@ def _gather(a, stride, depth, m, target):
 
 
 @_compile
-def _block(a, a_stride, a_step, panels, out, out_stride, m, depth, n):
-    """Multiply m rows with all packed panels."""
+def _partial(depth):
+    """Return the depth of the partial sums that MKL adds up, whose order makes its last bit."""
+    if depth <= 192:
+        return depth
+    return 192 if depth >= 384 else depth // 2
+
+
+@_compile
+def _block(a, a_stride, a_step, panels, out, out_stride, bias, m, depth, n):
+    """Multiply m rows with all packed panels and add the bias of each column, unless that is 0."""
     j = 0
+    most = _partial(depth)
     while j < n:
         j, vectors = _panel(j, n)
         for r in range(0, m, ROWS):
             row = min(r, m - ROWS)
-            left = a + row * a_stride
             tile = out + row * out_stride + 4 * j
-            if vectors == 3:
-                _tile3(left, a_stride, a_step, panels, tile, out_stride, depth)
-            elif vectors == 2:
-                _tile2(left, a_stride, a_step, panels, tile, out_stride, depth)
-            else:
-                _tile1(left, a_stride, a_step, panels, tile, out_stride, depth)
+            term = bias + 4 * j if bias else 0
+            term_stride = 0
+            for k in range(0, depth, most):
+                left = a + row * a_stride + k * a_step
+                panel = panels + k * 64 * vectors
+                n_k = min(most, depth - k)
+                if vectors == 3:
+                    _tile3(left, a_stride, a_step, panel, tile, out_stride, term, term_stride, n_k)
+                elif vectors == 2:
+                    _tile2(left, a_stride, a_step, panel, tile, out_stride, term, term_stride, n_k)
+                else:
+                    _tile1(left, a_stride, a_step, panel, tile, out_stride, term, term_stride, n_k)
+                term, term_stride = tile, out_stride
         panels += depth * 64 * vectors
         j += LANES * vectors
 
 
 @_compile
 def _product(
-    a, a_stride, across_a, b, b_stride, across_b, out, out_stride, m, depth, n, columns, scratch
+    a,
+    a_stride,
+    across_a,
+    b,
+    b_stride,
+    across_b,
+    out,
+    out_stride,
+    bias,
+    m,
+    depth,
+    n,
+    columns,
+    scratch,
 ):
     """Multiply matrices at addresses; strides in bytes, of the columns where `across`.
 
@@ -416,6 +464,7 @@ def _product(
         j = min(j0, n - width)
         right = b + (j * b_stride if across_b else 4 * j)
         _pack(right, b_stride, across_b, depth, width, scratch)
+        terms = bias + 4 * j if bias else 0
         for i0 in range(0, m, LEFT_ROWS):
             height = min(max(min(LEFT_ROWS, m - i0), LANES), m)
             i = min(i0, m - height)
@@ -423,7 +472,7 @@ def _product(
             if across_a:
                 _gather(a + 4 * i, a_stride, depth, height, block)
                 step = 4 * LEFT_ROWS
-                _block(block, 4, step, scratch, tiles, out_stride, height, depth, width)
+                _block(block, 4, step, scratch, tiles, out_stride, terms, height, depth, width)
             else:
                 left = a + i * a_stride
-                _block(left, a_stride, 4, scratch, tiles, out_stride, height, depth, width)
+                _block(left, a_stride, 4, scratch, tiles, out_stride, terms, height, depth, width)
