@@ -3,7 +3,7 @@
 Activations lie as ``[batch, units]``, as in torch. Every sum runs in torch's order, a fused
 multiply-add stands where torch's binary has one, and nothing else may be contracted or reordered:
 the results are torch's bit for bit (`exact.holds` compares before anything relies on it). Panels of
-128 units keep a whole batch in the second-level cache between the passes. Importing this module
+256 units keep small batches in the second-level cache between the passes. Importing this module
 needs numba.
 """
 
@@ -18,12 +18,19 @@ from numba.extending import intrinsic
 
 from mambabench.probe.kernels import EPSILON, MOMENTUM, _kernel
 
-__all__ = ["adam_moments", "adam_weights", "evaluated", "norm_backward", "norm_forward"]
+__all__ = [
+    "adam_moments",
+    "adam_weights",
+    "evaluated",
+    "norm_backward",
+    "norm_forward",
+    "scaled_rows",
+]
 
 F32 = npt.NDArray[np.float32]
 U32 = npt.NDArray[np.uint32]
 
-PANEL = 128  # units
+PANEL = 256  # units
 NEW = np.float32(MOMENTUM)
 OLD = np.float32(1 - MOMENTUM)
 LEVELS = 4  # of torch's cascaded sum
@@ -97,7 +104,6 @@ def norm_forward(
 @_kernel(fastmath=False)
 def norm_backward(
     D: F32,
-    A: F32,
     Z: F32,
     bits: U32,
     keep_scale: np.float32,
@@ -109,6 +115,7 @@ def norm_backward(
     """Turn D, the loss gradient of A, into that of Z in place.
 
     gradient [2, units] receives the norm's, to_bias [units] that of the linear layer before.
+    Whether a unit was open follows from Z again.
     """
     batch, units = Z.shape
     zero = np.float32(0.0)
@@ -117,6 +124,8 @@ def norm_backward(
     dot = np.empty(PANEL, np.float32)
     slope = np.empty(PANEL, np.float32)
     centre = np.empty(PANEL, np.float32)
+    alpha = np.empty(PANEL, np.float32)
+    beta = np.empty(PANEL, np.float32)
     levels = np.empty((LEVELS, PANEL), np.float32)
     for start in range(0, units, PANEL):
         width = min(PANEL, units - start)
@@ -124,18 +133,19 @@ def norm_backward(
         inverse = moments[1, start : start + width]
         weight = norm[0, start : start + width]
         for j in range(width):
+            alpha[j] = inverse[j] * weight[j]
+            beta[j] = _fma(-mean[j], alpha[j], norm[1, start + j])
             total[j] = zero
             dot[j] = zero
         for b in range(batch):
             d = D[b, start : start + width]
-            a = A[b, start : start + width]
             z = Z[b, start : start + width]
             words = bits[b >> 5, start : start + width]
             shift = np.uint32(b & 31)
             for j in range(width):
                 kept = np.uint32(words[j] >> shift) & np.uint32(1)
-                t = zero if a[j] <= zero else d[j]
-                t = t * (keep_scale if kept != np.uint32(0) else zero)
+                t = zero if _fma(z[j], alpha[j], beta[j]) <= zero else d[j]
+                t = t * keep_scale if kept != np.uint32(0) else zero
                 d[j] = t
                 total[j] += t
                 dot[j] = _fma(z[j] - mean[j], t, dot[j])
@@ -173,6 +183,15 @@ def _carry(levels: F32, done: int, width: int) -> None:
         full *= STEP
         if done % full != 0:
             break
+
+
+@_kernel(fastmath=False)
+def scaled_rows(columns: F32, factor: np.float32, out: F32) -> None:
+    """Set out [n, m] to columns [m, n], transposed, times `factor`."""
+    m, n = columns.shape
+    for b in range(n):
+        for j in range(m):
+            out[b, j] = columns[j, b] * factor
 
 
 @_kernel(fastmath=False)
