@@ -2,7 +2,7 @@
 
 Activations lie as ``[batch, units]``, as in torch. Every sum runs in torch's order, a fused
 multiply-add stands where torch's binary has one, and nothing else may be contracted or reordered:
-the results are torch's bit for bit (`exact.holds` compares before anything relies on it). Panels of
+the results are torch's bit for bit (`exact.rounds_as_torch` compares first). Panels of
 256 units keep small batches in the second-level cache between the passes. Importing this module
 needs numba.
 """
