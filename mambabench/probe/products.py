@@ -39,8 +39,6 @@ NARROW, WIDE = 2 * 48, 22 * 48  # columns packed at a time; wide where the left 
 AHEAD = 24  # rows prefetched while packing: the time that the third-level cache takes
 DEEPEST = 4096  # bounds the packed panels to 16 MiB a thread
 
-CPU = torch.device("cpu")
-
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
 _FLOAT = ir.FloatType()
@@ -71,7 +69,9 @@ def suits(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> bool:
         and a.shape[1] > 0
         and b.shape[1] >= LANES
         and a.dtype == b.dtype == out.dtype == torch.float32
-        and a.device == b.device == out.device == CPU
+        and a.is_cpu
+        and b.is_cpu
+        and out.is_cpu
         and 1 in a.stride()
         and 1 in b.stride()
         and out.stride(1) == 1
