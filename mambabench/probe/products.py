@@ -35,12 +35,10 @@ __all__ = ["compiled_multiply", "host_gains", "multiply", "suits"]
 LANES = 16
 ROWS, VECTORS = 8, 3  # of a tile: 24 sums, three vectors and a broadcast fit in 32 registers
 UNROLLED = 2  # steps of the depth per turn of the loop
-LEFT_ROWS = 64  # rows of the left matrix per block: 256 KiB at depth 1024
-NARROW, WIDE = 4 * 48, 22 * 48  # columns packed at a time; wide where the left matrix is packed too
-AHEAD = 8  # rows prefetched while packing
+LEFT_ROWS = 128  # rows of the left matrix per block: half a MiB at depth 1024
+NARROW, WIDE = 2 * 48, 22 * 48  # columns packed at a time; wide where the left one is packed too
+AHEAD = 24  # rows prefetched while packing: the time that the third-level cache takes
 DEEPEST = 4096  # bounds the packed panels to 16 MiB a thread
-
-CPU = torch.device("cpu")
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
@@ -72,7 +70,9 @@ def suits(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> bool:
         and a.shape[1] > 0
         and b.shape[1] >= LANES
         and a.dtype == b.dtype == out.dtype == torch.float32
-        and a.device == b.device == out.device == CPU
+        and a.is_cpu
+        and b.is_cpu
+        and out.is_cpu
         and 1 in a.stride()
         and 1 in b.stride()
         and out.stride(1) == 1
