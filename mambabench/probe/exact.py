@@ -209,8 +209,9 @@ def _same_product(m: int, depth: int, n: int, across: tuple[bool, bool], biased:
         sides.append(side.t() if transposed else side)
     bias = torch.randn(n, generator=generator) if biased else None
     ours, theirs = torch.empty(m, n), torch.empty(m, n)
-    compiled_multiply(*sides, ours, bias)
-    _torch_product(*sides, theirs, bias)
+    a, b = sides
+    compiled_multiply(a, b, ours, bias)
+    _torch_product(a, b, theirs, bias)
     return torch.equal(ours, theirs)
 
 

@@ -79,26 +79,22 @@ def suits(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> bool:
     )
 
 
-def multiply(
-    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
-) -> None:
-    """Set out [m, n] = a [m, depth] @ b [depth, n] + bias [n].
+def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """Set out [m, n] = a [m, depth] @ b [depth, n].
 
     The shapes and the machine choose the way, so results do not depend on anything else. `out`
     shares no memory with `a` or `b`.
     """
     if host_gains() and suits(a, b, out):
-        _run(a, b, out, bias)
-    elif bias is None:
-        torch.mm(a, b, out=out)
+        _run(a, b, out)
     else:
-        torch.addmm(bias, a, b, out=out)
+        torch.mm(a, b, out=out)
 
 
 def compiled_multiply(
     a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
 ) -> None:
-    """Do the same by the kernels on any machine; ValueError where they do not suit."""
+    """Set out = a @ b + bias [n] by the kernels anywhere; ValueError where they do not suit."""
     if not suits(a, b, out):
         raise ValueError(
             f"these products take float32 matrices on the CPU with contiguous rows or columns, at "
@@ -108,7 +104,9 @@ def compiled_multiply(
     _run(a, b, out, bias)
 
 
-def _run(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None) -> None:
+def _run(
+    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
+) -> None:
     (m, depth), n = a.shape, b.shape[1]
     (a_down, a_along), (b_down, b_along) = a.stride(), b.stride()
     across_a, across_b = a_along != 1, b_along != 1
