@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,6 @@ FUSED = torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capabil
     "AVX2",
     "AVX512",
 )
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _data(multilabel: bool) -> tuple[torch.Tensor, torch.Tensor]:
