@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,12 @@ def embed_real(task: Path, encoder: str, work: Path) -> Path:
 
 
 def run_replay(
-    name: str, encoder: str, task: str, work: Path, *, compiled: bool
+    name: str, encoder: str, task: str, work: Path, *, compiled: bool | None
 ) -> list[dict[str, Any]]:
     """Train the kit's fits again from its recorded states of the generator.
 
-    With `compiled` by the default engine, else by the one of the exact stream.
+    With `compiled` by the default engine, with None by the one of the exact stream, else by plain
+    torch.
     """
     from probe_replay import replay
 
@@ -112,40 +113,50 @@ def run_replay(
 def run_gemm(case: str) -> dict[str, float]:
     """Return the CPU milliseconds of an epoch's matrix products alone, by hidden layers.
 
-    Every product of the training steps, and a third of those of a validation.
+    Every product of the training steps, and a third of those of a validation, each in a loop of its
+    own: as the head multiplies here, and under "torch 1", "torch 2" by `torch.mm`.
     """
     import torch
 
+    from mambabench.probe.products import multiply
+
     torch.set_num_threads(1)
-    sizes = CASES[case]
-    n_train = sizes.n_per_split.get("train", 3 * 47)
-    n_valid = sizes.n_per_split.get("valid", 47)
-    batches = [min(1024, n_train - i) for i in range(0, n_train, 1024)]
-    found = {}
-    for layers in (1, 2):
-        shapes = []
-        widths = [sizes.dim, *[1024] * layers, sizes.n_labels]
-        for batch in batches:
-            wide = -(-batch // 16) * 16
-            for i, (fan_in, out) in enumerate(itertools.pairwise(widths)):
-                shapes += [(out, fan_in, wide, 1.0), (out, batch, fan_in, 1.0)]
-                shapes += [(fan_in, out, wide, 1.0)] if i else []
-        wide = -(-n_valid // 16) * 16
-        shapes += [(o, i, wide, 1 / 3) for i, o in itertools.pairwise(widths)]
-        found[str(layers)] = sum(weight * _product_ms(m, k, n) for m, k, n, weight in shapes)
+    ways = {"": multiply, "torch ": lambda a, b, out: torch.mm(a, b, out=out)}
+    found = dict.fromkeys((way + layers for way in ways for layers in "12"), 0.0)
+    for layers in "12":
+        for a, b, weight in _operands(case, int(layers)):
+            out = torch.empty(a.shape[0], b.shape[1])
+            times: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(15):
+                for way, product in ways.items():
+                    started = time.thread_time()
+                    product(a, b, out)
+                    times[way].append(time.thread_time() - started)
+            for way, taken in times.items():
+                found[way + layers] += 1000 * weight * statistics.median(taken)
     return found
 
 
-def _product_ms(m: int, k: int, n: int) -> float:
-    import torch
+def _operands(case: str, layers: int) -> Iterator[tuple[Any, Any, float]]:
+    """Yield the operands of every product of an epoch, oriented as there, and how often it is."""
+    from torch import randn
 
-    a, b, c = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
-    times = []
-    for _ in range(15):
-        started = time.thread_time()
-        torch.mm(a, b, out=c)
-        times.append(time.thread_time() - started)
-    return 1000 * statistics.median(times)
+    sizes = CASES[case]
+    n_train = sizes.n_per_split.get("train", 3 * 47)
+    n_valid = sizes.n_per_split.get("valid", 47)
+    widths = [sizes.dim, *[1024] * layers, sizes.n_labels]
+    for batch in [min(1024, n_train - i) for i in range(0, n_train, 1024)]:
+        wide = -(-batch // 16) * 16
+        for i, (fan_in, out) in enumerate(itertools.pairwise(widths)):
+            weight, columns, gradient = randn(out, fan_in), randn(fan_in, wide), randn(out, wide)
+            yield weight, columns if i < layers else columns[:, :batch], 1.0
+            rows = columns[:, :batch].t() if i else randn(batch, fan_in)
+            yield gradient[:, :batch], rows, 1.0
+            if i:
+                yield weight.t(), gradient, 1.0
+    wide = -(-n_valid // 16) * 16
+    for fan_in, out in itertools.pairwise(widths):
+        yield randn(out, fan_in), randn(fan_in, wide), 1 / 3
 
 
 def run_pairs(work: Path, n_pairs: int) -> dict[str, Any]:
@@ -203,7 +214,11 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
         named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
         for kind in ("replay", "compiled"):
             named[f"{kind}-{case}"] = lambda c=case, k=kind: run_replay(
-                c, "synthetic", f"case_{c}-v1-full", work, compiled=k == "compiled"
+                c,
+                "synthetic",
+                f"case_{c}-v1-full",
+                work,
+                compiled=True if k == "compiled" else None,
             )
         for exact in (False, True):
             name = f"ours-{case}-{'exact' if exact else 'default'}"
@@ -217,7 +232,7 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
             )
             for kind in ("replay", "compiled"):
                 named[f"{kind}-{name}"] = lambda n=name, e=encoder, k=kind: run_replay(
-                    n, e, real.name, work, compiled=k == "compiled"
+                    n, e, real.name, work, compiled=True if k == "compiled" else None
                 )
     named["pairs"] = lambda: run_pairs(work, 27)
     return named

@@ -87,12 +87,14 @@ def _per_epoch(fits: list[tuple[float, int]]) -> float | None:
 
 
 def _gemm(found: dict[str, Any], case: str, layers: int) -> dict[str, Any]:
-    bound = found.get(f"gemm-{case}", {}).get(str(layers))
+    products = found.get(f"gemm-{case}", {})
+    bound = products.get(str(layers))
     ours = _one_layer(found, case)[f"our_ms_{layers}"]
     return {
         "case": case,
         "layers": layers,
         "products_ms": bound,
+        "torch_products_ms": products.get(f"torch {layers}"),
         "our_ms": ours,
         "fraction": _ratio(bound, ours),
     }
@@ -174,10 +176,11 @@ def _markdown(summary: dict[str, Any]) -> str:
     lines += [
         "",
         "CPU ms per epoch of the same fits (validation every 3 epochs included), and the share of "
-        "our time that the bare matrix products take in a loop of their own:",
+        "our time that the bare matrix products take in a loop of their own (and what they take by "
+        "`torch.mm`):",
         "",
-        "| case | hidden layers | kit | mambabench | ratio | products alone | share |",
-        "|---|---|---|---|---|---|---|",
+        "| case | hidden layers | kit | mambabench | ratio | products alone | share | by torch |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = {row["case"]: row for row in summary["one_layer"]}
     for g in summary["gemm"]:
@@ -185,7 +188,7 @@ def _markdown(summary: dict[str, Any]) -> str:
         lines.append(
             f"| ({g['case']}) | {n} | {_text(row[f'kit_ms_{n}'])} | {_text(row[f'our_ms_{n}'])} | "
             f"{_text(row[f'ratio_{n}'], 2)} | {_text(g['products_ms'])} | "
-            f"{_text(g['fraction'], 2)} |"
+            f"{_text(g['fraction'], 2)} | {_text(g['torch_products_ms'])} |"
         )
     lines += ["", *_equality(summary)]
     return "\n".join(lines) + "\n"
