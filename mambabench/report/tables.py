@@ -168,8 +168,8 @@ def notes(summary: Summary) -> list[str]:
         )
     if any(row.selected_on_test for row in summary.rows):
         lines.append(
-            "‡: the checkpoint was selected by its score on the test set, as s3prl does: better than "
-            "it would be on new data."
+            "‡: the checkpoint was selected by its score on the test set, as s3prl does: better "
+            "than it would be on new data."
         )
     if len({row.protocol for row in summary.rows}) > 1:
         lines.append("Protocols are never compared with each other.")

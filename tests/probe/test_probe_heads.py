@@ -134,3 +134,12 @@ def test_no_dropout_keeps_everything_and_draws_nothing() -> None:
     stream.draw(40, 8, 1.0, bits)
     assert _dense(bits, 40).all()
     assert float(stream.dense(3, 2, 1.0).sum()) == 6
+
+
+def test_a_head_gives_its_logits_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = HeadConfig(hidden_layers=2, hidden_dim=48)
+    head = initial_parameters(config, 20, 9, TrialStreams(4))
+    columns = _batches(90, 20, 9, False)[0].columns
+    compiled = head.logits(columns)
+    monkeypatch.setattr("mambabench.probe.heads.numba_available", lambda: False)
+    torch.testing.assert_close(head.logits(columns), compiled, rtol=1e-5, atol=1e-6)
