@@ -232,6 +232,8 @@ def _spread(typing: Any, kind: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def _prefetch(typing: Any, kind: Any, address: Any, index: Any) -> Any:
+    """Fetch into the second-level cache: rows a multiple of 4 KB apart share a few sets of the
+    first, where the lines of a chunk would drive each other out before their use."""
     vector = _VECTORS[kind]
 
     def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
@@ -240,7 +242,7 @@ def _prefetch(typing: Any, kind: Any, address: Any, index: Any) -> Any:
             b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0i8"
         )
         pointer = _pointer(b, a[1], a[2], ir.IntType(8), vector.n_bytes)
-        b.call(function, [pointer, *(ir.Constant(_INT32, x) for x in (0, 3, 1))])
+        b.call(function, [pointer, *(ir.Constant(_INT32, x) for x in (0, 2, 1))])
         return context.get_dummy_value()
 
     return types.void(kind, types.int64, types.int64), emit
