@@ -141,16 +141,16 @@ class _Vector(types.Type):
 
     def sigmoid(self, b: Any, x: Any) -> Any:
         # bounded so that x * sigmoid(x) is -0 and not NaN for x = -infinity
-        small = self.exp2(
-            b, self.minimum(b, b.fmul(x, self.constant(-_LOG2E)), self.constant(-self.lowest))
-        )
+        small = self.minimum(b, b.fmul(x, self.constant(-_LOG2E)), self.constant(-self.lowest))
+        small = self.exp2_within(b, self.maximum(b, small, self.constant(self.lowest)))
         return b.fdiv(self.constant(1.0), b.fadd(self.constant(1.0), small))
 
     def softplus(self, b: Any, x: Any) -> Any:
         """max(x, 0) + log(1 + exp(-|x|)): no division, no branch."""
         sign = self.integers(-(1 << (8 * self.n_bytes - 1)))
         negative = b.bitcast(b.or_(b.bitcast(x, self.llvm_integer), sign), self.llvm)
-        t = self.exp2(b, b.fmul(negative, self.constant(_LOG2E)))
+        negative = b.fmul(negative, self.constant(_LOG2E))
+        t = self.exp2_within(b, self.maximum(b, negative, self.constant(self.lowest)))
         p = self.polynomial(b, self.log1p_polynomial, t)
         return self.multiply_add(b, p, t, self.maximum(b, x, self.constant(0.0)))
 
