@@ -26,7 +26,7 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["CHUNK", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
+__all__ = ["CHUNK", "HAS_TABLE", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
 
 CHUNK = 16  # time steps whose states stay in registers in the forward kernel
 _INT32 = ir.IntType(32)
@@ -41,12 +41,12 @@ _EXP2_F64 = (
     0.00961812910762848, 0.055504108664821625, 0.24022650695910072, 0.6931471805599453, 1.0,
 )  # fmt: skip
 # For AVX-512, which looks up 16 entries in one instruction: 2**f on [-1/32, 1/32] and, in bits,
-# 2**(i / 16) less what i itself adds when x * 16 is shifted into the exponent. Two instructions
-# less for the multipliers, which bound the scan, and two thirds of the polynomial's error.
+# 2**(i / 16) less what i itself adds when x * 16 is shifted into the exponent. One instruction
+# less of the nine that keep the multipliers busy, which bound the scan, and a smaller error.
 _EXP2_TABLE_F32 = (0.0555034615, 0.240233511, 0.693147182, 1.0)
 _ROOTS_F32 = [int(np.float32(2 ** (i / 16)).view(np.int32)) - (i << 19) for i in range(16)]
 _HOST = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
-_HAS_TABLE = "+avx512f" in _HOST.split(",")
+HAS_TABLE = "+avx512f" in _HOST.split(",")
 # log(1 + t) / t on [0, 1]
 _LOG1P_F32 = (
     0.00536377009, -0.0300616915, 0.0791981789, -0.137532933, 0.191534215, -0.248570972,
@@ -119,7 +119,7 @@ class _Vector(types.Type):
 
     def exp2_within(self, b: Any, x: Any) -> Any:
         """2**x for x from lowest to highest, or NaN."""
-        if _HAS_TABLE and self.lanes == 16:
+        if HAS_TABLE and self.lanes == 16:
             return self.exp2_by_table(b, x)
         shifted = b.fadd(x, self.constant(self.magic))
         fraction = b.fsub(x, b.fsub(shifted, self.constant(self.magic)))
