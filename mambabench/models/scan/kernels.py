@@ -662,6 +662,16 @@ def _backward_block(
                 if z != 0:
                     gate = _load(kind, z, (k + t) * zs + d)
                     dy = _mul(dy, _mul(gate, _sigmoid(gate)))
+                # as in the forward: the inputs of the chunk that comes next, the outputs of this
+                before = k - CHUNK + t
+                _prefetch(kind, u, before * us + d)
+                _prefetch(kind, delta, before * ts + d)
+                _prefetch(kind, dout, before * gs + d)
+                if z != 0:
+                    _prefetch(kind, z, before * zs + d)
+                    _prefetch(kind, dz, (k + t) * os + d)
+                _prefetch(kind, du, (k + t) * os + d)
+                _prefetch(kind, ddelta, (k + t) * os + d)
                 _store(scratch, deltas + at, step)
                 _store(scratch, raw + at, x)
                 _store(scratch, inputs + at, _mul(step, x))
