@@ -214,7 +214,7 @@ def _larger(typing: Any, x: Any, y: Any) -> Any:
 
 @intrinsic
 def _may_leave(typing: Any, x: Any) -> Any:
-    """Whether 2**x or 2**-x may need its bounds in some lane: x, not negative, is too large."""
+    """Whether, in some lane, 2**y for a |y| <= x may need its bounds; True for a NaN."""
 
     def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
         beyond = b.fcmp_unordered(">", a[0], x.constant(-x.lowest))
@@ -509,6 +509,7 @@ def _scan_block(
                 for n in range(n_states):
                     at = ((k // CHUNK) * n_states + n) * dim + d0 + v * w
                     _store(saved, at, _load(kind, scratch, h + (v * n_states + n) * w))
+            # nearly never: bounding each exponent would cost two instructions a state
             bounded = _may_leave(
                 _mul(_load(kind, scratch, maxima + v * w), _load(kind, scratch, steepest + v * w))
             )
