@@ -204,9 +204,27 @@ def test_nan_and_infinity_spread_as_in_the_reference(backend, where, value):
     assert relative(y[same], expected[same]) < 2e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [60.0, 1e4, float("inf"), float("nan")])
+def test_huge_steps_of_a_channel_leave_its_neighbours_the_same_bits(size, dtype):
+    """The kernel bounds its exponents only in the chunks and channels that need it."""
+    x = make(batch=1, length=40, dim=32, d_state=5, dtype=dtype)
+    x["delta"] = x["delta"].exp().clamp(max=3)
+    x["A"] = x["A"].clamp(min=-3)
+    del x["delta_bias"]
+    plain = selective_scan(**x, backend="numba")
+    x["delta"][0, 21, 3] = size
+    y = selective_scan(**x, backend="numba")
+    others = torch.arange(32) != 3
+    assert torch.equal(y[..., others], plain[..., others])
+    assert torch.equal(y[:, :21], plain[:, :21])
+    expected = truth(x)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 @pytest.mark.parametrize("backend", CPU_BACKENDS)
 def test_growing_states_overflow_to_infinity(backend):
-    x = make(batch=1, length=40, dim=32, d_state=2, dtype=torch.float32)
+    x = make(batch=1, length=40, dim=32, d_state=6, dtype=torch.float32)
     x["A"] = x["A"].abs() * 50
     expected = selective_scan(**x, delta_softplus=True, backend="reference")
     y = selective_scan(**x, delta_softplus=True, backend=backend)

@@ -101,7 +101,7 @@ def run_scan(
     )  # fmt: skip
 
     def blocks(first: int, end: int) -> None:
-        memory, address = _scratch(2 * vectors * (d_state + 24) * lanes, u)
+        memory, address = _scratch(vectors * (2 * d_state + 50) * lanes, u)
         kernels.scan_forward(*arguments, address, first, end)
         del memory
 

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["CHUNK", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
+__all__ = ["CHUNK", "HAS_TABLE", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
 
 CHUNK = 16  # time steps whose states stay in registers in the forward kernel
 _INT32 = ir.IntType(32)
@@ -39,6 +40,13 @@ _EXP2_F64 = (
     1.3215486808705563e-06, 1.5252733841556773e-05, 0.00015403530393370734, 0.001333355814640647,
     0.00961812910762848, 0.055504108664821625, 0.24022650695910072, 0.6931471805599453, 1.0,
 )  # fmt: skip
+# For AVX-512, which looks up 16 entries in one instruction: 2**f on [-1/32, 1/32] and, in bits,
+# 2**(i / 16) less what i itself adds when x * 16 is shifted into the exponent. One instruction
+# less of the nine that keep the multipliers busy, which bound the scan, and a smaller error.
+_EXP2_TABLE_F32 = (0.0555034615, 0.240233511, 0.693147182, 1.0)
+_ROOTS_F32 = [int(np.float32(2 ** (i / 16)).view(np.int32)) - (i << 19) for i in range(16)]
+_HOST = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+HAS_TABLE = "+avx512f" in _HOST.split(",")
 # log(1 + t) / t on [0, 1]
 _LOG1P_F32 = (
     0.00536377009, -0.0300616915, 0.0791981789, -0.137532933, 0.191534215, -0.248570972,
@@ -107,25 +115,42 @@ class _Vector(types.Type):
 
     def exp2(self, b: Any, x: Any) -> Any:
         x = self.maximum(b, x, self.constant(self.lowest))
-        x = self.minimum(b, x, self.constant(self.highest))
+        return self.exp2_within(b, self.minimum(b, x, self.constant(self.highest)))
+
+    def exp2_within(self, b: Any, x: Any) -> Any:
+        """2**x for x from lowest to highest, or NaN."""
+        if HAS_TABLE and self.lanes == 16:
+            return self.exp2_by_table(b, x)
         shifted = b.fadd(x, self.constant(self.magic))
         fraction = b.fsub(x, b.fsub(shifted, self.constant(self.magic)))
         p = self.polynomial(b, self.exp2_polynomial, fraction)
         exponent = b.shl(b.bitcast(shifted, self.llvm_integer), self.integers(self.mantissa_bits))
         return b.bitcast(b.add(b.bitcast(p, self.llvm_integer), exponent), self.llvm)
 
+    def exp2_by_table(self, b: Any, x: Any) -> Any:
+        magic = self.constant(self.magic / 16)  # adding it rounds to sixteenths
+        shifted = b.fadd(x, magic)
+        p = self.polynomial(b, _EXP2_TABLE_F32, b.fsub(x, b.fsub(shifted, magic)))
+        bits = b.bitcast(shifted, self.llvm_integer)
+        signature = ir.FunctionType(self.llvm_integer, [self.llvm_integer] * 2)
+        name = "llvm.x86.avx512.permvar.si.512"  # by the lowest four bits
+        look_up = cgutils.get_or_insert_function(b.module, signature, name)
+        root = b.call(look_up, [ir.Constant(self.llvm_integer, _ROOTS_F32), bits])
+        power = b.add(root, b.shl(bits, self.integers(self.mantissa_bits - 4)))
+        return b.fmul(p, b.bitcast(power, self.llvm))
+
     def sigmoid(self, b: Any, x: Any) -> Any:
         # bounded so that x * sigmoid(x) is -0 and not NaN for x = -infinity
-        small = self.exp2(
-            b, self.minimum(b, b.fmul(x, self.constant(-_LOG2E)), self.constant(-self.lowest))
-        )
+        small = self.minimum(b, b.fmul(x, self.constant(-_LOG2E)), self.constant(-self.lowest))
+        small = self.exp2_within(b, self.maximum(b, small, self.constant(self.lowest)))
         return b.fdiv(self.constant(1.0), b.fadd(self.constant(1.0), small))
 
     def softplus(self, b: Any, x: Any) -> Any:
         """max(x, 0) + log(1 + exp(-|x|)): no division, no branch."""
         sign = self.integers(-(1 << (8 * self.n_bytes - 1)))
         negative = b.bitcast(b.or_(b.bitcast(x, self.llvm_integer), sign), self.llvm)
-        t = self.exp2(b, b.fmul(negative, self.constant(_LOG2E)))
+        negative = b.fmul(negative, self.constant(_LOG2E))
+        t = self.exp2_within(b, self.maximum(b, negative, self.constant(self.lowest)))
         p = self.polynomial(b, self.log1p_polynomial, t)
         return self.multiply_add(b, p, t, self.maximum(b, x, self.constant(0.0)))
 
@@ -149,7 +174,9 @@ def _elementwise(emit: Any) -> Any:
     return operation
 
 
-_exp2, _sigmoid, _softplus = map(_elementwise, (_Vector.exp2, _Vector.sigmoid, _Vector.softplus))
+_exp2, _exp2_within, _sigmoid, _softplus = map(
+    _elementwise, (_Vector.exp2, _Vector.exp2_within, _Vector.sigmoid, _Vector.softplus)
+)
 
 
 @intrinsic
@@ -170,6 +197,31 @@ def _sub(typing: Any, x: Any, y: Any) -> Any:
 @intrinsic
 def _mul(typing: Any, x: Any, y: Any) -> Any:
     return x(x, x), lambda context, b, signature, a: b.fmul(*a)
+
+
+@intrinsic
+def _larger(typing: Any, x: Any, y: Any) -> Any:
+    """Per lane the larger of x and |y|, x where y is NaN."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        bits = b.bitcast(a[1], y.llvm_integer)
+        size = b.and_(bits, y.integers((1 << (8 * y.n_bytes - 1)) - 1))
+        size = b.bitcast(size, y.llvm)
+        return b.select(b.fcmp_ordered("<", a[0], size), size, a[0])
+
+    return x(x, x), emit
+
+
+@intrinsic
+def _may_leave(typing: Any, x: Any) -> Any:
+    """Whether, in some lane, 2**y for a |y| <= x may need its bounds; True for a NaN."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        beyond = b.fcmp_unordered(">", a[0], x.constant(-x.lowest))
+        lanes = ir.IntType(x.lanes)
+        return b.icmp_unsigned("!=", b.bitcast(beyond, lanes), ir.Constant(lanes, 0))
+
+    return types.boolean(x), emit
 
 
 @intrinsic
@@ -232,6 +284,8 @@ def _spread(typing: Any, kind: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def _prefetch(typing: Any, kind: Any, address: Any, index: Any) -> Any:
+    """Fetch into the second-level cache: rows a multiple of 4 KB apart share a few sets of the
+    first, where the lines of a chunk would drive each other out before their use."""
     vector = _VECTORS[kind]
 
     def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
@@ -240,7 +294,7 @@ def _prefetch(typing: Any, kind: Any, address: Any, index: Any) -> Any:
             b.module, ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3]), "llvm.prefetch.p0i8"
         )
         pointer = _pointer(b, a[1], a[2], ir.IntType(8), vector.n_bytes)
-        b.call(function, [pointer, *(ir.Constant(_INT32, x) for x in (0, 3, 1))])
+        b.call(function, [pointer, *(ir.Constant(_INT32, x) for x in (0, 2, 1))])
         return context.get_dummy_value()
 
     return types.void(kind, types.int64, types.int64), emit
@@ -343,6 +397,51 @@ def _low_rank_steps(kind, rows, stride, weight, rank, dim, d, offset, m, scratch
 
 
 @_compile
+def _decay(bounded, x):
+    return _exp2_within(x) if bounded is None else _exp2(x)
+
+
+@_compile
+def _four_states(
+    kind, bounded, scratch, h, rates, deltas, inputs, ys, Bm, p, bs, Cm, q, cs, m,
+):  # fmt: skip
+    """Advance four states by m steps in registers and add their outputs to `ys`.
+
+    `bounded` None: no decay of these steps leaves the range of the exponential.
+    """
+    w = _lanes(kind)
+    h0 = _load(kind, scratch, h)
+    h1 = _load(kind, scratch, h + w)
+    h2 = _load(kind, scratch, h + 2 * w)
+    h3 = _load(kind, scratch, h + 3 * w)
+    a0 = _load(kind, scratch, rates)
+    a1 = _load(kind, scratch, rates + w)
+    a2 = _load(kind, scratch, rates + 2 * w)
+    a3 = _load(kind, scratch, rates + 3 * w)
+    at = 0
+    for _ in range(m):
+        step = _load(kind, scratch, deltas + at)
+        x = _load(kind, scratch, inputs + at)
+        y = _load(kind, scratch, ys + at)
+        h0 = _fma(_decay(bounded, _mul(step, a0)), h0, _mul(x, _spread(kind, Bm, p)))
+        y = _fma(h0, _spread(kind, Cm, q), y)
+        h1 = _fma(_decay(bounded, _mul(step, a1)), h1, _mul(x, _spread(kind, Bm, p + 1)))
+        y = _fma(h1, _spread(kind, Cm, q + 1), y)
+        h2 = _fma(_decay(bounded, _mul(step, a2)), h2, _mul(x, _spread(kind, Bm, p + 2)))
+        y = _fma(h2, _spread(kind, Cm, q + 2), y)
+        h3 = _fma(_decay(bounded, _mul(step, a3)), h3, _mul(x, _spread(kind, Bm, p + 3)))
+        y = _fma(h3, _spread(kind, Cm, q + 3), y)
+        _store(scratch, ys + at, y)
+        p += bs
+        q += cs
+        at += w
+    _store(scratch, h, h0)
+    _store(scratch, h + w, h1)
+    _store(scratch, h + 2 * w, h2)
+    _store(scratch, h + 3 * w, h3)
+
+
+@_compile
 def _scan_block(
     kind, u, us, delta, ts, A, Bm, bs, Cm, cs, skip, z, zs, bias, out, os, last, saved,
     length, dim, n_states, d0, nv, softplus, accumulate, scale, weight, rank, scratch,
@@ -358,13 +457,19 @@ def _scan_block(
     deltas = rates + nv * n_states * w
     inputs = deltas + nv * CHUNK * w
     ys = inputs + nv * CHUNK * w
+    steepest = ys + nv * CHUNK * w
+    maxima = steepest + nv * w
     log2e = _fill(kind, _LOG2E)
     zero = _fill(kind, 0.0)
     for v in range(nv):
+        largest = zero
         for n in range(n_states):
             at = (v * n_states + n) * w
+            rate = _mul(_load(kind, A, n * dim + d0 + v * w), log2e)
             _store(scratch, h + at, zero)
-            _store(scratch, rates + at, _mul(_load(kind, A, n * dim + d0 + v * w), log2e))
+            _store(scratch, rates + at, rate)
+            largest = _larger(largest, rate)
+        _store(scratch, steepest + v * w, largest)
     scales = _fill(kind, scale)
     for k in range(0, length, CHUNK):
         m = min(CHUNK, length - k)
@@ -377,6 +482,7 @@ def _scan_block(
                     kind, delta + k * ts * (64 // w), ts, weight, rank, dim, d, offset, m,
                     scratch, deltas + v * CHUNK * w,
                 )  # fmt: skip
+            largest = zero
             for t in range(m):
                 if rank != 0:
                     step = _load(kind, scratch, deltas + (v * CHUNK + t) * w)
@@ -385,57 +491,42 @@ def _scan_block(
                 if softplus != 0:
                     step = _softplus(step)
                 x = _load(kind, u, (k + t) * us + d)
+                # one by one between the arithmetic, or they would queue; beyond the end is harmless
+                _prefetch(kind, u, (k + t + CHUNK) * us + d)
+                if rank == 0:
+                    _prefetch(kind, delta, (k + t + CHUNK) * ts + d)
+                if z != 0:
+                    _prefetch(kind, z, (k + t) * zs + d)
+                _prefetch(kind, out, (k + t) * os + d)
                 at = (v * CHUNK + t) * w
+                largest = _larger(largest, step)
                 _store(scratch, deltas + at, step)
                 _store(scratch, inputs + at, _mul(step, x))
                 _store(scratch, ys + at, _mul(direct, x))
-        for t in range(CHUNK, min(2 * CHUNK, length - k)):
-            for v in range(nv):
-                _prefetch(kind, u, (k + t) * us + d0 + v * w)
-                if rank == 0:
-                    _prefetch(kind, delta, (k + t) * ts + d0 + v * w)
-                if z != 0:
-                    _prefetch(kind, z, (k + t) * zs + d0 + v * w)
-                _prefetch(kind, out, (k + t) * os + d0 + v * w)
+            _store(scratch, maxima + v * w, largest)
         for v in range(nv):
             if saved != 0:
                 for n in range(n_states):
                     at = ((k // CHUNK) * n_states + n) * dim + d0 + v * w
                     _store(saved, at, _load(kind, scratch, h + (v * n_states + n) * w))
+            # nearly never: bounding each exponent would cost two instructions a state
+            bounded = _may_leave(
+                _mul(_load(kind, scratch, maxima + v * w), _load(kind, scratch, steepest + v * w))
+            )
             n = 0
             while n + 4 <= n_states:
                 j = (v * n_states + n) * w
-                h0 = _load(kind, scratch, h + j)
-                h1 = _load(kind, scratch, h + j + w)
-                h2 = _load(kind, scratch, h + j + 2 * w)
-                h3 = _load(kind, scratch, h + j + 3 * w)
-                a0 = _load(kind, scratch, rates + j)
-                a1 = _load(kind, scratch, rates + j + w)
-                a2 = _load(kind, scratch, rates + j + 2 * w)
-                a3 = _load(kind, scratch, rates + j + 3 * w)
-                p = k * bs + n
-                q = k * cs + n
                 at = v * CHUNK * w
-                for _ in range(m):
-                    step = _load(kind, scratch, deltas + at)
-                    x = _load(kind, scratch, inputs + at)
-                    y = _load(kind, scratch, ys + at)
-                    h0 = _fma(_exp2(_mul(step, a0)), h0, _mul(x, _spread(kind, Bm, p)))
-                    y = _fma(h0, _spread(kind, Cm, q), y)
-                    h1 = _fma(_exp2(_mul(step, a1)), h1, _mul(x, _spread(kind, Bm, p + 1)))
-                    y = _fma(h1, _spread(kind, Cm, q + 1), y)
-                    h2 = _fma(_exp2(_mul(step, a2)), h2, _mul(x, _spread(kind, Bm, p + 2)))
-                    y = _fma(h2, _spread(kind, Cm, q + 2), y)
-                    h3 = _fma(_exp2(_mul(step, a3)), h3, _mul(x, _spread(kind, Bm, p + 3)))
-                    y = _fma(h3, _spread(kind, Cm, q + 3), y)
-                    _store(scratch, ys + at, y)
-                    p += bs
-                    q += cs
-                    at += w
-                _store(scratch, h + j, h0)
-                _store(scratch, h + j + w, h1)
-                _store(scratch, h + j + 2 * w, h2)
-                _store(scratch, h + j + 3 * w, h3)
+                if bounded:
+                    _four_states(
+                        kind, 0, scratch, h + j, rates + j, deltas + at, inputs + at, ys + at,
+                        Bm, k * bs + n, bs, Cm, k * cs + n, cs, m,
+                    )  # fmt: skip
+                else:
+                    _four_states(
+                        kind, None, scratch, h + j, rates + j, deltas + at, inputs + at, ys + at,
+                        Bm, k * bs + n, bs, Cm, k * cs + n, cs, m,
+                    )  # fmt: skip
                 n += 4
             while n < n_states:
                 j = (v * n_states + n) * w
@@ -483,7 +574,7 @@ def scan_forward(
     Addresses in bytes (0: argument absent), strides in elements: `ub`, `us` are those of `u` over
     batch and time, and so on. `A` is [n_states, dim]; `skip` (D) and `bias` are [dim]; `last` is
     [batch, n_states, dim]; `saved` [batch, ceil(length / CHUNK), n_states, dim] takes the state
-    before every chunk; `scratch` is aligned to 64 bytes and holds 2 * nv * (n_states + 24) * lanes
+    before every chunk; `scratch` is aligned to 64 bytes and holds nv * (2 * n_states + 50) * lanes
     elements. `accumulate`: add to `out`; then times scale * silu(z) where there is a z.
     `rank` > 0: `delta` is [batch, length, rank] and the steps are its product with `weight`
     [rank, dim], made here chunk by chunk: the product of full size never touches memory.
@@ -572,6 +663,16 @@ def _backward_block(
                 if z != 0:
                     gate = _load(kind, z, (k + t) * zs + d)
                     dy = _mul(dy, _mul(gate, _sigmoid(gate)))
+                # as in the forward: the inputs of the chunk that comes next, the outputs of this
+                before = k - CHUNK + t
+                _prefetch(kind, u, before * us + d)
+                _prefetch(kind, delta, before * ts + d)
+                _prefetch(kind, dout, before * gs + d)
+                if z != 0:
+                    _prefetch(kind, z, before * zs + d)
+                    _prefetch(kind, dz, (k + t) * os + d)
+                _prefetch(kind, du, (k + t) * os + d)
+                _prefetch(kind, ddelta, (k + t) * os + d)
                 _store(scratch, deltas + at, step)
                 _store(scratch, raw + at, x)
                 _store(scratch, inputs + at, _mul(step, x))
