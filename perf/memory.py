@@ -15,6 +15,7 @@ import argparse
 import ctypes
 import gc
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,12 @@ def measure(call: Callable[[Tensor], Any], length: int) -> tuple[float, float]:
     return elapsed, _status("VmHWM") - before
 
 
+def median_of_three(call: Callable[[Tensor], Any], length: int) -> tuple[float, float]:
+    """Return the medians of three measurements: what the allocator keeps differs by a fifth."""
+    seconds, megabytes = zip(*(measure(call, length) for _ in range(3)), strict=True)
+    return statistics.median(seconds), statistics.median(megabytes)
+
+
 def extended(lengths: list[int], values: list[float], degree: int, at: int) -> float:
     """Continue the longest measured values by a polynomial of the degree."""
     import numpy as np
@@ -122,7 +129,7 @@ def main() -> None:
     for name, (call, degree) in models().items():
         measure(call, 64)  # compiles, packs, touches
         mine = [n for n in lengths if name != "SSAM, reference scan" or n <= 2048]
-        found = [measure(call, n) for n in mine]
+        found = [median_of_three(call, n) for n in mine]
         points = [(n, t, m, True) for n, (t, m) in zip(mine, found, strict=True)]
         for n in COMPUTED:
             seconds, megabytes = (extended(mine, [f[i] for f in found], degree, n) for i in (0, 1))

@@ -124,7 +124,7 @@ def _trial_tokens(backbone: Any) -> torch.Tensor:
         return backbone.tokens_in(image)  # type: ignore[no-any-return]
     bands, frames = c.spectrogram_size
     fbank = 0.5 * torch.randn(1, frames, bands, generator=generator)  # its usual normalisation
-    fbank[:, frames // 2 :] = 0
+    fbank[:, frames // 2 :] = 0.47  # what padding becomes by AudioSet's mean and deviation
     patches = backbone.patch_grid(fbank)
     positions = backbone.positions(tuple(patches.shape[2:]))
     return backbone.arrange(patches, positions)  # type: ignore[no-any-return]
