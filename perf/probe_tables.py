@@ -142,9 +142,9 @@ def _pairs(pairs: dict[str, Any] | None) -> dict[str, Any] | None:
     return {
         "n_pairs": n,
         "mean_points": mean,
-        "low90": mean - half,
-        "high90": mean + half,
-        "equivalent": mean - half > -0.5 and mean + half < 0.5,
+        "low90": float(mean - half),
+        "high90": float(mean + half),
+        "equivalent": bool(mean - half > -0.5 and mean + half < 0.5),
         "same_epoch_and_score": pairs["same_epoch_and_score"],
     }
 
