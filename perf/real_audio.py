@@ -35,10 +35,11 @@ ELSEWHERE = {  # per cent, from the description of the data
     "instr_pitch-v1-full": 33.6,
     "wakeword6-v1-full": 89.0,
 }
-EXPLAINED = """The regression (C = 0.05, standardised on the training folds) sees the same embeddings
-and the same training folds as the probe, which must reach it less three points on `logmel_stats`.
-The last column is what the description of the data gives for a regression on other features
-(log-mel and MFCC statistics) and one fold more to train on: another protocol."""
+EXPLAINED = """\
+The regression (C = 0.05, standardised on the training folds) sees the same embeddings and the same
+training folds as the probe, which must reach it less three points on `logmel_stats`. The last
+column is what the description of the data gives for a regression on other features (log-mel and
+MFCC statistics) and one fold more to train on: another protocol."""
 HEAD = ("task", "encoder", "sound", "regression", "difference", "regression elsewhere")
 
 
