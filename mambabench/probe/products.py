@@ -39,6 +39,7 @@ LEFT_ROWS = 128  # rows of the left matrix per block: half a MiB at depth 1024
 NARROW, WIDE = 2 * 48, 22 * 48  # columns packed at a time; wide where the left one is packed too
 AHEAD = 24  # rows prefetched while packing: the time that the third-level cache takes
 DEEPEST = 4096  # bounds the packed panels to 20 MiB a thread
+SMALLEST = 900_000  # multiplications below which the call costs more than the kernels gain
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
@@ -85,7 +86,8 @@ def multiply(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
     The shapes and the machine choose the way, so results do not depend on anything else. `out`
     shares no memory with `a` or `b`.
     """
-    if host_gains() and suits(a, b, out):
+    large = out.numel() * a.shape[1] >= SMALLEST
+    if large and host_gains() and suits(a, b, out):
         _run(a, b, out)
     else:
         torch.mm(a, b, out=out)

@@ -158,6 +158,10 @@ def test_multiply_takes_the_way_of_the_machine(
     taken: list[str] = []
     monkeypatch.setattr(products, "host_gains", lambda: gains)
     monkeypatch.setattr(products, "_run", lambda a, b, out: taken.append("kernels"))
-    out = torch.full((16, 16), -1.0)
-    products.multiply(torch.ones(16, 16), torch.ones(16, 16), out)
-    assert (taken, float(out[0, 0])) == ((["kernels"], -1.0) if gains else ([], 16.0))
+    out = torch.full((96, 96), -1.0)
+    products.multiply(torch.ones(96, 100), torch.ones(100, 96), out)
+    assert (taken, float(out[0, 0])) == ((["kernels"], -1.0) if gains else ([], 100.0))
+    small = torch.full((16, 16), -1.0)
+    products.multiply(torch.ones(16, 16), torch.ones(16, 16), small)
+    assert len(taken) == int(gains)  # a small product is torch's on every machine
+    assert float(small[0, 0]) == 16.0

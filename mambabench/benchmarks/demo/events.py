@@ -14,7 +14,7 @@ from mambabench.benchmarks.demo import synthesis as syn
 __all__ = ["task"]
 
 DURATION_S = 1.5
-_CLIPS = {"train": 110, "valid": 40, "test": 60}
+_CLIPS = {"train": 90, "valid": 30, "test": 80}
 Sound = Callable[[float, np.random.Generator], syn.Audio]
 
 
