@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from pathlib import Path
 
-import numpy as np
-from sklearn.linear_model import LogisticRegression
-
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "probe")]
+
+from real_reference import logistic_regression  # noqa: E402
 
 import mambabench  # noqa: E402
 from mambabench.extract.store import list_stored_tasks  # noqa: E402
@@ -41,20 +39,6 @@ training folds as the probe, which must reach it less three points on `logmel_st
 column is what the description of the data gives for a regression on other features (log-mel and
 MFCC statistics) and one fold more to train on: another protocol."""
 HEAD = ("task", "encoder", "sound", "regression", "difference", "regression elsewhere")
-
-
-def logistic_regression(rows: TaskRows) -> float:
-    """Return the mean accuracy over folds."""
-    scores = []
-    for fold in rows.folds:
-        training, test = rows.training(fold), rows.test(fold)
-        mean, scale = training.embeddings.mean(0), training.embeddings.std(0) + 1e-9
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = LogisticRegression(C=0.05, max_iter=1000)
-            model.fit((training.embeddings - mean) / scale, training.targets)
-        scores.append(np.mean(model.predict((test.embeddings - mean) / scale) == test.targets))
-    return float(np.mean(scores))
 
 
 def main() -> None:

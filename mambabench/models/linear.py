@@ -98,7 +98,7 @@ def set_precision(model: nn.Module, precision: str) -> tuple[str, ...]:
 def _lower(model: nn.Module) -> tuple[str, ...]:
     backbone: Any = next((m for m in model.modules() if hasattr(m, "encode")), None)
     if backbone is None:  # an encoder without products
-        return ("all",)
+        return ()
     tokens = _trial_tokens(backbone)
     encode: Callable[[torch.Tensor], torch.Tensor] = backbone.encode
     with torch.no_grad():

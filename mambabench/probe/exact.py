@@ -15,6 +15,7 @@ import torch
 
 from mambabench.probe.heads import (
     F32,
+    ONE,
     Batch,
     HeadParameters,
     TorchHead,
@@ -159,15 +160,7 @@ class ExactHead:
 
     def parameters(self) -> HeadParameters:
         """Return a copy of all numbers."""
-        return HeadParameters(
-            tuple(w.numpy().copy() for w in self._W),
-            tuple(b.numpy().copy() for b in self._b),
-            tuple(n.copy() for n in self._norms),
-            tuple(r.copy() for r in self._running),
-        )
-
-
-ONE = np.float32(1.0)
+        return HeadParameters.copied(self._W, self._b, self._norms, self._running)
 
 
 def _multiply(

@@ -89,6 +89,21 @@ class HeadParameters:
     norms: tuple[F32, ...]  # [2, out]: weight, bias
     running: tuple[F32, ...]  # [2, out]: mean, variance
 
+    @staticmethod
+    def copied(
+        W: Sequence[torch.Tensor],
+        b: Sequence[torch.Tensor],
+        norms: Sequence[F32],
+        running: Sequence[F32],
+    ) -> HeadParameters:
+        """Copy the numbers of a head in training."""
+        return HeadParameters(
+            tuple(w.numpy().copy() for w in W),
+            tuple(bias.numpy().copy() for bias in b),
+            tuple(n.copy() for n in norms),
+            tuple(r.copy() for r in running),
+        )
+
     def arrays(self) -> dict[str, F32]:
         """Return every array by name, in a fixed order."""
         named = {}
@@ -291,12 +306,7 @@ class CompiledHead:
 
     def parameters(self) -> HeadParameters:
         """Return a copy of all numbers."""
-        return HeadParameters(
-            tuple(w.numpy().copy() for w in self._W),
-            tuple(b.numpy().copy() for b in self._b),
-            tuple(n.copy() for n in self._norms),
-            tuple(r.copy() for r in self._running),
-        )
+        return HeadParameters.copied(self._W, self._b, self._norms, self._running)
 
 
 ONE = np.float32(1.0)

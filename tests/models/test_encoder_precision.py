@@ -102,6 +102,8 @@ def test_bf16_leaves_products_in_float32_as_the_weights_need() -> None:
 def test_bf16_is_recorded_and_a_refusal_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = load_encoder("ssam_tiny_random", device="cpu", dtype="bf16")
     assert encoder.configuration["float32_products"] == "dt_proj"
+    plain = load_encoder("logmel_stats", device="cpu", dtype="bf16")  # no products, no warning
+    assert plain.configuration["float32_products"] == ""
     monkeypatch.setattr("mambabench.models.linear.BF16_LOSS", 0.0)
     with pytest.warns(UserWarning, match="every product stays in float32"):
         refused = load_encoder("ssam_tiny_random", device="cpu", dtype="bf16")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from real_reference import logistic_regression
 
 import mambabench
 from mambabench.extract.store import list_stored_tasks
@@ -29,22 +29,6 @@ def stored(test_data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return root / "out"
 
 
-def _logistic_regression(rows: TaskRows) -> float:
-    """Return the mean accuracy over folds of C = 0.05 on standardised rows."""
-    from sklearn.linear_model import LogisticRegression
-
-    scores = []
-    for fold in rows.folds:
-        training, test = rows.training(fold), rows.test(fold)
-        mean, scale = training.embeddings.mean(0), training.embeddings.std(0) + 1e-9
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model = LogisticRegression(C=0.05, max_iter=1000)
-            model.fit((training.embeddings - mean) / scale, training.targets)
-        scores.append(np.mean(model.predict((test.embeddings - mean) / scale) == test.targets))
-    return float(np.mean(scores))
-
-
 @pytest.mark.slow
 def test_sound_reaches_logistic_regression_less_three_points(stored: Path) -> None:
     run = mambabench.probe(2, "sound", out=stored)
@@ -56,7 +40,7 @@ def test_sound_reaches_logistic_regression_less_three_points(stored: Path) -> No
         scores.setdefault(record.task, []).append(record.score)
     assert sorted(scores) == sorted(TASKS)
     for task in list_stored_tasks(stored):
-        reference = _logistic_regression(TaskRows(task, kit=False))
+        reference = logistic_regression(TaskRows(task, kit=False))
         assert np.mean(scores[task.task.name]) >= reference - 0.03, task.task.name
 
 
