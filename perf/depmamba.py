@@ -70,7 +70,7 @@ def child(system: str, length: int, mode: str, repeats: int, limit_gb: float) ->
     """Measure one point in this process: seconds (CPU and wall, best of repeats) and peak GB."""
     import torch
 
-    from mambabench.models.depmamba import DepMamba, DepMambaConfig
+    from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -24,9 +24,9 @@ from models import MODELS, Model, linear_layers
 from peers import PLAIN, Operations, cuda_operations, slow_block
 from torch import Tensor
 
-from mambabench.models import fused
-from mambabench.models.block import Block
-from mambabench.models.linear import set_precision
+from mambabench.models.blocks import fused
+from mambabench.models.blocks.block import Block
+from mambabench.models.blocks.precision import set_precision
 
 GOALS = {"tiny": (1.5, 1.35, 13, 18), "base": (1.25, 1.15, 5, 6)}
 

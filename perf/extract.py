@@ -82,10 +82,11 @@ def forward_alone(encoder: Any, task: Any, spec: Any) -> float:
 
 def whole_extraction(encoder: Any, task: Any, spec: Any, out: Path) -> float:
     """Return the CPU seconds from the headers to the sealed store, the encoder being loaded."""
-    from mambabench.extract import seal, unit
+    from mambabench.extract import unit
     from mambabench.extract.encode import BatchLimit
     from mambabench.extract.plan import plan_task, pooling_of
     from mambabench.extract.verb import BUDGETS
+    from mambabench.store import seal
 
     unit._loaded[(spec.encoder, spec.device, spec.precision)] = encoder, BatchLimit()
     start = time.process_time()

@@ -28,9 +28,9 @@ from models import WIDTH, plain_weights
 from peers import slow_block
 from torch import Tensor, nn
 
-from mambabench.models.block import Block, run_pairs, run_sequence
-from mambabench.models.mixer import MixerConfiguration
-from mambabench.models.transformer import TransformerBlock
+from mambabench.models.blocks.block import Block, run_pairs, run_sequence
+from mambabench.models.blocks.mixer import MixerConfiguration
+from mambabench.models.blocks.transformer import TransformerBlock
 
 MEASURED = (512, 1024, 2048, 4096, 8192)
 COMPUTED = (22_000, 24_000)

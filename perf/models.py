@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mambabench.models.aum import AumConfiguration, AumEncoder
-from mambabench.models.ssam import SsamConfiguration, SsamEncoder
+from mambabench.models.encoders.aum import AumConfiguration, AumEncoder
+from mambabench.models.encoders.ssam import SsamConfiguration, SsamEncoder
 
 __all__ = ["MODELS", "Model", "linear_layers", "plain_weights"]
 

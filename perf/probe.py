@@ -118,7 +118,7 @@ def run_gemm(case: str) -> dict[str, float]:
     """
     import torch
 
-    from mambabench.probe.products import multiply
+    from mambabench.probe.heads.products import multiply
 
     torch.set_num_threads(1)
     ways = {"": multiply, "torch ": lambda a, b, out: torch.mm(a, b, out=out)}
@@ -169,8 +169,8 @@ def run_pairs(work: Path, n_pairs: int) -> dict[str, Any]:
 
     from mambabench.probe.data import TaskRows
     from mambabench.probe.fitted import HeadPredictor
+    from mambabench.probe.heads.streams import TrialStreams, stream_seed
     from mambabench.probe.protocols import HeadConfig, resolve_protocol
-    from mambabench.probe.streams import TrialStreams, stream_seed
     from mambabench.probe.trainer import train
     from mambabench.probe.units import TaskPlan
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.files import write_json
-from mambabench.probe.records import RECORD_SCHEMA, FoldResult, RunRecord, record_stem
+from mambabench.store.records import RECORD_SCHEMA, FoldResult, RunRecord, record_stem
 
 # directory: (folds, test clips a fold, labels, metric, multilabel)
 TASKS = {

@@ -32,8 +32,8 @@ import mambabench  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.probe import superb  # noqa: E402
-from mambabench.probe.records import read_record, record_paths  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
+from mambabench.store.records import read_record, record_paths  # noqa: E402
 
 LEARNING_RATE = 1e-2
 PINNED = ["torch==2.13.0", "numpy<2.5", "scipy", "setuptools<81", "pyyaml"]

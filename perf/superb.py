@@ -30,7 +30,7 @@ from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.benchmarks.task import Clip, load_task  # noqa: E402
 from mambabench.extract.audio import AudioPart, decode  # noqa: E402
 from mambabench.models.registry import load_encoder  # noqa: E402
-from mambabench.probe import weighted_sum as ws  # noqa: E402
+from mambabench.probe.heads import weighted_sum as ws  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
 
 RATES = (1e-2, 1e-3)

@@ -26,11 +26,11 @@ sys.path.insert(0, str(ROOT))
 from mambabench.benchmarks.superb.metrics import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.task import clip_path, load_task  # noqa: E402
 from mambabench.extract.audio import decode  # noqa: E402
-from mambabench.models.frontends import SsamLogMel  # noqa: E402
+from mambabench.models.encoders.frontends import SsamLogMel  # noqa: E402
 from mambabench.models.registry import load_encoder  # noqa: E402
-from mambabench.probe import frame_heads as fh  # noqa: E402
 from mambabench.probe import superb  # noqa: E402
-from mambabench.probe import weighted_sum as ws  # noqa: E402
+from mambabench.probe.heads import frame_heads as fh  # noqa: E402
+from mambabench.probe.heads import weighted_sum as ws  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
 
 UTTERANCE_TASKS = {"SID-like": "fsdd_speaker-v1.0.9-full", "KS-like": "fsdd_digit-v1.0.9-full"}

@@ -39,7 +39,7 @@ def get_weights(
 
     Returns the converted file, where `load_encoder` finds it. Raises DataError and EncoderError.
     """
-    from mambabench.models.weights import import_checkpoint
+    from mambabench.models.weights.convert import import_checkpoint
 
     path = fetch(file, downloads, progress=progress)
     imported = import_checkpoint(path, find_entry(name).name)

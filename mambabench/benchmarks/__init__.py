@@ -55,7 +55,7 @@ def discover(directories: Sequence[Path], names: Sequence[str] = ()) -> tuple[Ta
     As `find_directories`, and raises DataError for the first defect of a chosen task. Files of a
     task directory that its metadata and splits do not name come in one StrayFileWarning per task.
     """
-    from mambabench.benchmarks.check import stray_files
+    from mambabench.benchmarks.layout.check import stray_files
 
     tasks = tuple(load_task(path) for path in find_directories(directories, names))
     for task in tasks:

@@ -135,7 +135,7 @@ def load_task(directory: Path, name: str | None = None) -> Task:
     `name` is the task's id where the directory does not carry it (a store's copy). Raises DataError
     that names the first defect with file and remedy, and how many more there are.
     """
-    from mambabench.benchmarks.layout import read_task
+    from mambabench.benchmarks.layout.read import read_task
 
     directory = Path(directory)
     task, defects = read_task(directory, name)

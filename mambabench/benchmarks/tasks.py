@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.benchmarks import discover, find_directories, near_tasks
-from mambabench.benchmarks.check import TaskCheck, check_directory
+from mambabench.benchmarks.layout.check import TaskCheck, check_directory
 from mambabench.benchmarks.task import Task, load_task
 from mambabench.errors import DataError
 

@@ -36,7 +36,7 @@ def command(
     clip: Path, encoder: str, top: int, labels: Path | None, as_json: bool, device: str
 ) -> None:
     """Name what is heard in the audio file CLIP."""
-    from mambabench.hear_api.classify import classify, read_labels
+    from mambabench.extract.classify import classify, read_labels
     from mambabench.models.registry import load_encoder
 
     names = read_labels(labels) if labels else None

@@ -41,7 +41,7 @@ def command(text_encoder: str | None, **arguments: Any) -> int:
     Interrupt it at any time: the same command continues.
     """
     if text_encoder is not None:
-        from mambabench.benchmarks.sentiment.text_store import extract_texts
+        from mambabench.store.texts import extract_texts
 
         for folder in extract_texts(
             text_encoder, arguments["tasks"], arguments["task"], arguments["out"]

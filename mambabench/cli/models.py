@@ -70,8 +70,8 @@ def list_(as_json: bool) -> None:
 @options.device
 def show(name: str, measure: bool, bibtex: bool, as_json: bool, device: str) -> None:
     """Show one encoder; --measure needs its weights (NAME@PATH) unless it is a random one."""
-    from mambabench.hear_api.describe import published_scores
     from mambabench.models.registry import find_entry, split_name
+    from mambabench.report.encoder_facts import published_scores
 
     entry = find_entry(split_name(name)[0])
     if bibtex:
@@ -100,7 +100,7 @@ def show(name: str, measure: bool, bibtex: bool, as_json: bool, device: str) -> 
 
 
 def _facts(entry: EncoderEntry) -> dict[str, Any]:
-    from mambabench.hear_api.describe import weights_at_hand
+    from mambabench.report.encoder_facts import weights_at_hand
 
     path = weights_at_hand(entry)
     return {
@@ -127,8 +127,8 @@ def _facts(entry: EncoderEntry) -> dict[str, Any]:
 def _measured(name: str, device: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from mambabench.hear_api.describe import measure_cost
     from mambabench.models.registry import load_encoder
+    from mambabench.report.encoder_facts import measure_cost
 
     return asdict(measure_cost(load_encoder(name, device=device)))
 

@@ -11,7 +11,7 @@ import click
 from mambabench.cli import options
 
 if TYPE_CHECKING:
-    from mambabench.benchmarks.check import TaskCheck
+    from mambabench.benchmarks.layout.check import TaskCheck
     from mambabench.benchmarks.task import Task
     from mambabench.benchmarks.tasks import TaskRow
 

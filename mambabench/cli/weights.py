@@ -21,7 +21,7 @@ def list_() -> None:
     """Say which published weights are on this machine."""
     from mambabench.acquire.weights import SOURCES
     from mambabench.cli.tables import print_table
-    from mambabench.models.weights import list_weights
+    from mambabench.models.weights.convert import list_weights
 
     rows = [
         (
@@ -38,7 +38,7 @@ def list_() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def show(path: Path) -> None:
     """Say what the checkpoint PATH is, and whose."""
-    from mambabench.models.weights import describe_weights
+    from mambabench.models.weights.convert import describe_weights
 
     found = describe_weights(path)
     facts = {
@@ -93,7 +93,7 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
 @click.option("--name", default=None, help="The encoder, where several share a layout.")
 def import_(path: Path, name: str | None) -> None:
     """Check a file that you have and convert it to where encoders look for their weights."""
-    from mambabench.models.weights import import_checkpoint
+    from mambabench.models.weights.convert import import_checkpoint
 
     found = import_checkpoint(path, name)
     click.echo(f"{found.encoders[0]}: {found.path}")
@@ -106,7 +106,7 @@ def import_(path: Path, name: str | None) -> None:
 @click.option("--export", is_flag=True, help="Back to the authors' form instead.")
 def convert(path: Path, out: Path, name: str | None, export: bool) -> None:
     """Convert a checkpoint to safetensors with its configuration, or back."""
-    from mambabench.models.weights import convert_checkpoint, export_checkpoint
+    from mambabench.models.weights.convert import convert_checkpoint, export_checkpoint
 
     found = export_checkpoint(path, out) if export else convert_checkpoint(path, out, name)
     click.echo(f"{' or '.join(found.encoders)}: {found.path}")

@@ -3,6 +3,6 @@
 The package is callable: ``mambabench.extract(...)`` is the twin of ``mambabench extract``.
 """
 
-from mambabench.verbs import make_callable
+from mambabench.callable_package import make_callable
 
 make_callable(__name__, "mambabench.extract.verb:extract")

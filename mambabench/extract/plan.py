@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 
-from mambabench.benchmarks.layout import SOURCES
+from mambabench.benchmarks.layout.read import SOURCES
 from mambabench.benchmarks.task import Clip, Task
 from mambabench.errors import DataError
 from mambabench.extract.audio import AudioPart, choose_rate, find_audio, read_header

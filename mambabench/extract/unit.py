@@ -15,7 +15,7 @@ from mambabench.errors import EncoderError
 from mambabench.extract.audio import AudioPart
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
 from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
-from mambabench.extract.shards import commit_shard, is_open, read_record
+from mambabench.store.shards import commit_shard, is_open, read_record
 
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder

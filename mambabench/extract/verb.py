@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
-from mambabench.extract.gather import missing_clips
 from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
-from mambabench.extract.shards import read_record
-from mambabench.extract.store import LAYOUTS, store_folder
+from mambabench.store.embeddings import LAYOUTS, store_folder
+from mambabench.store.gather import missing_clips
+from mambabench.store.shards import read_record
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
@@ -293,7 +293,7 @@ class _Run:
         progress: Callable[[Progress], None],
     ) -> Extracted:
         from mambabench.engine.processes import run_units
-        from mambabench.extract.seal import claim
+        from mambabench.store.seal import claim
 
         start = time.perf_counter()
 
@@ -332,8 +332,8 @@ class _Run:
 
     def _finish(self, work: _Work) -> None:
         """Seal the task, or note why not yet."""
-        from mambabench.extract.seal import MISSING, finish_work
         from mambabench.files import write_json
+        from mambabench.store.seal import MISSING, finish_work
 
         missing = missing_clips(work.directory, work.plan)
         if missing is None and self._layout.is_sealed(work.directory, work.plan):
@@ -353,10 +353,10 @@ class _Run:
 def _layout(name: str) -> Any:
     """Return the module that seals in this layout."""
     if name == "hear-eval-kit":
-        from mambabench.extract import hear_eval_kit
+        from mambabench.store import hear_eval_kit
 
         return hear_eval_kit
-    from mambabench.extract import seal
+    from mambabench.store import seal
 
     return seal
 
@@ -373,7 +373,7 @@ def _outcome(work: _Work) -> TaskOutcome:
 
 
 def _provenance(work: _Work) -> dict[str, Any]:
-    from mambabench.models.fused import describe_computation
+    from mambabench.models.blocks.fused import describe_computation
     from mambabench.provenance import provenance
 
     spent = {

@@ -155,7 +155,7 @@ def _check_tensor(name: str, function: str, value: object, shape: tuple[int | No
 def _wrap(
     provider: Provider, model: torch.nn.Module, checkpoint: str | Path | None, device: str
 ) -> LoadedEncoder:
-    from mambabench.models.identity import identity, weights_hash
+    from mambabench.models.weights.identity import identity, weights_hash
 
     functions = _HearFunctions(provider, model, device)
     sample_rate_hz = int(model.sample_rate)  # type: ignore[arg-type]

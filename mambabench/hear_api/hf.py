@@ -23,8 +23,8 @@ from mambabench.errors import EncoderError
 from mambabench.hear_api.factory import HearModel, get_scene_embeddings, get_timestamp_embeddings
 from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.entry import Setting
-from mambabench.models.identity import identity, weights_hash
 from mambabench.models.registry import resolve_device
+from mambabench.models.weights.identity import identity, weights_hash
 
 __all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 

@@ -215,7 +215,7 @@ def _fill(model: MambabenchModel, file: Path) -> None:
     """Load the weights in place, and let the encoder's identity follow them."""
     from safetensors.torch import load_file
 
-    from mambabench.models.identity import identity, weights_hash
+    from mambabench.models.weights.identity import identity, weights_hash
 
     state = load_file(str(file), device="cpu")
     try:

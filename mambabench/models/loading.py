@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from mambabench.errors import EncoderError, nearest_names
-from mambabench.models.checkpoint import fit_state, read_checkpoint
+from mambabench.models.blocks.initialise import initialise
+from mambabench.models.blocks.precision import set_precision
 from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.entry import EncoderEntry, LoadRequest, Setting
-from mambabench.models.identity import identity, weights_hash
-from mambabench.models.initialise import initialise
-from mambabench.models.linear import set_precision
-from mambabench.models.locate import local_checkpoint, missing_weights
+from mambabench.models.weights.checkpoint import fit_state, read_checkpoint
+from mambabench.models.weights.identity import identity, weights_hash
+from mambabench.models.weights.locate import local_checkpoint, missing_weights
 
 __all__ = ["Sizes", "build_encoder", "known_options", "one_of", "serve"]
 

@@ -159,7 +159,7 @@ def _request(
     device: str,
     dtype: torch.dtype | str | None,
 ) -> LoadRequest:
-    from mambabench.models.linear import precision_name
+    from mambabench.models.blocks.precision import precision_name
 
     shown = ",".join(f"{key}={str(value).lower()}" for key, value in sorted(options.items()))
     precision = precision_name(dtype)

@@ -3,6 +3,6 @@
 The package is callable: ``mambabench.probe(...)`` is the twin of ``mambabench probe``.
 """
 
-from mambabench.verbs import make_callable
+from mambabench.callable_package import make_callable
 
 make_callable(__name__, "mambabench.probe.verb:probe")

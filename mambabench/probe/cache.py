@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mambabench.files import atomic_write
-from mambabench.probe.heads import HeadParameters
+from mambabench.probe.heads.parameters import HeadParameters
 from mambabench.probe.trainer import TrialResult
 
 __all__ = ["TrialCache"]

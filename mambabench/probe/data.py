@@ -13,9 +13,9 @@ import numpy.typing as npt
 from mambabench.benchmarks.metrics.events import Events, events_of_clips, frame_targets
 from mambabench.benchmarks.task import Clip, Fold, Task, folds
 from mambabench.errors import DataError
-from mambabench.extract.hear_eval_kit import shuffled_order
-from mambabench.extract.store import EmbeddingSet, StoredTask, read_embeddings
 from mambabench.probe.rows import SplitRows, TestRows, TrainingRows, ValidationRows
+from mambabench.store.embeddings import EmbeddingSet, StoredTask, read_embeddings
+from mambabench.store.hear_eval_kit import shuffled_order
 
 __all__ = ["TaskRows", "task_fingerprint"]
 

@@ -14,11 +14,11 @@ import torch
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
-from mambabench.probe.heads import HeadParameters, padded_columns
+from mambabench.probe.heads.parameters import HeadParameters, padded_columns
 from mambabench.probe.monitor import PostProcessing, predicted_events, probabilities
-from mambabench.probe.records import FoldResult
 from mambabench.probe.rows import TestRows
 from mambabench.probe.trainer import EVALUATED, Scaler
+from mambabench.store.records import FoldResult
 
 __all__ = ["Fitted", "FoldOutcome", "GridPoint", "HeadPredictor", "score_fold"]
 

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from mambabench.engine.threads import Steps
 from mambabench.errors import MambabenchError
-from mambabench.probe.pool import Steps
 from mambabench.probe.protocols import HeadConfig
 from mambabench.probe.stacked import StackedTrial, stack_key, train_stack
 from mambabench.probe.trainer import PreparedFold

@@ -26,11 +26,11 @@ from mambabench.benchmarks.superb.prepare import RELEVANCE, TRIALS
 from mambabench.benchmarks.superb.sources import SourceClip
 from mambabench.benchmarks.task import Clip, Task
 from mambabench.errors import DataError, ProtocolError
-from mambabench.extract.store import EmbeddingSet, StoredTask, read_embeddings
-from mambabench.probe import frame_heads, weighted_sum
 from mambabench.probe.fitted import FoldOutcome
+from mambabench.probe.heads import frame_heads, weighted_sum
 from mambabench.probe.protocols import Inapplicable, Protocol
-from mambabench.probe.records import FoldResult
+from mambabench.store.embeddings import EmbeddingSet, StoredTask, read_embeddings
+from mambabench.store.records import FoldResult
 
 if TYPE_CHECKING:
     from mambabench.probe.units import TaskPlan

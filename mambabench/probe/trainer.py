@@ -14,17 +14,17 @@ import numpy.typing as npt
 import torch
 
 from mambabench.errors import ProtocolError
-from mambabench.probe.heads import (
+from mambabench.probe.heads.parameters import (
     Batch,
     HeadParameters,
     initial_parameters,
     make_head,
     padded_columns,
 )
+from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitor, Monitored, PostProcessing
 from mambabench.probe.protocols import HeadConfig, Protocol
 from mambabench.probe.rows import TrainingRows, ValidationRows
-from mambabench.probe.streams import TrialStreams
 
 __all__ = [
     "EVALUATED",

@@ -21,15 +21,15 @@ from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Fold
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows
+from mambabench.probe.families.knn import fit_knn
+from mambabench.probe.families.linear import fit_linear
 from mambabench.probe.fitted import Fitted, FoldOutcome, HeadPredictor, score_fold
-from mambabench.probe.knn import fit_knn
-from mambabench.probe.linear import fit_linear
+from mambabench.probe.heads.streams import TrialStreams, stream_seed
 from mambabench.probe.monitor import Monitor, chosen
 from mambabench.probe.protocols import HeadConfig, Inapplicable, Protocol, grid_points
-from mambabench.probe.records import Predictions, RunRecord
-from mambabench.probe.streams import TrialStreams, stream_seed
 from mambabench.probe.superb import superb_folds
 from mambabench.probe.trainer import PreparedFold, TrialResult, prepare_fold, train
+from mambabench.store.records import Predictions, RunRecord
 
 __all__ = ["Job", "StackableTrial", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
 

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from mambabench.benchmarks.metrics import METRICS
+from mambabench.engine.threads import Pool, Steps
 from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
-from mambabench.extract import store
-from mambabench.extract.store import StoredTask
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows, task_fingerprint
-from mambabench.probe.heads import numba_available
-from mambabench.probe.pool import Pool, Steps
+from mambabench.probe.heads.parameters import numba_available
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
-from mambabench.probe.records import RunRecord, read_record, record_stem, write_record
 from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import Job, TaskPlan, Unit, unit_steps
 from mambabench.provenance import provenance, usable_cores
+from mambabench.store import embeddings as store
+from mambabench.store.embeddings import StoredTask
+from mambabench.store.records import RunRecord, read_record, record_stem, write_record
 
 __all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "probe"]
 

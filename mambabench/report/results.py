@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import StoreError
-from mambabench.probe.records import RunRecord, read_record, record_paths
+from mambabench.store.records import RunRecord, read_record, record_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     The same run in two folders is kept once if it has the same result and is a StoreError that
     names both files otherwise. A folder that is missing or holds no result is a StoreError.
     """
-    from mambabench.report.kit import read_kit_runs
+    from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
     seen: dict[tuple[str, str, str, str, int], Run] = {}
     for out in outs:

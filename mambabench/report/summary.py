@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.errors import EncoderError, nearest_names
-from mambabench.report.comparison import Comparison, compare
-from mambabench.report.evidence import Evidence, gather
-from mambabench.report.overall import Overall, overall_scores
-from mambabench.report.published import PublishedRow, published_beside
+from mambabench.report.exchange.overall import Overall, overall_scores
+from mambabench.report.exchange.published import PublishedRow, published_beside
+from mambabench.report.exchange.superb_score import superb_scores
 from mambabench.report.results import Group, Run, group_runs, read_runs
-from mambabench.report.statistics import percentile_interval, t_interval, tie_groups
-from mambabench.report.superb_score import superb_scores
+from mambabench.report.statistics.comparison import Comparison, compare
+from mambabench.report.statistics.evidence import Evidence, gather
+from mambabench.report.statistics.intervals import percentile_interval, t_interval, tie_groups
 
 __all__ = ["Row", "Summary", "summarise"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mambabench.errors import MambabenchError, nearest_names
 from mambabench.files import read_json, write_json
-from mambabench.report.exports import (
+from mambabench.report.exchange.exports import (
     write_kit_tree,
     write_leaderboard,
     write_ssam_files,
@@ -66,10 +66,10 @@ def report(
 
 def render(summary: Summary, format: str, width: int = 120, color: bool = False) -> str:
     """Return the summary's text in one of `FORMATS`."""
-    from mambabench.report import tables
+    from mambabench.report.formats import tables
 
     if format == "terminal":
-        from mambabench.report.terminal import as_terminal
+        from mambabench.report.formats.terminal import as_terminal
 
         return as_terminal(summary, width, color)
     return {
@@ -95,8 +95,8 @@ def _folder(out: Path) -> tuple[Path | None, str | None]:
 
 def _write(folder: Path, summary: Summary) -> list[Path]:
     """Write every file of the report; the plot only where it would change."""
-    from mambabench.report import tables
-    from mambabench.report.page import as_page
+    from mambabench.report.formats import tables
+    from mambabench.report.formats.page import as_page
 
     json_text = tables.as_json(summary)
     files = [
@@ -116,7 +116,7 @@ def _draw(folder: Path, summary: Summary, json_text: str) -> list[Path]:
     """Draw the plots where matplotlib is installed and what they show has changed."""
     if importlib.util.find_spec("matplotlib") is None:
         return []
-    from mambabench.report.plot import draw, plot_files
+    from mambabench.report.formats.plot import draw, plot_files
 
     files = plot_files(folder, summary)
     digest = hashlib.sha256(f"{_DRAWING}{json_text}".encode()).hexdigest()

@@ -1,5 +1,5 @@
 """Train whole systems: DepMamba and MMML, from data to weights. ``mambabench.train(...)``."""
 
-from mambabench.verbs import make_callable
+from mambabench.callable_package import make_callable
 
 make_callable(__name__, "mambabench.train.verb:train")

@@ -179,7 +179,7 @@ def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
 
 def _tokens(settings: MmmlSettings) -> tuple[Make, Collate, int]:
     """Read token ids and samples, and those of the context where the variant has one."""
-    from mambabench.train import hugging_face
+    from mambabench.models.affect import hugging_face
     from mambabench.train.fusion_data import samples_of
 
     if settings.text_dir is None:

@@ -25,8 +25,8 @@ from mambabench.benchmarks.depression.sessions import (
     select,
 )
 from mambabench.errors import DataError, ProtocolError
-from mambabench.extract.store import StoredTask, read_embeddings
-from mambabench.models.depmamba import DepMamba, DepMambaConfig, TMeanNet
+from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig, TMeanNet
+from mambabench.store.embeddings import StoredTask, read_embeddings
 from mambabench.train.depmamba import Predictions, fit, predict
 from mambabench.train.sequences import Item, batches
 from mambabench.train.settings import DepMambaSettings

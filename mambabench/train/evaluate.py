@@ -206,7 +206,7 @@ def honest_row(
 
     test: the sessions of `scores` [n_seeds, n_test], in order; sessions: those of all splits.
     """
-    from mambabench.benchmarks.honest import (
+    from mambabench.report.statistics.honest import (
         metadata_probe,
         speaker_audit,
         summarise,

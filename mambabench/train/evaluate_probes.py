@@ -9,8 +9,8 @@ import numpy as np
 
 from mambabench.benchmarks.affect import Affect, read_affect
 from mambabench.errors import StoreError
-from mambabench.extract.store import list_stored_tasks
 from mambabench.files import read_json, write_json
+from mambabench.store.embeddings import list_stored_tasks
 from mambabench.train.evaluate import DISCLAIMER, SCHEMA, Evaluated, honest_row
 from mambabench.train.severity import severity
 

@@ -24,10 +24,10 @@ from mambabench.benchmarks.sentiment.mmsa import (
     wav_path,
 )
 from mambabench.benchmarks.sentiment.prepare import clip_name, scoring
-from mambabench.benchmarks.sentiment.text_store import Encoded, read_text, text_folder
 from mambabench.errors import DataError, StoreError
-from mambabench.extract.store import EmbeddingSet, read_embeddings
-from mambabench.models.mmml import Modality
+from mambabench.models.affect.mmml import Modality
+from mambabench.store.embeddings import EmbeddingSet, read_embeddings
+from mambabench.store.texts import Encoded, read_text, text_folder
 from mambabench.train.mmml import FusionBatch
 from mambabench.train.settings import MmmlSettings
 from mambabench.train.sources import Sources, stored_task

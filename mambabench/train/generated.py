@@ -36,9 +36,9 @@ def provide(settings: Settings, sources: Sources, out: Path) -> Sources:
 def _sentiment(sources: Sources, out: Path) -> Sources:
     from mambabench.benchmarks.sentiment.generated import generate
     from mambabench.benchmarks.sentiment.prepare import prepare
-    from mambabench.benchmarks.sentiment.text_store import extract_text, load_text_encoder
     from mambabench.benchmarks.task import load_task
-    from mambabench.extract.store import list_stored_tasks
+    from mambabench.store.embeddings import list_stored_tasks
+    from mambabench.store.texts import extract_text, load_text_encoder
 
     root, tasks = out / "generated" / "sentiment", out / "tasks"
     if not (root / "label.csv").is_file():

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from mambabench.benchmarks.sentiment.metrics import sentiment_scores
 from mambabench.errors import DataError
-from mambabench.models.mmml import FusionOutput
+from mambabench.models.affect.mmml import FusionOutput
 from mambabench.train.state import load_tensors, save_tensors, seeded, weights_of
 
 __all__ = ["ACCURACY", "Fit", "FusionBatch", "Rules", "fit", "predict", "score"]

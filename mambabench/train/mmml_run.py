@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from mambabench.errors import ProtocolError
-from mambabench.models.mmml import FusionConfig, FusionOutput
-from mambabench.models.mmml_audio import AudioRaw, AudioSmile, AudioSpec
-from mambabench.models.mmml_heads import AdaptedFusion, SceneHead, Single, TextOnly
+from mambabench.models.affect.mmml import FusionConfig, FusionOutput
+from mambabench.models.affect.mmml_audio import AudioRaw, AudioSmile, AudioSpec
+from mambabench.models.affect.mmml_heads import AdaptedFusion, SceneHead, Single, TextOnly
 from mambabench.train.fusion_data import FusionData, batches, open_data
 from mambabench.train.mmml import Forward, Rules, call, fit, predict
 from mambabench.train.settings import MmmlSettings
@@ -81,8 +81,8 @@ def build_model(settings: MmmlSettings, data: FusionData) -> nn.Module:
 
 
 def _with_backbones(settings: MmmlSettings) -> nn.Module:
-    from mambabench.models.mmml_end_to_end import EndToEnd
-    from mambabench.train.hugging_face import backbone_config, load_backbone
+    from mambabench.models.affect.hugging_face import backbone_config, load_backbone
+    from mambabench.models.affect.mmml_end_to_end import EndToEnd
 
     assert settings.audio_dir is not None  # the data asked for it
     audio_config = backbone_config(Path(settings.audio_dir))
@@ -108,7 +108,7 @@ def _forward(settings: MmmlSettings) -> Forward:
         return call
 
     def end_to_end(model: nn.Module, inputs: Any) -> FusionOutput:
-        from mambabench.models.mmml_end_to_end import EndToEnd
+        from mambabench.models.affect.mmml_end_to_end import EndToEnd
 
         assert isinstance(model, EndToEnd)
         return model.forward_tokens(*inputs)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mambabench.benchmarks.affect import Affect
 from mambabench.benchmarks.depression.scores import ccc
-from mambabench.extract.store import StoredTask, read_embeddings
+from mambabench.store.embeddings import StoredTask, read_embeddings
 
 __all__ = ["ALPHAS", "severity"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambabench.errors import DataError, StoreError, nearest_names
-from mambabench.extract.store import StoredTask, encoder_key, list_stored_tasks
+from mambabench.store.embeddings import StoredTask, encoder_key, list_stored_tasks
 
 __all__ = ["Sources", "stored_task"]
 

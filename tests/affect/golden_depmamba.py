@@ -19,8 +19,8 @@ from golden_common import (
 )
 from torch import nn
 
-from mambabench.models.depmamba import BiMamba, CnnLayer, DepMamba, DepMambaConfig, TMeanNet
-from mambabench.models.strict import load_strict
+from mambabench.models.affect.depmamba import BiMamba, CnnLayer, DepMamba, DepMambaConfig, TMeanNet
+from mambabench.models.weights.strict import load_strict
 
 
 def build(case: Case) -> DepMamba:

@@ -16,11 +16,11 @@ from golden_common import (
 )
 from torch import nn
 
-from mambabench.models.mmml import CmeLayer, Fusion, FusionConfig, Modality, TextContext
-from mambabench.models.mmml_audio import AudioRaw, AudioSmile, AudioSpec
-from mambabench.models.mmml_backbones import AudioBackbone, renamed_weight_norm
-from mambabench.models.mmml_end_to_end import EndToEnd
-from mambabench.models.strict import load_strict
+from mambabench.models.affect.mmml import CmeLayer, Fusion, FusionConfig, Modality, TextContext
+from mambabench.models.affect.mmml_audio import AudioRaw, AudioSmile, AudioSpec
+from mambabench.models.affect.mmml_backbones import AudioBackbone, renamed_weight_norm
+from mambabench.models.affect.mmml_end_to_end import EndToEnd
+from mambabench.models.weights.strict import load_strict
 
 TEXT = ("text_hidden", "text_pooler", "text_mask", "audio_hidden", "audio_frames")
 CONTEXT = tuple(name.replace("_", "_context_", 1) for name in TEXT)

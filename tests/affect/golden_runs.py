@@ -11,8 +11,8 @@ import torch
 from golden_common import Case, assert_close, assert_outputs
 
 from mambabench.benchmarks.depression.scores import confusion, published_scores
-from mambabench.models.mmml import Fusion, Modality
-from mambabench.models.strict import load_strict
+from mambabench.models.affect.mmml import Fusion, Modality
+from mambabench.models.weights.strict import load_strict
 from mambabench.train import depmamba, mmml
 from mambabench.train.sequences import Batch
 

@@ -17,9 +17,9 @@ from mambabench.benchmarks.task import load_task
 from mambabench.cli.evaluate import command as evaluate_command
 from mambabench.cli.train import command as train_command
 from mambabench.errors import DataError, ProtocolError, StoreError
-from mambabench.extract.store import list_stored_tasks
 from mambabench.extract.verb import extract
 from mambabench.probe.verb import probe
+from mambabench.store.embeddings import list_stored_tasks
 from mambabench.train.evaluate import evaluate
 from mambabench.train.severity import severity
 from mambabench.train.verb import train

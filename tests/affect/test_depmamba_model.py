@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mambabench.errors import EncoderError, ProtocolError
-from mambabench.models.depmamba import DepMamba, DepMambaConfig, TMeanNet, _BatchNorm
-from mambabench.models.strict import load_strict
+from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig, TMeanNet, _BatchNorm
+from mambabench.models.weights.strict import load_strict
 from mambabench.train.sequences import Item, batches, collate
 
 SMALL = DepMambaConfig(

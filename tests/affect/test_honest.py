@@ -9,7 +9,8 @@ import pytest
 
 from mambabench.benchmarks.depression.scores import auc, binary_scores, ccc
 from mambabench.benchmarks.depression.sessions import Session
-from mambabench.benchmarks.honest import (
+from mambabench.errors import DataError
+from mambabench.report.statistics.honest import (
     METRICS,
     bootstrap,
     metadata_probe,
@@ -17,7 +18,6 @@ from mambabench.benchmarks.honest import (
     summarise,
     trivial_rows,
 )
-from mambabench.errors import DataError
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from mambabench.benchmarks.sentiment import generated
-from mambabench.benchmarks.sentiment.text_store import load_text_encoder
 from mambabench.errors import EncoderError, ProtocolError
-from mambabench.models.mmml_backbones import build_backbone
-from mambabench.train import hugging_face
+from mambabench.models.affect import hugging_face
+from mambabench.models.affect.mmml_backbones import build_backbone
+from mambabench.store.texts import load_text_encoder
 from mambabench.train.evaluate import evaluate
 from mambabench.train.state import load_tensors
 from mambabench.train.verb import train

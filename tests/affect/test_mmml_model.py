@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mambabench.errors import EncoderError, ProtocolError
-from mambabench.models.mmml import CmeLayer, Fusion, FusionConfig, Modality, frame_mean
-from mambabench.models.mmml_audio import swapped_positions
-from mambabench.models.mmml_backbones import build_backbone, conv_length
-from mambabench.models.mmml_heads import AdaptedFusion, SceneHead, TextOnly
+from mambabench.models.affect.mmml import CmeLayer, Fusion, FusionConfig, Modality, frame_mean
+from mambabench.models.affect.mmml_audio import swapped_positions
+from mambabench.models.affect.mmml_backbones import build_backbone, conv_length
+from mambabench.models.affect.mmml_heads import AdaptedFusion, SceneHead, TextOnly
 
 NAMES = (
     "rob_d2v_cc",

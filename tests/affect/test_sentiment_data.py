@@ -22,16 +22,11 @@ from mambabench.benchmarks.sentiment.mmsa import (
     read_utterances,
 )
 from mambabench.benchmarks.sentiment.prepare import prepare
-from mambabench.benchmarks.sentiment.text_store import (
-    extract_text,
-    extract_texts,
-    load_text_encoder,
-    read_text,
-)
 from mambabench.benchmarks.sentiment.video import extract_audio, read_video_audio, video_path
 from mambabench.benchmarks.task import load_task
 from mambabench.benchmarks.tasks import prepare as prepare_task
 from mambabench.errors import DataError, EncoderError, ProtocolError, StoreError
+from mambabench.store.texts import extract_text, extract_texts, load_text_encoder, read_text
 
 HEADER = "video_id,clip_id,text,label,annotation,mode\n"
 

@@ -18,7 +18,7 @@ from torch import nn
 from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.sentiment import generated
 from mambabench.errors import DataError, ProtocolError, StoreError
-from mambabench.models.mmml import FusionOutput
+from mambabench.models.affect.mmml import FusionOutput
 from mambabench.train import fusion_data, mmml_run
 from mambabench.train.audio_inputs import mel_spectrogram, smile_features, spec_input
 from mambabench.train.evaluate import evaluate
@@ -111,8 +111,8 @@ def test_losses_are_means_over_items_and_mse_where_asked() -> None:
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small generated corpus with stored texts and frames, made by the verbs themselves."""
     from mambabench.benchmarks.sentiment.prepare import prepare
-    from mambabench.benchmarks.sentiment.text_store import extract_texts
     from mambabench.extract.verb import extract
+    from mambabench.store.texts import extract_texts
 
     out = tmp_path_factory.mktemp("stores")
     splits, generated._SPLITS = generated._SPLITS, (("train", 32), ("valid", 12), ("test", 16))

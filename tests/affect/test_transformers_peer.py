@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambabench.train import hugging_face
+from mambabench.models.affect import hugging_face
 
 AUDIO = {
     "hidden_size": 16,

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from mambabench.benchmarks import demo, discover
-from mambabench.benchmarks.check import check_directory
 from mambabench.benchmarks.demo import synthesis
+from mambabench.benchmarks.layout.check import check_directory
 from mambabench.benchmarks.task import Task, load_task
 from mambabench.errors import DataError
 

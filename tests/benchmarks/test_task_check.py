@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from mambabench.benchmarks import tasks
-from mambabench.benchmarks.check import check_directory
 from mambabench.benchmarks.hear import DIRECTORIES
+from mambabench.benchmarks.layout.check import check_directory
 from mambabench.cli.tasks import command
 from mambabench.errors import DataError
 

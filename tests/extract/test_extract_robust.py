@@ -16,11 +16,12 @@ import pytest
 import soundfile
 
 from mambabench.errors import EncoderError, MambabenchError, StoreError
-from mambabench.extract import shards, unit
+from mambabench.extract import unit
 from mambabench.extract.plan import Budget
-from mambabench.extract.store import list_stored_tasks, read_embeddings
 from mambabench.extract.verb import BUDGETS, Extracted, extract
 from mambabench.files import read_json
+from mambabench.store import shards
+from mambabench.store.embeddings import list_stored_tasks, read_embeddings
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]
@@ -373,7 +374,7 @@ def test_a_full_disk_loses_nothing(
     when: str,
     code: int,
 ) -> None:
-    import mambabench.extract.seal as sealing
+    import mambabench.store.seal as sealing
 
     directory, name, out = make_task(lengths=LENGTHS), provider(), tmp_path / "out"
     module = shards if when == "shard" else sealing

@@ -11,14 +11,14 @@ import soundfile
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError
 from mambabench.extract.plan import Budget
-from mambabench.extract.store import (
+from mambabench.extract.verb import BUDGETS, Progress, extract
+from mambabench.models.registry import load_encoder
+from mambabench.store.embeddings import (
     encoder_key,
     list_stored_tasks,
     read_embeddings,
     read_manifest,
 )
-from mambabench.extract.verb import BUDGETS, Progress, extract
-from mambabench.models.registry import load_encoder
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]
@@ -288,7 +288,7 @@ def test_an_encoder_that_changes_between_processes_is_refused(
     from mambabench.benchmarks.task import load_task
     from mambabench.extract import unit
     from mambabench.extract.plan import EncoderSpec, plan_task
-    from mambabench.extract.seal import claim
+    from mambabench.store.seal import claim
 
     spec = EncoderSpec("logmel_stats", "logmel_stats", "0" * 64, 16000, 1, 1, None, "fp32", "cpu")
     plan = plan_task(load_task(make_task()), spec, BUDGETS["cpu"])

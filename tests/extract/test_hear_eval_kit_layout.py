@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from mambabench.errors import StoreError
-from mambabench.extract.hear_eval_kit import labels_at, read_labels, shuffled_order
-from mambabench.extract.store import StoredTask, list_stored_tasks, read_embeddings
 from mambabench.extract.verb import extract
+from mambabench.store.embeddings import StoredTask, list_stored_tasks, read_embeddings
+from mambabench.store.hear_eval_kit import labels_at, read_labels, shuffled_order
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from mambabench.extract.store import list_stored_tasks, read_embeddings
 from mambabench.extract.verb import extract
 from mambabench.models.registry import find_entry
-from mambabench.models.weights import expected_shapes
+from mambabench.models.weights.convert import expected_shapes
+from mambabench.store.embeddings import list_stored_tasks, read_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "mambabench.hear_api.ssam_tiny"

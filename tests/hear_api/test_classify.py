@@ -21,9 +21,9 @@ import torch
 
 from mambabench.cli.classify import command
 from mambabench.errors import DataError, EncoderError
-from mambabench.hear_api.classify import classify, read_labels
+from mambabench.extract.classify import classify, read_labels
 from mambabench.models.registry import find_entry, load_encoder
-from mambabench.models.weights import expected_shapes
+from mambabench.models.weights.convert import expected_shapes
 
 NAME = "aum_tiny_unpublished_audioset"
 N_BANDS, WIDTH, INNER = 8, 192, 384

@@ -108,7 +108,7 @@ def without_prefix(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def frontend_logmel_ssam(case: Case) -> Compared:
-    from mambabench.models.frontends import SsamLogMel
+    from mambabench.models.encoders.frontends import SsamLogMel
 
     frontend = SsamLogMel()
     for name in case.outputs:
@@ -118,7 +118,7 @@ def frontend_logmel_ssam(case: Case) -> Compared:
 
 
 def frontend_kaldi_fbank(case: Case) -> Compared:
-    from mambabench.models.frontends import KaldiFbank
+    from mambabench.models.encoders.frontends import KaldiFbank
 
     kwargs = case.settings["kwargs"]
     for name in case.outputs:
@@ -128,7 +128,7 @@ def frontend_kaldi_fbank(case: Case) -> Compared:
 
 
 def frontend_filterbanks(case: Case) -> Compared:
-    from mambabench.models.frontends import KaldiFbank, SsamLogMel
+    from mambabench.models.encoders.frontends import KaldiFbank, SsamLogMel
 
     kaldi, ssam = KaldiFbank(), SsamLogMel()
     ours = {
@@ -142,7 +142,7 @@ def frontend_filterbanks(case: Case) -> Compared:
 
 
 def frontend_normalisation(case: Case) -> Compared:
-    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
+    from mambabench.models.encoders.frontends import KaldiFbank, fit_frames, normalise_fbank
 
     clip, frontend = audio(case.inputs["waveform_int16"]), KaldiFbank()
     for name, expected in case.outputs.items():
@@ -162,7 +162,7 @@ def frontend_normalisation(case: Case) -> Compared:
 
 
 def ssam_encoder(case: Case) -> Any:
-    from mambabench.models.ssam import SsamConfiguration, SsamEncoder
+    from mambabench.models.encoders.ssam import SsamConfiguration, SsamEncoder
 
     given = case.constructor
     arch = case.settings.get("arch_factory", "")
@@ -185,8 +185,8 @@ def ssam_encoder(case: Case) -> Any:
 
 
 def ssam_tokens(case: Case) -> Compared:
-    from mambabench.models.patch import sinusoidal_positions
-    from mambabench.models.ssam_runtime import upstream_features
+    from mambabench.models.blocks.patch import sinusoidal_positions
+    from mambabench.models.encoders.ssam_runtime import upstream_features
 
     encoder = ssam_encoder(case)
     image, noise, c = case.inputs["spectrogram"], case.inputs["mask_noise"], encoder.configuration
@@ -216,7 +216,7 @@ def ssam_tokens(case: Case) -> Compared:
 
 
 def ssam_runtime(case: Case) -> Compared:
-    from mambabench.models.ssam_runtime import SsamOptions, SsamRuntime
+    from mambabench.models.encoders.ssam_runtime import SsamOptions, SsamRuntime
 
     options = SsamOptions(scene_token_order="upstream", timestamp_token_order="upstream")
     runtime = SsamRuntime(ssam_encoder(case), options).eval()
@@ -237,7 +237,7 @@ def ssam_runtime(case: Case) -> Compared:
 
 
 def aum_configuration(case: Case) -> Any:
-    from mambabench.models.aum import AumConfiguration
+    from mambabench.models.encoders.aum import AumConfiguration
 
     given = case.constructor
     kind = "middle" if given.pop("use_middle_cls_token", True) else "head"
@@ -264,7 +264,7 @@ def aum_configuration(case: Case) -> Any:
 
 
 def aum_encoder(case: Case, state: dict[str, torch.Tensor] | None = None) -> Any:
-    from mambabench.models.aum import AumEncoder
+    from mambabench.models.encoders.aum import AumEncoder
 
     encoder = AumEncoder(aum_configuration(case)).eval()
     encoder.load_state_dict(state or without_prefix(case.weights(encoder)))
@@ -303,7 +303,7 @@ def aum_forward(case: Case) -> Compared:
 
 
 def aum_load(case: Case) -> Compared:
-    from mambabench.models.aum import adapt_state
+    from mambabench.models.encoders.aum import adapt_state
 
     state = adapt_state(case.weights(), aum_configuration(case))
     state |= {k: v for k, v in case.outputs.items() if k.startswith("head.")}
@@ -313,7 +313,7 @@ def aum_load(case: Case) -> Compared:
 
 
 def aum_published(case: Case) -> Compared:
-    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
+    from mambabench.models.encoders.frontends import KaldiFbank, fit_frames, normalise_fbank
 
     encoder = aum_encoder(case)
     mean, std = case.settings["dataset_stats"]
@@ -333,7 +333,7 @@ def aum_published(case: Case) -> Compared:
 
 
 def aum_resample_functions(case: Case) -> Compared:
-    from mambabench.models.patch import resample_kernel, resample_positions
+    from mambabench.models.blocks.patch import resample_kernel, resample_positions
 
     (positions_name,) = (name for name in case.inputs if name.startswith("pos_embed"))
     (kernel_name,) = (name for name in case.inputs if name.startswith("patch_weight"))
@@ -355,7 +355,7 @@ def two_numbers(text: str) -> tuple[int, int]:
 
 
 def ssamba_configuration(case: Case, n_frames: int, **changes: Any) -> Any:
-    from mambabench.models.ssamba import SsambaConfiguration
+    from mambabench.models.encoders.ssamba import SsambaConfiguration
 
     vision = {**case.constructor.get("vision_mamba_config", {}), **changes}
     patch = vision.get("patch_size", 16)
@@ -374,7 +374,7 @@ def ssamba_configuration(case: Case, n_frames: int, **changes: Any) -> Any:
 
 
 def ssamba_model(case: Case, n_frames: int, **changes: Any) -> Any:
-    from mambabench.models.ssamba import SsambaPretraining
+    from mambabench.models.encoders.ssamba import SsambaPretraining
 
     model = SsambaPretraining(ssamba_configuration(case, n_frames, **changes)).eval()
     sizes = {"p_input_fdim": model.p_input_fdim, "p_input_tdim": model.p_input_tdim}
@@ -390,7 +390,7 @@ def ssamba_backbone(case: Case, n_frames: int, **changes: Any) -> Any:
 
 
 def ssamba_pretrain(case: Case) -> Compared:
-    from mambabench.models.ssamba import cluster_mask, joint_loss
+    from mambabench.models.encoders.ssamba import cluster_mask, joint_loss
 
     fbank, mask_ids = case.inputs["fbank"], case.inputs["mask_ids"]
     model = ssamba_model(case, case.constructor["input_tdim"])
@@ -435,7 +435,7 @@ def ssamba_layers(backbone: Any, tokens: torch.Tensor, prefix: str) -> dict[str,
 
 
 def ssamba_finetune(case: Case) -> Compared:
-    from mambabench.models.ssamba import SsambaClassifier
+    from mambabench.models.encoders.ssamba import SsambaClassifier
 
     given = case.constructor
     strides = (given["fstride"], given["tstride"])
@@ -461,8 +461,8 @@ def ssamba_finetune(case: Case) -> Compared:
 
 
 def ssamba_published(case: Case) -> Compared:
-    from mambabench.models.frontends import KaldiFbank, fit_frames, normalise_fbank
-    from mambabench.models.ssamba import SsambaClassifier
+    from mambabench.models.encoders.frontends import KaldiFbank, fit_frames, normalise_fbank
+    from mambabench.models.encoders.ssamba import SsambaClassifier
 
     whole = ssamba_model(case, 1024)
     assert sum(p.numel() for p in whole.parameters()) == case.settings["num_params"]
@@ -488,7 +488,7 @@ def ssamba_published(case: Case) -> Compared:
 
 
 def ssamba_s3prl_expert(case: Case) -> Compared:
-    from mambabench.models.ssamba_expert import SsambaExpert
+    from mambabench.models.encoders.ssamba_expert import SsambaExpert
 
     settings = case.settings
     size = {"embed_dim": settings["embed_dim"], "depth": settings["depth"]}

@@ -15,7 +15,7 @@ from golden_runners import RUNNERS, read_case
 from torch.nn.functional import cosine_similarity
 
 from mambabench.errors import EncoderError
-from mambabench.models.linear import Bf16Linear, Int8Linear, precision_name, set_precision
+from mambabench.models.blocks.precision import Bf16Linear, Int8Linear, precision_name, set_precision
 from mambabench.models.registry import encoder_entries, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +104,7 @@ def test_bf16_is_recorded_and_a_refusal_warns(monkeypatch: pytest.MonkeyPatch) -
     assert encoder.configuration["float32_products"] == "dt_proj"
     plain = load_encoder("logmel_stats", device="cpu", dtype="bf16")  # no products, no warning
     assert plain.configuration["float32_products"] == ""
-    monkeypatch.setattr("mambabench.models.linear.BF16_LOSS", 0.0)
+    monkeypatch.setattr("mambabench.models.blocks.precision.BF16_LOSS", 0.0)
     with pytest.warns(UserWarning, match="every product stays in float32"):
         refused = load_encoder("ssam_tiny_random", device="cpu", dtype="bf16")
     assert refused.configuration["float32_products"] == "all"

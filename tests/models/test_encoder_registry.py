@@ -11,7 +11,6 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.models.entry import EncoderEntry
-from mambabench.models.locate import local_checkpoint
 from mambabench.models.registry import (
     encoder_entries,
     encoder_names,
@@ -19,7 +18,8 @@ from mambabench.models.registry import (
     load_encoder,
     split_name,
 )
-from mambabench.models.weights import expected_shapes
+from mambabench.models.weights.convert import expected_shapes
+from mambabench.models.weights.locate import local_checkpoint
 
 READY = tuple(e.name for e in encoder_entries().values() if not e.published)
 QUICK = tuple(name for name in READY if "small" not in name and "base" not in name)

@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 
-from mambabench.models import fbank_runtime, ssam_runtime
-from mambabench.models.frontends import EpicLogMel, KaldiFbank, SsamLogMel
+from mambabench.models.encoders import fbank_runtime, ssam_runtime
+from mambabench.models.encoders.frontends import EpicLogMel, KaldiFbank, SsamLogMel
+from mambabench.models.encoders.ssam_runtime import upstream_features
 from mambabench.models.registry import load_encoder
-from mambabench.models.ssam_runtime import upstream_features
 
 
 def clips(n: int, n_samples: int, seed: int = 0) -> torch.Tensor:
@@ -197,9 +197,9 @@ def test_probabilities_use_the_head_at_the_trained_length() -> None:
 
 
 def test_epic_sounds_models_hear_24_khz_and_repeat_the_edge() -> None:
-    from mambabench.models.aum import AumConfiguration, AumEncoder
-    from mambabench.models.fbank_runtime import FbankOptions, FbankRuntime
-    from mambabench.models.initialise import initialise
+    from mambabench.models.blocks.initialise import initialise
+    from mambabench.models.encoders.aum import AumConfiguration, AumEncoder
+    from mambabench.models.encoders.fbank_runtime import FbankOptions, FbankRuntime
 
     encoder = AumEncoder(AumConfiguration(32, depth=2, num_classes=44)).eval()
     initialise(encoder, 0, 2)
@@ -269,7 +269,7 @@ def test_kaldi_fbank_at_other_rates_follows_its_definition(rate: int) -> None:
 
 
 def test_front_ends_give_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mambabench.models import frontends
+    from mambabench.models.encoders import frontends
 
     audio = clips(2, 24000)
     made = (SsamLogMel(), KaldiFbank(), EpicLogMel())
@@ -293,12 +293,12 @@ def test_front_ends_add_nothing_to_a_state_dict(frontend: torch.nn.Module) -> No
 
 LONG = """
 import resource, sys, torch
-from mambabench.models.aum import AumConfiguration, AumEncoder
-from mambabench.models.fbank_runtime import FbankOptions, FbankRuntime, Normalisation
-from mambabench.models.frontends import KaldiFbank
-from mambabench.models.initialise import initialise
-from mambabench.models.ssam import SsamConfiguration, SsamEncoder
-from mambabench.models.ssam_runtime import SsamRuntime
+from mambabench.models.encoders.aum import AumConfiguration, AumEncoder
+from mambabench.models.encoders.fbank_runtime import FbankOptions, FbankRuntime, Normalisation
+from mambabench.models.encoders.frontends import KaldiFbank
+from mambabench.models.blocks.initialise import initialise
+from mambabench.models.encoders.ssam import SsamConfiguration, SsamEncoder
+from mambabench.models.encoders.ssam_runtime import SsamRuntime
 
 if sys.argv[1] == "ssam":
     encoder, wrap = SsamEncoder(SsamConfiguration(32, depth=2)), SsamRuntime

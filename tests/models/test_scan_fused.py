@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 
-from mambabench.models import fused
-from mambabench.models.block import Block, make_norm, run_pairs, run_sequence
-from mambabench.models.mixer import MambaMixer, MixerConfiguration
+from mambabench.models.blocks import fused
+from mambabench.models.blocks.block import Block, make_norm, run_pairs, run_sequence
+from mambabench.models.blocks.mixer import MambaMixer, MixerConfiguration
 
 
 def fill(module, seed=0):
@@ -37,8 +37,8 @@ def plainly(monkeypatch):
 
     def call(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr("mambabench.models.mixer.mix", lambda *_: None)
-            patch.setattr("mambabench.models.block.add_norm", lambda *_: None)
+            patch.setattr("mambabench.models.blocks.mixer.mix", lambda *_: None)
+            patch.setattr("mambabench.models.blocks.block.add_norm", lambda *_: None)
             with torch.no_grad():
                 return function(*arguments)
 

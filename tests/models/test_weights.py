@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from mambabench.errors import EncoderError
 from mambabench.files import sha256_file
-from mambabench.models.checkpoint import read_checkpoint
 from mambabench.models.registry import encoder_entries, find_entry, load_encoder
-from mambabench.models.weights import (
+from mambabench.models.weights.checkpoint import read_checkpoint
+from mambabench.models.weights.convert import (
     convert_checkpoint,
     describe_weights,
     expected_shapes,

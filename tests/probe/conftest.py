@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mambabench.benchmarks.task import Clip, Event, Task
-from mambabench.extract import store
-from mambabench.extract.store import EmbeddingSet, StoredTask
 from mambabench.probe import data
+from mambabench.store import embeddings as store
+from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from mambabench.probe.records import read_record, record_paths
 from mambabench.probe.verb import probe
+from mambabench.store.records import read_record, record_paths
 
 
 def _fit(

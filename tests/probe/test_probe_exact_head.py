@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from mambabench.probe import exact, exact_kernels, products
-from mambabench.probe.exact import ExactHead, rounds_as_torch
-from mambabench.probe.heads import (
+from mambabench.probe.heads import exact, exact_kernels, products
+from mambabench.probe.heads.exact import ExactHead, rounds_as_torch
+from mambabench.probe.heads.parameters import (
     Batch,
     CompiledHead,
     HeadParameters,
@@ -20,9 +20,9 @@ from mambabench.probe.heads import (
     make_head,
     padded_columns,
 )
-from mambabench.probe.products import host_gains
+from mambabench.probe.heads.products import host_gains
+from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.protocols import HeadConfig
-from mambabench.probe.streams import TrialStreams
 
 ROWS, DIM, LABELS = 247, 40, 5
 FUSED = torch.backends.mkl.is_available() and torch.backends.cpu.get_cpu_capability() in (

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mambabench.probe.heads import (
+from mambabench.probe.heads.parameters import (
     Batch,
     CompiledHead,
     TorchHead,
     initial_parameters,
     padded_columns,
 )
+from mambabench.probe.heads.streams import MaskStream, TrialStreams, layout_is_known
 from mambabench.probe.protocols import HeadConfig
-from mambabench.probe.streams import MaskStream, TrialStreams, layout_is_known
 
 
 def _batches(n: int, dim: int, n_labels: int, multilabel: bool) -> list[Batch]:
@@ -120,7 +120,7 @@ def test_masks_are_those_of_torch(batch: int, units: int, shared: bool) -> None:
 
 def test_masks_without_the_known_layout_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     fast = MaskStream(torch.Generator().manual_seed(2), shared=False)
-    monkeypatch.setattr("mambabench.probe.streams.layout_is_known", lambda: False)
+    monkeypatch.setattr("mambabench.probe.heads.streams.layout_is_known", lambda: False)
     slow = MaskStream(torch.Generator().manual_seed(2), shared=False)
     a, b = np.zeros((3, 40), np.uint32), np.zeros((3, 40), np.uint32)
     fast.draw(70, 40, 0.8, a)
@@ -141,5 +141,5 @@ def test_a_head_gives_its_logits_without_numba(monkeypatch: pytest.MonkeyPatch) 
     head = initial_parameters(config, 20, 9, TrialStreams(4))
     columns = _batches(90, 20, 9, False)[0].columns
     compiled = head.logits(columns)
-    monkeypatch.setattr("mambabench.probe.heads.numba_available", lambda: False)
+    monkeypatch.setattr("mambabench.probe.heads.parameters.numba_available", lambda: False)
     torch.testing.assert_close(head.logits(columns), compiled, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from mambabench.probe import products
+from mambabench.probe.heads import products
 
 needs_avx512 = pytest.mark.skipif(
     not products.llvmlite.binding.get_host_cpu_features().get("avx512f"),

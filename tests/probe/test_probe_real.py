@@ -12,9 +12,9 @@ import pytest
 from real_reference import logistic_regression
 
 import mambabench
-from mambabench.extract.store import list_stored_tasks
 from mambabench.probe.data import TaskRows
-from mambabench.probe.records import read_record, record_paths
+from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.records import read_record, record_paths
 
 TASKS = ["emodb_speaker-v1-full", "esc50-v2.0.0-esc10", "instr_pitch-v1-full", "wakeword6-v1-full"]
 

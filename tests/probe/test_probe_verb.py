@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mambabench.errors import DataError, ProtocolError, StoreError
-from mambabench.extract.store import EmbeddingSet
 from mambabench.probe import units
-from mambabench.probe.records import read_predictions, read_record, record_paths
 from mambabench.probe.verb import probe
+from mambabench.store.embeddings import EmbeddingSet
+from mambabench.store.records import read_predictions, read_record, record_paths
 
 
 def result_bytes(out: Path) -> dict[str, bytes]:

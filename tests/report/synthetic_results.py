@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.probe.records import FoldResult, RunRecord, record_stem, write_record
+from mambabench.store.records import FoldResult, RunRecord, record_stem, write_record
 
 FOLDS = {"test": 240}
 

@@ -14,12 +14,12 @@ from synthetic_results import write_scene
 
 import mambabench
 from mambabench.errors import DataError, StoreError
-from mambabench.report.overall import (
+from mambabench.report.exchange.overall import (
     LEADERBOARD_COLUMNS,
     leaderboard_scores,
     min_max_scores,
 )
-from mambabench.report.published import COLUMNS, published_folder, read_published
+from mambabench.report.exchange.published import COLUMNS, published_folder, read_published
 
 ESC, OPERA = "esc50-v2.0.0-full", "beijing_opera-v1.0-hear2021-full"
 HPARAMS = {

@@ -147,7 +147,7 @@ def test_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     def full(path, write):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mambabench.report.exports.atomic_write", full)
+    monkeypatch.setattr("mambabench.report.exchange.exports.atomic_write", full)
     with pytest.raises(StoreError, match=r"report\.json: cannot be written \(No space left"):
         mambabench.report(tmp_path)
 

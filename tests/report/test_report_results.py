@@ -12,8 +12,8 @@ from synthetic_results import write_events, write_run, write_scene
 
 import mambabench
 from mambabench.errors import EncoderError, MambabenchError, StoreError
+from mambabench.report.formats.tables import ROW_KEYS
 from mambabench.report.results import COLUMNS
-from mambabench.report.tables import ROW_KEYS
 
 KFOLD = {f"fold{i:02d}": 50 for i in range(5)}
 ESC = "esc50-v2.0.0-full"
@@ -84,7 +84,7 @@ def test_row_numbers_follow_their_definitions(out):
 
 def test_bootstrap_agrees_with_a_plain_one(out):
     """Ten thousand plain resamples of the seed-mean accuracy within each fold."""
-    from mambabench.probe.records import read_predictions, record_paths
+    from mambabench.store.records import read_predictions, record_paths
 
     paths = [path for path in record_paths(out) if "weak" in path.parts]
     seeds = [read_predictions(path) for path in paths]
@@ -176,7 +176,7 @@ def test_metric_without_a_rule_is_resampled_by_repetition(tmp_path, monkeypatch)
     from dataclasses import replace
 
     from mambabench.benchmarks.metrics import METRICS
-    from mambabench.report import resampling, scoring
+    from mambabench.report.statistics import resampling, scoring
 
     monkeypatch.setitem(METRICS, "odd", replace(METRICS["top1_acc"], name="odd"))
     write_scene(tmp_path, "weak", "task", skill=1.0, metric="odd", seeds=2)

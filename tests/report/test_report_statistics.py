@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mambabench.report.resampling import Fold, TestClips, draw, signs
-from mambabench.report.scoring import fold_score
-from mambabench.report.statistics import (
+from mambabench.report.statistics.intervals import (
     flip_test,
     holm,
     percentile_interval,
@@ -18,6 +16,8 @@ from mambabench.report.statistics import (
     t_interval,
     tie_groups,
 )
+from mambabench.report.statistics.resampling import Fold, TestClips, draw, signs
+from mambabench.report.statistics.scoring import fold_score
 
 N_SETS, N_TEST, N_SEEDS = 1000, 240, 10
 

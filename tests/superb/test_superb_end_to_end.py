@@ -12,9 +12,9 @@ from trees import TREES
 import mambabench
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.cli.probe import command as probe_command
-from mambabench.extract.store import list_stored_tasks, read_embeddings
 from mambabench.probe import superb
-from mambabench.probe.records import read_predictions, read_record, record_paths
+from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.store.records import read_predictions, read_record, record_paths
 
 # an encoder with three hidden states: log power in bands, its square, its running mean
 ENCODER = """

@@ -13,8 +13,8 @@ import torch
 from mambabench.benchmarks.superb.metrics import equal_error_rate
 from mambabench.benchmarks.task import clip_path, load_task
 from mambabench.extract.audio import decode
-from mambabench.models.frontends import SsamLogMel
-from mambabench.probe.frame_heads import FrameSettings, speaker_embeddings, train_speakers
+from mambabench.models.encoders.frontends import SsamLogMel
+from mambabench.probe.heads.frame_heads import FrameSettings, speaker_embeddings, train_speakers
 
 TASK = "emodb_speaker-v1-full"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambabench.benchmarks.layout import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
+from mambabench.benchmarks.layout.read import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
 from mambabench.benchmarks.superb import SuperbTask, asv, qbe, superb_task
 from mambabench.benchmarks.superb.sources import Corpus
 from mambabench.errors import DataError

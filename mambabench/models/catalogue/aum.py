@@ -54,8 +54,8 @@ def _entry(size: str, init: str, dataset: str) -> EncoderEntry:
     return EncoderEntry(
         name=name,
         family="aum",
-        loader="mambabench.models.fbank_loading:load_aum",
-        builder="mambabench.models.fbank_loading:build_aum",
+        loader="mambabench.models.encoders.fbank_loading:load_aum",
+        builder="mambabench.models.encoders.fbank_loading:build_aum",
         scene_embedding_size=width,
         timestamp_embedding_size=width,
         settings={

@@ -10,7 +10,7 @@ ENTRIES = (
     EncoderEntry(
         name="logmel_stats",
         family="logmel_stats",
-        loader="mambabench.models.logmel:load",
+        loader="mambabench.models.encoders.logmel:load",
         scene_embedding_size=240,
         timestamp_embedding_size=240,
         hop_ms=50.0,

@@ -37,8 +37,8 @@ def _entry(family: str, size: str, random: bool) -> EncoderEntry:
     return EncoderEntry(
         name=name + ("_random" if random else ""),
         family=family,
-        loader="mambabench.models.ssam_runtime:load",
-        builder="mambabench.models.ssam_runtime:build",
+        loader="mambabench.models.encoders.ssam_runtime:load",
+        builder="mambabench.models.encoders.ssam_runtime:build",
         scene_embedding_size=5 * width,
         timestamp_embedding_size=5 * width,
         settings={"embed_dim": width} | ({} if mamba else {"num_heads": heads}),

@@ -28,8 +28,8 @@ def _entry(size: str, random: bool) -> EncoderEntry:
     return EncoderEntry(
         name=name + ("_random" if random else ""),
         family="ssamba",
-        loader="mambabench.models.fbank_loading:load_ssamba",
-        builder="mambabench.models.fbank_loading:build_ssamba",
+        loader="mambabench.models.encoders.fbank_loading:load_ssamba",
+        builder="mambabench.models.encoders.fbank_loading:build_ssamba",
         scene_embedding_size=width,
         timestamp_embedding_size=width,
         settings={"embed_dim": width, "normalisation": "audioset"},

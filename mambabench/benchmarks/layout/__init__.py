@@ -1,0 +1,1 @@
+"""HEAR's task directories: one reader, one writer, one check."""

@@ -1,0 +1,1 @@
+"""DepMamba, MMML and what they read."""

@@ -1,0 +1,1 @@
+"""The parts that the encoders are made of."""

@@ -1,0 +1,1 @@
+"""Checkpoints: found, recognised, read, converted, identified."""

@@ -1,0 +1,1 @@
+"""How a winner is found: one file per family of heads."""

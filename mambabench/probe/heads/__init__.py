@@ -1,0 +1,1 @@
+"""What is trained: the heads, their numbers, kernels and random streams."""

@@ -1,0 +1,1 @@
+"""Others' formats and numbers: published rows, hear-eval-kit, exports."""

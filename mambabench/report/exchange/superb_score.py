@@ -1,0 +1,76 @@
+"""The SUPERB score of every encoder, from the rows of the presets `superb` and `superb-clean`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mambabench.benchmarks.superb import TASKS
+from mambabench.benchmarks.superb.score import TASK_METRICS, points, superb_score
+from mambabench.report.exchange.overall import Overall
+
+if TYPE_CHECKING:
+    from mambabench.report.summary import Row
+
+__all__ = ["superb_scores"]
+
+_NAMES = {"top1_acc": "acc", "joint_acc": "acc", "per": "per", "eer": "eer", "mtwv": "mtwv"}
+
+
+def superb_scores(rows: Sequence[Row]) -> list[Overall]:
+    """Return SUPERB's score of each encoder and protocol, and the points of each task.
+
+    A score needs all ten tasks; without them the row says which are missing. Points (0: FBANK,
+    1000: the best of 2021) stand for every task that is there.
+    """
+    result = []
+    names = {task.name: task.superb_name for task in TASKS.values()}
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if row.protocol.startswith("superb") and row.task in names and row.mean is not None:
+            values = found.setdefault((row.protocol, row.encoder), {})
+            values[names[row.task]] = {_NAMES[row.metric]: 100.0 * row.mean}
+    for (protocol, encoder), values in sorted(found.items()):
+        for task in values:
+            result.append(
+                _one(
+                    encoder,
+                    protocol,
+                    f"SUPERB points, {task}",
+                    points(task, values[task]),
+                    (task,),
+                    None,
+                )
+            )
+        missing = [task for task in TASK_METRICS if task not in values]
+        reason = (
+            f"no score without all ten tasks; missing {', '.join(missing)}" if missing else None
+        )
+        score = superb_score(values)
+        result.append(
+            _one(
+                encoder, protocol, "SUPERB score", score, tuple(values), reason if missing else None
+            )
+        )
+    return result
+
+
+def _one(
+    encoder: str,
+    protocol: str,
+    normalisation: str,
+    score: float | None,
+    tasks: tuple[str, ...],
+    reason: str | None,
+) -> Overall:
+    return Overall(
+        encoder=encoder,
+        protocol=protocol,
+        normalisation=normalisation,
+        score=score,
+        n_tasks=len(tasks),
+        tasks=tasks,
+        pool=("FBANK", "best of 2021"),
+        imputed=(),
+        reason=reason,
+    )

@@ -1,0 +1,157 @@
+"""Intervals, paired permutation tests, Holm's correction and tie groups.
+
+docs/report.md states every formula and what each interval covers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mambabench.report.statistics.resampling import N_PERMUTATIONS, signs
+
+__all__ = [
+    "Interval",
+    "flip_test",
+    "holm",
+    "percentile_interval",
+    "swap_test",
+    "t_interval",
+    "tie_groups",
+]
+
+Array = npt.NDArray[Any]
+
+
+class Interval(NamedTuple):
+    """A two-sided 95 % interval."""
+
+    low: float
+    high: float
+
+
+def t_interval(scores: Sequence[float] | Array, level: float = 0.95) -> Interval | None:
+    """Student's t-interval of the mean over seeds; None for fewer than two.
+
+    Covers the mean over all seeds of the same test clips (Yadav and Tan report its half-width).
+    """
+    from scipy.special import stdtrit
+
+    n = len(scores)
+    if n < 2:
+        return None
+    mean = float(np.mean(scores))
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(np.std(scores, ddof=1)) / math.sqrt(n)
+    return Interval(mean - half, mean + half)
+
+
+def percentile_interval(resampled: Array, level: float = 0.95) -> Interval | None:
+    """Percentile bootstrap interval of a score; None where resamples have no score."""
+    if not np.isfinite(resampled).all():
+        return None
+    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high))
+
+
+def flip_test(parts: Array, pairs: Array, key: str, n_permutations: int = N_PERMUTATIONS) -> Array:
+    """Return two-sided p-values [n_pairs] of sign-flip permutation tests.
+
+    parts [n_units, n_encoders] are each unit's part of each encoder's score, pairs [n_pairs, 2]
+    columns of it. Under the null hypothesis a unit's difference is as likely to be negated. Where
+    no random flip is as extreme as the data, Hoeffding's bound 2 exp(-d^2 / (2 sum d_i^2)) of the
+    exact p-value replaces 1 / (n + 1) if it is smaller: it resolves what counting cannot.
+    """
+    left, right = pairs.T
+    total = parts.sum(axis=0)
+    observed = np.abs(total[left] - total[right])
+    # differences that are zero but for rounding are zero: they would decide ties at random
+    scale = np.abs(parts).sum(axis=0)
+    threshold = observed - 1e-12 * (scale[left] + scale[right])
+    hits, n_seen = np.zeros(len(pairs), np.int64), 0
+    for chunk in signs(key, len(parts), n_permutations):
+        flipped = chunk @ parts
+        hits += (np.abs(flipped[:, left] - flipped[:, right]) >= threshold).sum(axis=0)
+        n_seen += len(chunk)
+    p = hits / n_seen
+    power = np.array([((parts[:, i] - parts[:, j]) ** 2).sum() for i, j in pairs])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bound = 2 * np.exp(-(observed**2) / (2 * power))
+    return np.where((hits == 1) & (bound < p), bound, p)
+
+
+def swap_test(
+    counts: Sequence[Array],
+    score: Callable[[Array], Array],
+    pairs: Array,
+    key: str,
+    n_permutations: int = N_PERMUTATIONS,
+) -> Array:
+    """Return two-sided p-values [n_pairs] of permutation tests that swap whole units.
+
+    counts: per encoder [n_seeds, n_folds, n_units, k]; a score follows from counts summed over
+    units, [..., k] -> [...], and is averaged over seeds and folds. A permutation that leaves a
+    score undefined counts as extreme.
+    """
+    n_seeds, n_folds, n_units, k = counts[0].shape
+    flat = [table.transpose(2, 0, 1, 3).reshape(n_units, -1) for table in counts]
+    totals = [table.sum(axis=0) for table in flat]
+
+    def scores(sums: Array) -> Array:
+        values = score(sums.reshape(-1, n_seeds, n_folds, k))
+        return np.asarray(values.mean(axis=(1, 2)))
+
+    observed = [
+        abs(float(scores(totals[i][None])[0] - scores(totals[j][None])[0])) for i, j in pairs
+    ]
+    hits, n_seen = np.zeros(len(pairs), np.int64), 0
+    for chunk in signs(key, n_units, n_permutations):
+        kept = (chunk > 0).astype(np.float64)
+        own = [kept @ table for table in flat]
+        for number, (i, j) in enumerate(pairs):
+            one = scores(own[i] + totals[j] - own[j])
+            other = scores(own[j] + totals[i] - own[i])
+            below = np.abs(one - other) < observed[number] - 1e-12
+            hits[number] += (~below).sum()
+        n_seen += len(chunk)
+    return hits / n_seen
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down adjusted p-values, in the order given (Holm 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * float(p_values[index])))
+        adjusted[int(index)] = largest
+    return adjusted
+
+
+def tie_groups(names: Sequence[str], differ: set[frozenset[str]]) -> dict[str, str]:
+    """Return each name's letters: two names share a letter exactly if they do not differ.
+
+    `names` are in order of rank, best first, so that "a" is the best one's group. Piepho's
+    insert-and-absorb algorithm (2004).
+    """
+    columns: list[frozenset[str]] = [frozenset(names)] if names else []
+    for pair in sorted(differ, key=sorted):
+        split = [c - {name} for c in columns if pair <= c for name in pair]
+        kept = [c for c in columns if not pair <= c] + split
+        unique = set(kept)
+        columns = [c for c in unique if c and not any(c < other for other in unique)]
+    rank = {name: index for index, name in enumerate(names)}
+    columns.sort(key=lambda column: sorted(rank[name] for name in column))
+    letters = [_letter(number) for number in range(len(columns))]
+    return {
+        name: "".join(x for x, c in zip(letters, columns, strict=True) if name in c)
+        for name in names
+    }
+
+
+def _letter(number: int) -> str:
+    """0 -> a, 25 -> z, 26 -> a', ..."""
+    return chr(ord("a") + number % 26) + "'" * (number // 26)

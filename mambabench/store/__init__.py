@@ -1,0 +1,1 @@
+"""What travels between the verbs: plans, embeddings, texts and run records on disk."""
