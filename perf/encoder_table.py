@@ -29,7 +29,7 @@ from golden_runners import run_case  # noqa: E402
 from mambabench.files import read_json, write_json  # noqa: E402
 from mambabench.models.entry import EncoderEntry, LoadRequest  # noqa: E402
 from mambabench.models.registry import encoder_entries  # noqa: E402
-from mambabench.models.weights.convert import expected_shapes  # noqa: E402
+from mambabench.models.weights.recognise import expected_shapes  # noqa: E402
 
 GOLDENS = Path(os.environ.get("MAMBABENCH_GOLDENS", ROOT / "../shared/goldens")) / "encoders"
 PAGE, STORED = ROOT / "docs" / "encoders.md", ROOT / "results" / "encoders" / "table.json"

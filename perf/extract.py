@@ -100,7 +100,7 @@ def whole_extraction(encoder: Any, task: Any, spec: Any, out: Path) -> float:
 
 def overhead(name: str, seconds: float, n_clips: int, rounds: int) -> dict[str, Any]:
     """Return CPU times of forward and extraction, interleaved, and the median of their ratios."""
-    from mambabench.benchmarks.task import load_task
+    from mambabench.benchmarks.layout.read import load_task
     from mambabench.extract.plan import EncoderSpec
     from mambabench.models.registry import load_encoder
 

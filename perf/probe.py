@@ -114,26 +114,21 @@ def run_gemm(case: str) -> dict[str, float]:
     """Return the CPU milliseconds of an epoch's matrix products alone, by hidden layers.
 
     Every product of the training steps, and a third of those of a validation, each in a loop of its
-    own: as the head multiplies here, and under "torch 1", "torch 2" by `torch.mm`.
+    own.
     """
     import torch
 
-    from mambabench.probe.heads.products import multiply
-
     torch.set_num_threads(1)
-    ways = {"": multiply, "torch ": lambda a, b, out: torch.mm(a, b, out=out)}
-    found = dict.fromkeys((way + layers for way in ways for layers in "12"), 0.0)
-    for layers in "12":
+    found = dict.fromkeys("12", 0.0)
+    for layers in found:
         for a, b, weight in _operands(case, int(layers)):
             out = torch.empty(a.shape[0], b.shape[1])
-            times: dict[str, list[float]] = {way: [] for way in ways}
+            times = []
             for _ in range(15):
-                for way, product in ways.items():
-                    started = time.thread_time()
-                    product(a, b, out)
-                    times[way].append(time.thread_time() - started)
-            for way, taken in times.items():
-                found[way + layers] += 1000 * weight * statistics.median(taken)
+                started = time.thread_time()
+                torch.mm(a, b, out=out)
+                times.append(time.thread_time() - started)
+            found[layers] += 1000 * weight * statistics.median(times)
     return found
 
 

@@ -25,10 +25,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
 from trees import TREES  # noqa: E402
 
 from mambabench.benchmarks import superb  # noqa: E402
+from mambabench.benchmarks.layout.read import load_task  # noqa: E402
 from mambabench.benchmarks.superb import er  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
-from mambabench.benchmarks.task import Clip, load_task  # noqa: E402
-from mambabench.extract.audio import AudioPart, decode  # noqa: E402
+from mambabench.benchmarks.task import AudioPart, Clip  # noqa: E402
+from mambabench.extract.audio import decode  # noqa: E402
 from mambabench.models.registry import load_encoder  # noqa: E402
 from mambabench.probe.heads import weighted_sum as ws  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402

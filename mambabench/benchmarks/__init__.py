@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mambabench.benchmarks.task import Task, load_task
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import Task
 from mambabench.errors import DataError, nearest_names
 
 __all__ = ["StrayFileWarning", "discover", "find_directories", "near_tasks"]

@@ -9,19 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mambabench.errors import DataError
-
-__all__ = [
-    "Clip",
-    "Defect",
-    "Event",
-    "Fold",
-    "Source",
-    "Task",
-    "clip_path",
-    "folds",
-    "load_task",
-]
+__all__ = ["AudioPart", "Clip", "Defect", "Event", "Fold", "Source", "Task", "clip_path", "folds"]
 
 EmbeddingType = Literal["scene", "event"]
 # HEAR's two; and SUPERB's: several labels that must all be right, a sequence of symbols, speakers
@@ -129,24 +117,18 @@ def folds(task: Task) -> tuple[Fold, ...]:
     return tuple(result)
 
 
-def load_task(directory: Path, name: str | None = None) -> Task:
-    """Read the task in `directory`; audio is not opened and may be absent.
-
-    `name` is the task's id where the directory does not carry it (a store's copy). Raises DataError
-    that names the first defect with file and remedy, and how many more there are.
-    """
-    from mambabench.benchmarks.layout.read import read_task
-
-    directory = Path(directory)
-    task, defects = read_task(directory, name)
-    if task is None or defects:
-        more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
-        raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")
-    return task
-
-
 def clip_path(task: Task, sample_rate_hz: int, split: str, name: str) -> Path:
     """Return where the audio of a clip lies: the named file, or the .flac made from it."""
     path = task.directory / str(sample_rate_hz) / split / name
     flac = path.with_suffix(".flac")
     return flac if not path.exists() and flac.exists() else path
+
+
+@dataclass(frozen=True)
+class AudioPart:
+    """Which part of a file is a clip, and what is done to its samples."""
+
+    start_s: float = 0.0
+    duration_s: float | None = None  # None: to the end
+    gain_db: float = 0.0
+    trim_silence: bool = False

@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.benchmarks import discover, find_directories, near_tasks
+from mambabench.benchmarks.family import TaskRow
 from mambabench.benchmarks.layout.check import TaskCheck, check_directory
-from mambabench.benchmarks.task import Task, load_task
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import Task
 from mambabench.errors import DataError
 
 if TYPE_CHECKING:
-    from mambabench.benchmarks.superb.prepare import Prepared
+    from mambabench.benchmarks.family import Prepared
 
-__all__ = ["FAMILIES", "TaskRow", "check", "list", "prepare", "show"]
+__all__ = ["FAMILIES", "check", "list", "prepare", "show"]
 
 # family -> function that returns its TaskRows; the entry-point group "mambabench.tasks" adds others
 FAMILIES: dict[str, str] = {
     "demo": "mambabench.benchmarks.tasks:_demo_rows",
     "hear": "mambabench.benchmarks.tasks:_hear_rows",
     "superb": "mambabench.benchmarks.tasks:_superb_rows",
-    "affect": "mambabench.benchmarks.affect:task_rows",
+    "affect": "mambabench.benchmarks.affect_tasks:task_rows",
 }
-
-
-@dataclass(frozen=True)
-class TaskRow:
-    """One line of ``tasks list``; None where it is not known."""
-
-    name: str  # the directory's name
-    family: str
-    title: str
-    embedding_type: str
-    prediction_type: str
-    split_mode: str
-    n_splits: int
-    n_labels: int | None
-    metric: str  # primary
-    sample_duration_s: float | None
-    n_clips: int | None
-    directory: str | None = None  # where it was found
 
 
 def list(tasks: Sequence[Path | str] = ()) -> tuple[TaskRow, ...]:
@@ -189,7 +172,7 @@ def prepare(name: str, data: Path | str, to: Path | str = "tasks") -> Prepared:
     The directory points at the corpus; no audio is copied. Raises DataError where the corpus lacks
     what its splits or labels need.
     """
-    from mambabench.benchmarks.affect import TASKS, prepare_affect
+    from mambabench.benchmarks.affect_tasks import TASKS, prepare_affect
     from mambabench.benchmarks.superb import TASKS as SUPERB
     from mambabench.benchmarks.superb.prepare import prepare as prepare_superb
 

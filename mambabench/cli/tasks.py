@@ -11,9 +11,9 @@ import click
 from mambabench.cli import options
 
 if TYPE_CHECKING:
+    from mambabench.benchmarks.family import TaskRow
     from mambabench.benchmarks.layout.check import TaskCheck
     from mambabench.benchmarks.task import Task
-    from mambabench.benchmarks.tasks import TaskRow
 
 __all__ = ["command"]
 

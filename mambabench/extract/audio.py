@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,15 +17,7 @@ if TYPE_CHECKING:
 
     from mambabench.benchmarks.task import Task
 
-__all__ = [
-    "AudioHeader",
-    "AudioPart",
-    "Decoded",
-    "choose_rate",
-    "decode",
-    "find_audio",
-    "read_header",
-]
+__all__ = ["AudioHeader", "Decoded", "choose_rate", "decode", "find_audio", "read_header"]
 
 
 @dataclass(frozen=True)
@@ -35,16 +28,6 @@ class AudioHeader:
     sample_rate_hz: int
     n_channels: int
     n_bytes: int  # size of the file
-
-
-@dataclass(frozen=True)
-class AudioPart:
-    """Which part of a file is a clip, and what is done to its samples."""
-
-    start_s: float = 0.0
-    duration_s: float | None = None  # None: to the end
-    gain_db: float = 0.0
-    trim_silence: bool = False
 
 
 @dataclass(frozen=True)

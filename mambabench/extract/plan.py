@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import groupby
 
 from mambabench.benchmarks.layout.read import SOURCES
-from mambabench.benchmarks.task import Clip, Task
+from mambabench.benchmarks.task import AudioPart, Clip, Task
 from mambabench.errors import DataError
-from mambabench.extract.audio import AudioPart, choose_rate, find_audio, read_header
+from mambabench.extract.audio import choose_rate, find_audio, read_header
 from mambabench.files import canonical_json
 
 __all__ = [

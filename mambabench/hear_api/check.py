@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
+from mambabench.hear_api.check_calls import Outcome, Status
 from mambabench.hear_api.provider import (
     Provider,
     ProviderNotFound,
@@ -24,19 +25,9 @@ if TYPE_CHECKING:
 
     from mambabench.hear_api.check_calls import Subject
 
-__all__ = ["Check", "CheckReport", "Outcome", "check"]
+__all__ = ["Check", "CheckReport", "check"]
 
 SCHEMA = "mambabench.check/1"
-Status = Literal["pass", "warn", "fail", "not run"]
-
-
-class Outcome(NamedTuple):
-    """What one check found, before it has its name; see `Check`."""
-
-    status: Status
-    message: str
-    value: float | None = None
-    limit: float | None = None
 
 
 @dataclass(frozen=True)

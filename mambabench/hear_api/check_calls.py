@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from mambabench.hear_api.adapters import check_scene, check_timestamps
-from mambabench.hear_api.check import Outcome
-from mambabench.hear_api.provider import Provider, foreign_code
+from mambabench.hear_api.provider import (
+    Provider,
+    foreign_code,
+)
 
-__all__ = ["CHECKS", "Subject", "training_parts"]
+__all__ = ["CHECKS", "Outcome", "Subject", "training_parts"]
 
 BATCH_TOLERANCE = 1e-5  # max|a-b| / max|b|: alone, in a batch, in any order
 REPEAT_TOLERANCE = 1e-6
 REGULAR_MS = 1.0  # the published validator's tolerance on the hop
 ADVISED_HOP_MS = 50.0  # HEAR: "we suggest a hop of 50 ms or less"
+
+
+Status = Literal["pass", "warn", "fail", "not run"]
+
+
+class Outcome(NamedTuple):
+    """What one check found, before it has its name; see `Check`."""
+
+    status: Status
+    message: str
+    value: float | None = None
+    limit: float | None = None
 
 
 class Subject:

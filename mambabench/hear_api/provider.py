@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, nearest_names
 from mambabench.files import sha256_file
+from mambabench.models.entry import BRIDGES
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "BRIDGES",
     "FUNCTIONS",
     "SAMPLE_RATES_HZ",
     "Provider",
@@ -35,8 +35,6 @@ __all__ = [
 
 FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 SAMPLE_RATES_HZ = (16000, 22050, 32000, 44100, 48000)  # HEAR 2021 rules, "Common format"
-# short names of our bridges to other libraries' models; the checkpoint says which model
-BRIDGES = {"hf": "mambabench.hear_api.hf", "s3prl": "mambabench.hear_api.s3prl"}
 
 _shield = threading.RLock()
 

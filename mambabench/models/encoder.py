@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
-__all__ = ["LoadedEncoder"]
+__all__ = ["Encoded", "LoadedEncoder", "TextEncoder"]
 
 # audio [n_clips, n_samples] float32 in [-1, 1] on the encoder's device, all clips of equal length;
 # layers: indices into the hidden states, or None for the encoder's own output only
@@ -43,3 +45,20 @@ class LoadedEncoder:
     scene: SceneFunction
     timestamps: TimestampFunction
     configuration: Mapping[str, str | int | float | bool | None]  # recorded with every result
+
+
+class Encoded(NamedTuple):
+    """One text: token states [n_tokens, dim] and the pooled state [dim], float32."""
+
+    hidden: npt.NDArray[np.float32]
+    pooled: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A frozen text model with its identity."""
+
+    name: str
+    identity: str  # 64 hex digits: weights, configuration and vocabulary
+    dim: int
+    encode: Callable[[Sequence[str]], list[Encoded]]

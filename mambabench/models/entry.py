@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["EncoderEntry", "LoadRequest", "Setting"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["BRIDGES", "EncoderEntry", "LoadRequest", "Setting"]
 
 Setting = str | int | float | bool | None
 
@@ -47,3 +51,7 @@ class LoadRequest:
     device: str
     precision: str  # fp64, fp32, bf16 or int8
     options: Mapping[str, Setting]
+
+
+# short names of our bridges to other libraries' models; the checkpoint says which model
+BRIDGES = {"hf": "mambabench.hear_api.hf", "s3prl": "mambabench.hear_api.s3prl"}

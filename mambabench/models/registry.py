@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import EncoderError, nearest_names
-from mambabench.hear_api.provider import BRIDGES
-from mambabench.models.entry import EncoderEntry, LoadRequest, Setting
+from mambabench.models.entry import BRIDGES, EncoderEntry, LoadRequest, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +33,7 @@ __all__ = [
     "with_option",
 ]
 
+HEAR_LOADER = "mambabench.hear_api.adapters:load_hear_module"  # of modules that are not registered
 GROUP = "mambabench.encoders"  # entry points: name = "module:ENTRY", an EncoderEntry
 
 
@@ -203,7 +203,7 @@ def _load_module(
         raise EncoderError(f"{name} is a HEAR module: it has its own precision, not {dtype}")
     if options:
         raise EncoderError(f"{name} is a HEAR module: it takes no options such as {min(options)!r}")
-    from mambabench.hear_api.adapters import load_hear_module
-
+    module, _, function = HEAR_LOADER.partition(":")
+    load_hear_module = getattr(import_module(module), function)
     loaded: LoadedEncoder = load_hear_module(name, checkpoint=checkpoint, device=device)
     return loaded

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from mambabench.errors import ProtocolError
+from mambabench.probe.heads.choice import make_head
 from mambabench.probe.heads.parameters import (
     Batch,
     HeadParameters,
     initial_parameters,
-    make_head,
     padded_columns,
 )
 from mambabench.probe.heads.streams import TrialStreams

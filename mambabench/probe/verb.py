@@ -16,7 +16,7 @@ from mambabench.engine.threads import Pool, Steps
 from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows, task_fingerprint
-from mambabench.probe.heads.parameters import numba_available
+from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
 from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import Job, TaskPlan, Unit, unit_steps

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambabench.benchmarks.task import Clip, load_task
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import Clip
 from mambabench.errors import StoreError, nearest_names
 from mambabench.files import read_json
 

@@ -209,7 +209,7 @@ def stored_task(directory: Path) -> StoredTask | None:
     What the kit wrote has no identity of its encoder: a hash of its embeddings' shapes and
     beginnings stands in.
     """
-    from mambabench.benchmarks.task import load_task
+    from mambabench.benchmarks.layout.read import load_task
 
     if not (directory / DONE).is_file() or not (directory / "task_metadata.json").is_file():
         return None

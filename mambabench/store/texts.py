@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,39 +24,15 @@ from mambabench.benchmarks.sentiment.mmsa import context_of, of_split, read_utte
 from mambabench.benchmarks.sentiment.prepare import clip_name, scoring
 from mambabench.errors import DataError, EncoderError, StoreError
 from mambabench.files import atomic_write, read_json, sha256_file, write_json
+from mambabench.models.encoder import Encoded, TextEncoder
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
 
-__all__ = [
-    "Encoded",
-    "StoredText",
-    "TextEncoder",
-    "extract_text",
-    "extract_texts",
-    "load_text_encoder",
-    "read_text",
-]
+__all__ = ["StoredText", "extract_text", "extract_texts", "load_text_encoder", "read_text"]
 
 SCHEMA = "mambabench.text/1"
 Array = npt.NDArray[np.float32]
-
-
-class Encoded(NamedTuple):
-    """One text: token states [n_tokens, dim] and the pooled state [dim], float32."""
-
-    hidden: Array
-    pooled: Array
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """A frozen text model with its identity."""
-
-    name: str
-    identity: str  # 64 hex digits: weights, configuration and vocabulary
-    dim: int
-    encode: Callable[[Sequence[str]], list[Encoded]]
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ def provide(settings: Settings, sources: Sources, out: Path) -> Sources:
 
 
 def _sentiment(sources: Sources, out: Path) -> Sources:
+    from mambabench.benchmarks.layout.read import load_task
     from mambabench.benchmarks.sentiment.generated import generate
     from mambabench.benchmarks.sentiment.prepare import prepare
-    from mambabench.benchmarks.task import load_task
     from mambabench.store.embeddings import list_stored_tasks
     from mambabench.store.texts import extract_text, load_text_encoder
 

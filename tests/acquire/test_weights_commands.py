@@ -15,7 +15,7 @@ from mambabench.cli.models import command as models
 from mambabench.cli.weights import command as weights
 from mambabench.errors import EncoderError
 from mambabench.models.registry import encoder_entries, find_entry, load_encoder
-from mambabench.models.weights.convert import expected_shapes
+from mambabench.models.weights.recognise import expected_shapes
 
 NAME = "aum_tiny_unpublished_audioset"
 

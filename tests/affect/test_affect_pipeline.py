@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from mambabench.benchmarks.affect import AffectClip, read_affect, write_task
 from mambabench.benchmarks.depression.sessions import Session
-from mambabench.benchmarks.task import load_task
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.cli.evaluate import command as evaluate_command
 from mambabench.cli.train import command as train_command
 from mambabench.errors import DataError, ProtocolError, StoreError

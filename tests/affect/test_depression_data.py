@@ -21,7 +21,7 @@ from mambabench.benchmarks.depression.sessions import (
     make_split,
     select,
 )
-from mambabench.benchmarks.task import load_task
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.tasks import prepare as prepare_task
 from mambabench.errors import DataError, ProtocolError
 

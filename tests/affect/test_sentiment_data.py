@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from mambabench.benchmarks.affect import read_affect
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.sentiment import generated
 from mambabench.benchmarks.sentiment.metrics import sentiment_scores, weighted_f1
 from mambabench.benchmarks.sentiment.mmsa import (
@@ -23,7 +24,6 @@ from mambabench.benchmarks.sentiment.mmsa import (
 )
 from mambabench.benchmarks.sentiment.prepare import prepare
 from mambabench.benchmarks.sentiment.video import extract_audio, read_video_audio, video_path
-from mambabench.benchmarks.task import load_task
 from mambabench.benchmarks.tasks import prepare as prepare_task
 from mambabench.errors import DataError, EncoderError, ProtocolError, StoreError
 from mambabench.store.texts import extract_text, extract_texts, load_text_encoder, read_text

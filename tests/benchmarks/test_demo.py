@@ -16,7 +16,8 @@ import pytest
 from mambabench.benchmarks import demo, discover
 from mambabench.benchmarks.demo import synthesis
 from mambabench.benchmarks.layout.check import check_directory
-from mambabench.benchmarks.task import Task, load_task
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import Task
 from mambabench.errors import DataError
 
 NAMES = sorted(demo.DEMO_TASKS)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mambabench.benchmarks import StrayFileWarning, discover
-from mambabench.benchmarks.task import Event, Fold, clip_path, folds, load_task
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import Event, Fold, clip_path, folds
 from mambabench.errors import DataError
 
 

@@ -285,7 +285,7 @@ def test_encoder_keys_are_file_names_and_differ() -> None:
 def test_an_encoder_that_changes_between_processes_is_refused(
     make_task: Make, tmp_path: Path
 ) -> None:
-    from mambabench.benchmarks.task import load_task
+    from mambabench.benchmarks.layout.read import load_task
     from mambabench.extract import unit
     from mambabench.extract.plan import EncoderSpec, plan_task
     from mambabench.store.seal import claim

@@ -182,7 +182,7 @@ def test_missing_clips_leave_the_split(make_task: Make, provider: Provide, tmp_p
 
 
 def test_the_shuffle_runs_on_over_splits(make_task: Make) -> None:
-    from mambabench.benchmarks.task import load_task
+    from mambabench.benchmarks.layout.read import load_task
 
     orders = shuffled_order(load_task(make_task(lengths=(400,) * 9)))
     assert list(orders) == ["train", "valid", "test"]

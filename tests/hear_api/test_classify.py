@@ -23,7 +23,7 @@ from mambabench.cli.classify import command
 from mambabench.errors import DataError, EncoderError
 from mambabench.extract.classify import classify, read_labels
 from mambabench.models.registry import find_entry, load_encoder
-from mambabench.models.weights.convert import expected_shapes
+from mambabench.models.weights.recognise import expected_shapes
 
 NAME = "aum_tiny_unpublished_audioset"
 N_BANDS, WIDTH, INNER = 8, 192, 384

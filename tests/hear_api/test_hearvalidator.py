@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mambabench.models.registry import find_entry
-from mambabench.models.weights.convert import expected_shapes
+from mambabench.models.weights.recognise import expected_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = """

@@ -13,7 +13,7 @@ from mambabench.errors import EncoderError
 from mambabench.hear_api.check import check
 from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.registry import encoder_entries, find_entry, load_encoder
-from mambabench.models.weights.convert import expected_shapes
+from mambabench.models.weights.recognise import expected_shapes
 
 PUBLISHED = [e.name for e in encoder_entries().values() if e.published and e.hear]
 READY = [e.name for e in encoder_entries().values() if not e.published and "small" not in e.name]

@@ -18,8 +18,8 @@ from mambabench.models.registry import (
     load_encoder,
     split_name,
 )
-from mambabench.models.weights.convert import expected_shapes
 from mambabench.models.weights.locate import local_checkpoint
+from mambabench.models.weights.recognise import expected_shapes
 
 READY = tuple(e.name for e in encoder_entries().values() if not e.published)
 QUICK = tuple(name for name in READY if "small" not in name and "base" not in name)

@@ -23,12 +23,11 @@ from mambabench.models.weights.checkpoint import read_checkpoint
 from mambabench.models.weights.convert import (
     convert_checkpoint,
     describe_weights,
-    expected_shapes,
     export_checkpoint,
     import_checkpoint,
     list_weights,
-    recognise,
 )
+from mambabench.models.weights.recognise import expected_shapes, recognise
 
 PUBLISHED = tuple(e.name for e in encoder_entries().values() if e.published)
 LARGE = tuple(n for n in PUBLISHED if find_entry(n).n_parameters > 10_000_000)

@@ -9,18 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from mambabench.probe.heads import exact, exact_kernels, products
+from mambabench.probe.heads import exact, exact_kernels
+from mambabench.probe.heads.choice import make_head
+from mambabench.probe.heads.compiled import CompiledHead
 from mambabench.probe.heads.exact import ExactHead, rounds_as_torch
 from mambabench.probe.heads.parameters import (
     Batch,
-    CompiledHead,
     HeadParameters,
-    TorchHead,
     initial_parameters,
-    make_head,
     padded_columns,
 )
-from mambabench.probe.heads.products import host_gains
+from mambabench.probe.heads.plain import TorchHead
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.protocols import HeadConfig
 
@@ -167,30 +166,6 @@ def test_a_diverging_head_is_not_a_number_in_the_same_places() -> None:
         found.append(head.logits(padded_columns(_data(False)[0])).isnan())
     assert found[0].any()
     assert torch.equal(*found)
-
-
-@pytest.mark.skipif(
-    not (FUSED and host_gains()), reason="products are torch's own on this processor"
-)
-@pytest.mark.parametrize("batch", [47, 141, 176, 400])
-@pytest.mark.parametrize(("fan_in", "units"), [(384, 256), (257, 200), (1024, 50)])
-def test_compiled_products_are_torchs_bit_for_bit(batch: int, fan_in: int, units: int) -> None:
-    assert exact._same_product(batch, fan_in, units, (False, True), True)  # forward
-    assert exact._same_product(batch, units, fan_in, (False, False), False)  # to the inputs
-    assert exact._same_product(units, batch, fan_in, (True, False), False)  # to the weights
-
-
-def test_a_product_with_other_bits_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    def off(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None) -> None:
-        torch.addmm(bias, a, b, out=out)
-        out[3, 5] += 1e-4
-
-    monkeypatch.setattr(products, "compiled_multiply", off)
-    monkeypatch.setattr(products, "host_gains", lambda: True)
-    a, b, bias = torch.randn(31, 37), torch.randn(37, 41), torch.randn(41)
-    out = torch.empty(31, 41)
-    exact._multiply(a, b, out, bias)
-    assert torch.equal(out, torch.addmm(bias, a, b))
 
 
 @pytest.mark.skipif(not FUSED, reason="torch's build for this processor rounds in another way")

@@ -10,9 +10,9 @@ import torch
 from click.testing import CliRunner
 from trees import TREES
 
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.superb import asv, er, ic, ks, pr, qbe, sid
 from mambabench.benchmarks.superb.prepare import prepare
-from mambabench.benchmarks.task import load_task
 from mambabench.cli.tasks import command
 from mambabench.errors import DataError
 

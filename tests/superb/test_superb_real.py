@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.superb.metrics import equal_error_rate
-from mambabench.benchmarks.task import clip_path, load_task
+from mambabench.benchmarks.task import clip_path
 from mambabench.extract.audio import decode
 from mambabench.models.encoders.frontends import SsamLogMel
 from mambabench.probe.heads.frame_heads import FrameSettings, speaker_embeddings, train_speakers

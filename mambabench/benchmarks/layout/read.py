@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.layout.clips import (
     SOURCE_COLUMNS,
@@ -17,8 +18,12 @@ from mambabench.benchmarks.layout.clips import (
 from mambabench.benchmarks.layout.json_values import Json, read_object
 from mambabench.benchmarks.layout.metadata import METADATA, task_of_metadata
 from mambabench.benchmarks.task import Defect, Task
+from mambabench.errors import DataError
 
-__all__ = ["METADATA", "SOURCES", "SOURCE_COLUMNS", "VOCABULARY", "read_task"]
+if TYPE_CHECKING:
+    from mambabench.benchmarks.task import Task
+
+__all__ = ["METADATA", "SOURCES", "SOURCE_COLUMNS", "VOCABULARY", "load_task", "read_task"]
 
 VOCABULARY = "labelvocabulary.csv"
 
@@ -86,3 +91,19 @@ def _read_vocabulary(directory: Path, defects: list[Defect]) -> tuple[str, ...]:
 
 def _zip(indices: list[str], rows: list[list[str]]) -> list[tuple[str, list[str]]]:
     return list(zip(indices, rows[1:], strict=True))
+
+
+def load_task(directory: Path, name: str | None = None) -> Task:
+    """Read the task in `directory`; audio is not opened and may be absent.
+
+    `name` is the task's id where the directory does not carry it (a store's copy). Raises DataError
+    that names the first defect with file and remedy, and how many more there are.
+    """
+    from mambabench.benchmarks.layout.read import read_task
+
+    directory = Path(directory)
+    task, defects = read_task(directory, name)
+    if task is None or defects:
+        more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
+        raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")
+    return task

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from mambabench.benchmarks.family import Prepared
 from mambabench.benchmarks.layout.read import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
 from mambabench.benchmarks.superb import SuperbTask, asv, qbe, superb_task
 from mambabench.benchmarks.superb.sources import Corpus
 from mambabench.errors import DataError
 from mambabench.files import write_bytes, write_json
 
-__all__ = ["CLUSTERS", "RELEVANCE", "TRIALS", "Prepared", "prepare"]
+__all__ = ["CLUSTERS", "RELEVANCE", "TRIALS", "prepare"]
 
 CLUSTERS = "clusters.json"
 TRIALS = "trials.csv"  # ASV: same, first, second
 RELEVANCE = "relevance.csv"  # QbE: split, query, document
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` wrote."""
-
-    directory: Path
-    n_clips: Mapping[str, int]  # split -> clips, stored crops counted
-    notes: tuple[str, ...]
 
 
 def prepare(name: str, root: Path, to: Path) -> Prepared:

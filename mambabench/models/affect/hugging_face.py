@@ -18,8 +18,8 @@ from mambabench.models.affect.mmml_backbones import (
     build_backbone,
     renamed_weight_norm,
 )
+from mambabench.models.encoder import Encoded, TextEncoder
 from mambabench.models.weights.strict import load_strict
-from mambabench.store.texts import Encoded, TextEncoder
 
 __all__ = ["Tokenise", "backbone_config", "load_backbone", "load_tokenizer", "text_encoder"]
 

@@ -6,7 +6,6 @@ import argparse
 import pickle
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.models.entry import EncoderEntry
+from mambabench.models.weights.kinds import Checkpoint
 from mambabench.models.weights.locate import checkpoint_file
 
-__all__ = ["Checkpoint", "describe_mismatch", "fit_state", "read_checkpoint"]
+__all__ = ["describe_mismatch", "fit_state", "read_checkpoint"]
 
 State = Mapping[str, torch.Tensor]
 PREFIX = "module."  # DataParallel's
@@ -42,17 +42,6 @@ _HARMLESS: list[Any] = [
     (ConfigDict, "ml_collections.config_dict.config_dict.ConfigDict"),
     (FieldReference, "ml_collections.config_dict.config_dict.FieldReference"),
 ]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The tensors of a checkpoint file under the authors' bare names, and how it was wrapped."""
-
-    state: dict[str, torch.Tensor]  # without wrapper and prefix, in file order
-    wrapper: str = ""  # top-level key that held the state dict; "" for a bare one
-    prefix: str = ""  # what every key began with
-    extra: tuple[str, ...] = ()  # other top-level keys
-    metadata: dict[str, str] = field(default_factory=dict)  # of a safetensors file
 
 
 def read_checkpoint(path: Path, entry: EncoderEntry | None = None) -> Checkpoint:
@@ -89,7 +78,7 @@ def _reason(error: Exception) -> str:
 def _read_safetensors(file: Path, entry: EncoderEntry | None) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
-    from mambabench.models.weights.convert import check_converted
+    from mambabench.models.weights.recognise import check_converted
 
     try:
         with safe_open(str(file), framework="pt") as opened:
@@ -137,7 +126,7 @@ def fit_state(model: torch.nn.Module, state: State, name: str, origin: str) -> N
     found = {key: tuple(value.shape) for key, value in state.items()}
     problem = describe_mismatch(expected, found)
     if problem:
-        from mambabench.models.weights.convert import recognise
+        from mambabench.models.weights.recognise import recognise
 
         seems = [other for other in recognise(found) if other != name]
         guess = f"\nthe file seems to be of {' or '.join(seems)}" if seems else ""

@@ -1,8 +1,7 @@
 """The head of the exact stream: torch's own numbers to the last bit, without its overhead.
 
-The matrix products are the calls that automatic differentiation makes, or compiled ones where these
-give the same bits; everything between them runs in kernels that round as torch's operators do, into
-buffers that are allocated once.
+The matrix products are the calls that automatic differentiation makes; everything between them runs
+in kernels that round as torch's operators do, into buffers that are allocated once.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from mambabench.probe.heads.compiled import ONE
 from mambabench.probe.heads.parameters import (
     F32,
-    ONE,
     Batch,
     HeadParameters,
-    TorchHead,
     initial_parameters,
-    numba_available,
     padded_columns,
 )
+from mambabench.probe.heads.plain import TorchHead
 from mambabench.probe.heads.streams import TrialStreams
+from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.protocols import HeadConfig
 
 __all__ = ["ExactHead", "exact_head", "rounds_as_torch"]
@@ -166,46 +165,10 @@ class ExactHead:
 def _multiply(
     a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
 ) -> None:
-    """Set out = a @ b + bias to the last bit as torch does, faster where the kernels can."""
-    from mambabench.probe.heads.products import compiled_multiply, host_gains, suits
-
-    if host_gains() and suits(a, b, out):
-        across = (a.stride(1) != 1, b.stride(1) != 1)
-        if _same_product(*a.shape, b.shape[1], across, bias is not None):
-            compiled_multiply(a, b, out, bias)
-            return
-    _torch_product(a, b, out, bias)
-
-
-def _torch_product(
-    a: torch.Tensor, b: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None
-) -> None:
     if bias is None:
         torch.mm(a, b, out=out)
     else:
         torch.addmm(bias, a, b, out=out)
-
-
-@functools.lru_cache(maxsize=4096)
-def _same_product(m: int, depth: int, n: int, across: tuple[bool, bool], biased: bool) -> bool:
-    """Say whether the compiled product of random matrices of these shapes is torch's bit for bit.
-
-    How torch orders its sums is the shapes', the processor's and its library's choice.
-    """
-    from mambabench.probe.heads.products import compiled_multiply
-
-    generator = torch.Generator().manual_seed(1)
-    sides = []
-    for (rows, columns), transposed in zip(((m, depth), (depth, n)), across, strict=True):
-        shape = (columns, rows) if transposed else (rows, columns)
-        side = torch.randn(shape, generator=generator)
-        sides.append(side.t() if transposed else side)
-    bias = torch.randn(n, generator=generator) if biased else None
-    ours, theirs = torch.empty(m, n), torch.empty(m, n)
-    a, b = sides
-    compiled_multiply(a, b, ours, bias)
-    _torch_product(a, b, theirs, bias)
-    return torch.equal(ours, theirs)
 
 
 @dataclass(frozen=True)

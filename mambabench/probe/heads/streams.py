@@ -118,7 +118,7 @@ def _packed(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
 @functools.cache
 def layout_is_known() -> bool:
     """Say whether the compiled mask stream equals torch's here (its state's layout is private)."""
-    from mambabench.probe.heads.parameters import numba_available
+    from mambabench.probe.heads.with_numba import numba_available
 
     if not numba_available():
         return False

@@ -64,7 +64,7 @@ class PublishedRow:
 def published_folder() -> Path | None:
     """Return the folder of published results: the checkout's, else the installed one."""
     places = (
-        Path(__file__).resolve().parents[2] / "results" / "published",
+        Path(__file__).resolve().parents[3] / "results" / "published",
         Path(sysconfig.get_path("data")) / "share" / "mambabench" / "published",
     )
     return next((place for place in places if place.is_dir()), None)

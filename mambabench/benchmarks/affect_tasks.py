@@ -1,0 +1,86 @@
+"""The depression and sentiment tasks: which there are, and how a corpus becomes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mambabench.benchmarks.depression.sessions import SPLITS
+from mambabench.errors import DataError
+from mambabench.files import read_json
+
+if TYPE_CHECKING:
+    from mambabench.benchmarks.family import Prepared, TaskRow
+from mambabench.benchmarks.affect import EVALUATION
+
+__all__ = ["TASKS", "prepare_affect", "task_rows"]
+
+
+# tasks that `prepare_affect` makes; corpora of features (dvlog, lmvd) are trained on directly
+TASKS: dict[str, str] = {
+    "daic_woz": "depression",
+    "e_daic": "depression",
+    "mosi": "sentiment",
+    "mosei": "sentiment",
+    "sims": "sentiment",
+    "generated": "sentiment",
+}
+
+
+def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
+    """Write `to`/<name> (scene embeddings) and `to`/<name>_frames (frame embeddings).
+
+    Both point at the corpus in its own layout below `data`; a sentiment corpus that has videos but
+    no wav folder gets one first. Raises DataError where the corpus is incomplete in a way that
+    changes splits or labels; what differs otherwise stands in the notes.
+    """
+    from mambabench.benchmarks.depression import find_corpus
+    from mambabench.benchmarks.depression.interviews import InterviewCorpus, prepare
+    from mambabench.benchmarks.family import Prepared
+    from mambabench.benchmarks.sentiment.prepare import prepare as prepare_sentiment
+
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder; it should hold the corpus {name}")
+    if TASKS[name] == "sentiment":
+        if not (data / "wav").is_dir() and (data / "Raw").is_dir():
+            from mambabench.benchmarks.sentiment.video import extract_audio
+
+            extract_audio(data, name)
+        broken = prepare_sentiment(name, data, to)
+        notes = tuple(f"left out: {clip.name}: {clip.reason}" for clip in broken)
+    else:
+        corpus = find_corpus(name)
+        assert isinstance(corpus, InterviewCorpus)
+        notes = prepare(corpus, data, to)
+    entries = {split: read_json(to / name / f"{split}.json") for split in SPLITS}
+    counts = {split: len(clips) for split, clips in entries.items()}
+    return Prepared(directory=to / name, n_clips=counts, notes=notes)
+
+
+def task_rows() -> tuple[TaskRow, ...]:
+    """Return the affect tasks as rows of ``tasks list``."""
+    from mambabench.benchmarks.family import TaskRow
+
+    titles = {
+        "daic_woz": "DAIC-WOZ depression interviews",
+        "e_daic": "E-DAIC depression interviews",
+        "mosi": "CMU-MOSI sentiment",
+        "mosei": "CMU-MOSEI sentiment",
+        "sims": "CH-SIMS sentiment",
+    }
+    return tuple(
+        TaskRow(
+            name=name,
+            family=TASKS[name],
+            title=title,
+            embedding_type="scene",
+            prediction_type="multiclass",
+            split_mode="trainvaltest",
+            n_splits=3,
+            n_labels=2,
+            metric=EVALUATION[0],
+            sample_duration_s=None,
+            n_clips=None,
+        )
+        for name, title in titles.items()
+    )
