@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.affect import EVALUATION
+from mambabench.benchmarks.depression import find_corpus
+from mambabench.benchmarks.depression.interviews import InterviewCorpus, prepare
 from mambabench.benchmarks.depression.sessions import SPLITS
+from mambabench.benchmarks.family import Prepared, TaskFamily, TaskRow
+from mambabench.benchmarks.sentiment.prepare import prepare as prepare_sentiment
+from mambabench.benchmarks.sentiment.video import extract_audio
 from mambabench.errors import DataError
 from mambabench.files import read_json
 
-if TYPE_CHECKING:
-    from mambabench.benchmarks.family import Prepared, TaskRow
-from mambabench.benchmarks.affect import EVALUATION
-
-__all__ = ["TASKS", "prepare_affect", "task_rows"]
+__all__ = ["FAMILY", "TASKS", "prepare_affect"]
 
 
 # tasks that `prepare_affect` makes; corpora of features (dvlog, lmvd) are trained on directly
@@ -34,17 +35,11 @@ def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
     no wav folder gets one first. Raises DataError where the corpus is incomplete in a way that
     changes splits or labels; what differs otherwise stands in the notes.
     """
-    from mambabench.benchmarks.depression import find_corpus
-    from mambabench.benchmarks.depression.interviews import InterviewCorpus, prepare
-    from mambabench.benchmarks.family import Prepared
-    from mambabench.benchmarks.sentiment.prepare import prepare as prepare_sentiment
 
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; it should hold the corpus {name}")
     if TASKS[name] == "sentiment":
         if not (data / "wav").is_dir() and (data / "Raw").is_dir():
-            from mambabench.benchmarks.sentiment.video import extract_audio
-
             extract_audio(data, name)
         broken = prepare_sentiment(name, data, to)
         notes = tuple(f"left out: {clip.name}: {clip.reason}" for clip in broken)
@@ -57,9 +52,8 @@ def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
     return Prepared(directory=to / name, n_clips=counts, notes=notes)
 
 
-def task_rows() -> tuple[TaskRow, ...]:
+def _rows() -> tuple[TaskRow, ...]:
     """Return the affect tasks as rows of ``tasks list``."""
-    from mambabench.benchmarks.family import TaskRow
 
     titles = {
         "daic_woz": "DAIC-WOZ depression interviews",
@@ -84,3 +78,6 @@ def task_rows() -> tuple[TaskRow, ...]:
         )
         for name, title in titles.items()
     )
+
+
+FAMILY = TaskFamily("affect", _rows, prepares=tuple(TASKS), prepare=prepare_affect)

@@ -1,12 +1,12 @@
-"""What every family of tasks hands out: its rows, and what preparing a corpus wrote."""
+"""What every family of tasks hands out: its rows, and the preparation of a corpus as a task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Prepared", "TaskRow"]
+__all__ = ["Prepared", "TaskFamily", "TaskRow"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +34,17 @@ class Prepared:
     directory: Path
     n_clips: Mapping[str, int]  # split -> clips, stored crops counted
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskFamily:
+    """Some tasks that belong together; other packages add theirs as ``mambabench.tasks``.
+
+    `rows()` returns the lines of ``tasks list``. `prepare(name, data, to)` writes the task
+    directory `to`/`name` from the corpus below `data`; `prepares` are the names that it takes.
+    """
+
+    name: str
+    rows: Callable[[], Iterable[TaskRow]]
+    prepares: tuple[str, ...] = ()
+    prepare: Callable[[str, Path, Path], Prepared] | None = None

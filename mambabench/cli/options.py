@@ -32,14 +32,25 @@ __all__ = [
     "tasks",
 ]
 
-PROTOCOLS = ("hear2021", "ssam2024", "linear", "knn", "sound", "superb", "superb-clean")
-
 
 class Named(click.Choice[str]):
-    """A choice that answers a wrong value with the nearest right ones."""
+    """A choice that answers a wrong value with the nearest right ones.
 
-    def __init__(self, choices: Sequence[str]) -> None:
-        super().__init__(choices)
+    Names that other packages can add are given as a function, called when they are needed.
+    """
+
+    def __init__(self, choices: Sequence[str] | Callable[[], Sequence[str]]) -> None:
+        self._names = choices
+        super().__init__(() if callable(choices) else choices)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All names that are right."""
+        return tuple(self._names() if callable(self._names) else self._names)
+
+    @choices.setter
+    def choices(self, value: Sequence[str]) -> None:
+        """Ignore what the base class sets: the names stand in the function."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in self.choices:
@@ -47,6 +58,18 @@ class Named(click.Choice[str]):
             near = nearest_names(str(value), self.choices)
             self.fail(f"{value!r} is not one of {known}{near}", param, ctx)
         return str(value)
+
+
+def _protocols() -> Sequence[str]:
+    from mambabench.probe.protocols import PROTOCOLS
+
+    return tuple(PROTOCOLS)
+
+
+def _grids() -> Sequence[str]:
+    from mambabench.probe.protocols import GRIDS
+
+    return GRIDS
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -126,13 +149,13 @@ seeds: Decorator = click.option(
 )
 protocol: Decorator = click.option(
     "--protocol",
-    type=Named(PROTOCOLS),
+    type=Named(_protocols),
     default=None,
     help="Default: what a task's metadata name, else ssam2024.",
 )
 grid: Decorator = click.option(
     "--grid",
-    type=Named(("default", "fast", "faster")),
+    type=Named(_grids),
     default="default",
     show_default=True,
     help="hear2021's grids; of superb and superb-clean, a tenth or a hundredth of the steps.",

@@ -8,14 +8,16 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import EncoderError, nearest_names
+from mambabench.models import catalogue
 from mambabench.models.entry import BRIDGES, EncoderEntry, LoadRequest, Setting
+from mambabench.plugins import Registry, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -34,31 +36,24 @@ __all__ = [
 ]
 
 HEAR_LOADER = "mambabench.hear_api.adapters:load_hear_module"  # of modules that are not registered
-GROUP = "mambabench.encoders"  # entry points: name = "module:ENTRY", an EncoderEntry
 
 
 @lru_cache(maxsize=1)
-def encoder_entries() -> dict[str, EncoderEntry]:
+def _registry() -> Registry[EncoderEntry]:
+    entries: dict[str, EncoderEntry | str] = {}
+    for module in sorted(info.name for info in pkgutil.iter_modules(catalogue.__path__)):
+        for entry in import_module(f"{catalogue.__name__}.{module}").ENTRIES:
+            entries[entry.name] = entry
+    return Registry("encoders", EncoderEntry, entries)
+
+
+def encoder_entries() -> Mapping[str, EncoderEntry]:
     """Return every registered encoder by its name, in the order of the families' files.
 
     Entries come from the modules of `mambabench.models.catalogue` and from the entry points of
     other packages in the group "mambabench.encoders".
     """
-    import mambabench.models.catalogue as catalogue
-
-    entries: dict[str, EncoderEntry] = {}
-    for module in sorted(info.name for info in pkgutil.iter_modules(catalogue.__path__)):
-        for entry in import_module(f"{catalogue.__name__}.{module}").ENTRIES:
-            entries[entry.name] = entry
-    for point in entry_points(group=GROUP):
-        entry = point.load()
-        if not isinstance(entry, EncoderEntry):
-            raise EncoderError(
-                f"entry point {point.name} = {point.value} in the group {GROUP} is not an "
-                "EncoderEntry"
-            )
-        entries[entry.name] = entry
-    return entries
+    return _registry()
 
 
 def encoder_names() -> tuple[str, ...]:
@@ -146,8 +141,7 @@ def load_encoder(
         return _load_module(bare, path, device, dtype, {**named, **options})
     entry = find_entry(bare)
     request = _request(name, bare, {**named, **options}, path, device, dtype)
-    module, _, function = entry.loader.partition(":")
-    loaded: LoadedEncoder = getattr(import_module(module), function)(entry, request)
+    loaded: LoadedEncoder = resolve(entry.loader)(entry, request)
     return loaded
 
 
@@ -203,7 +197,5 @@ def _load_module(
         raise EncoderError(f"{name} is a HEAR module: it has its own precision, not {dtype}")
     if options:
         raise EncoderError(f"{name} is a HEAR module: it takes no options such as {min(options)!r}")
-    module, _, function = HEAR_LOADER.partition(":")
-    load_hear_module = getattr(import_module(module), function)
-    loaded: LoadedEncoder = load_hear_module(name, checkpoint=checkpoint, device=device)
+    loaded: LoadedEncoder = resolve(HEAR_LOADER)(name, checkpoint=checkpoint, device=device)
     return loaded

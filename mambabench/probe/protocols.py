@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
+from mambabench.plugins import Registry
 
 __all__ = [
     "DEFAULT_PROTOCOL",
@@ -121,7 +122,7 @@ _SOUND_POINTS = (
     replace(_SOUND, dropout=0.25, weight_decay=0.1),
 )
 
-PROTOCOLS: dict[str, Protocol] = {
+_PUBLISHED: dict[str, Protocol | str] = {
     "hear2021": Protocol(
         name="hear2021",
         family="mlp",
@@ -151,6 +152,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "superb": Protocol(name="superb", family="superb"),
     "superb-clean": Protocol(name="superb-clean", family="superb", clean=True),
 }
+PROTOCOLS: Registry[Protocol] = Registry("protocols", Protocol, _PUBLISHED)
 _SHORTER = {"fast": 10, "faster": 100}
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from mambabench.errors import EncoderError
-from mambabench.models.entry import EncoderEntry
 from mambabench.models.registry import (
     encoder_entries,
     encoder_names,
@@ -225,32 +224,6 @@ def test_random_weights_leave_the_global_stream_alone() -> None:
     state = torch.random.get_rng_state()
     load_encoder("ssam_tiny_random")
     assert torch.equal(state, torch.random.get_rng_state())
-
-
-def test_entry_points_of_other_packages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mambabench.models.registry as registry
-
-    entry = EncoderEntry("theirs", "theirs", "x:y", 3, 3, published=False, licence="MIT")
-
-    class Point:
-        name, value = "theirs", "x:ENTRY"
-
-        def __init__(self, content: object) -> None:
-            self.content = content
-
-        def load(self) -> object:
-            return self.content
-
-    for content in (entry, "no entry"):
-        encoder_entries.cache_clear()
-        monkeypatch.setattr(registry, "entry_points", lambda group, c=content: [Point(c)])
-        if content is entry:
-            assert find_entry("theirs") is entry
-        else:
-            with pytest.raises(EncoderError, match=r"theirs = x:ENTRY .* is not an EncoderEntry"):
-                encoder_names()
-    monkeypatch.undo()
-    encoder_entries.cache_clear()
 
 
 def test_hear_modules_take_no_options_or_precision() -> None:
