@@ -12,7 +12,6 @@ fusion = "cc"
 
 from __future__ import annotations
 
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mambabench.errors import ProtocolError, nearest_names
+from mambabench.package_data import package_data
 from mambabench.train.settings import SYSTEMS, Settings, resolve
 
 __all__ = ["Recipe", "Row", "find_recipe", "parse_override", "read_recipe", "recipe_names"]
@@ -45,13 +45,7 @@ class Recipe:
 
 
 def _folders() -> tuple[Path, ...]:
-    package = Path(__file__).resolve().parents[1]
-    return (
-        Path("recipes"),
-        package.parent / "recipes",
-        package / "recipes",
-        Path(sys.prefix) / "share" / "mambabench" / "recipes",
-    )
+    return (Path("recipes"), package_data("recipes"))
 
 
 def _is_recipe(path: Path) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError
+from mambabench.package_data import package_data
 
 if TYPE_CHECKING:
     from mambabench.report.summary import Row
@@ -62,12 +62,9 @@ class PublishedRow:
 
 
 def published_folder() -> Path | None:
-    """Return the folder of published results: the checkout's, else the installed one."""
-    places = (
-        Path(__file__).resolve().parents[3] / "results" / "published",
-        Path(sysconfig.get_path("data")) / "share" / "mambabench" / "published",
-    )
-    return next((place for place in places if place.is_dir()), None)
+    """Return the folder of published results; None where an installation lacks it."""
+    folder = package_data("published")
+    return folder if folder.is_dir() else None
 
 
 def read_published(file: Path) -> tuple[PublishedRow, ...]:
