@@ -14,9 +14,9 @@ import torch
 from mambabench.probe.data import TaskRows
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitored
+from mambabench.probe.plan import TaskPlan
 from mambabench.probe.protocols import HeadConfig, grid_points, resolve_protocol
 from mambabench.probe.trainer import train
-from mambabench.probe.units import TaskPlan
 from mambabench.store.embeddings import StoredTask, list_stored_tasks
 
 FIELDS = {"check_val_every_n_epoch": "check_every"}

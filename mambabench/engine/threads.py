@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
 
+from mambabench.engine.jobs import Job, Steps, Stopped
 from mambabench.errors import MambabenchError
-from mambabench.probe.trainer import Stopped
-from mambabench.probe.units import Job
 
 __all__ = ["Pool"]
 
 K = TypeVar("K")
-Steps = Generator[list[Job], list[Any], Any]
 
 
 @dataclass

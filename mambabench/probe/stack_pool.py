@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from mambabench.engine.threads import Steps
+from mambabench.engine.jobs import Job, Steps
 from mambabench.errors import MambabenchError
+from mambabench.probe.plan import StackableTrial
 from mambabench.probe.protocols import HeadConfig
 from mambabench.probe.stacked import StackedTrial, stack_key, train_stack
 from mambabench.probe.trainer import PreparedFold
-from mambabench.probe.units import Job
 
 __all__ = ["LARGEST_STACK", "run_stacked"]
 
@@ -69,7 +69,7 @@ def _results(jobs: Sequence[Job], device: str, stop: threading.Event | None) -> 
     folds: dict[int, PreparedFold] = {}
     for i, job in enumerate(jobs):
         try:
-            if job.stackable is None:
+            if not isinstance(job.stackable, StackableTrial):
                 results[i] = job.run()
                 continue
             fold = job.stackable.prepared()
@@ -80,7 +80,7 @@ def _results(jobs: Sequence[Job], device: str, stop: threading.Event | None) -> 
     for (fold_id, _), members in stacks.items():
         for start in range(0, len(members), LARGEST_STACK):
             part = members[start : start + LARGEST_STACK]
-            asked = [trial for i in part if (trial := jobs[i].stackable) is not None]
+            asked = [trial for i in part if isinstance(trial := jobs[i].stackable, StackableTrial)]
             trained = train_stack(
                 [StackedTrial(trial.config, trial.seed) for trial in asked],
                 folds[fold_id],

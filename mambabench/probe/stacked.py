@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from mambabench.engine.jobs import Stopped
 from mambabench.probe.heads.parameters import HeadParameters, initial_parameters
 from mambabench.probe.heads.streams import TrialStreams, stream_seed
 from mambabench.probe.protocols import HeadConfig
-from mambabench.probe.trainer import PreparedFold, Progressing, Stopped, TrialResult, batch_edges
+from mambabench.probe.trainer import PreparedFold, Progressing, TrialResult, batch_edges
 
 __all__ = ["StackedTrial", "stack_key", "train_stack"]
 

@@ -33,7 +33,7 @@ from mambabench.store.embeddings import EmbeddingSet, StoredTask, read_embedding
 from mambabench.store.records import FoldResult
 
 if TYPE_CHECKING:
-    from mambabench.probe.units import TaskPlan
+    from mambabench.probe.plan import TaskPlan
 
 __all__ = ["LEARNING_RATES", "superb_folds"]
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mambabench.engine.jobs import Stopped
 from mambabench.errors import ProtocolError
 from mambabench.probe.heads.choice import make_head
 from mambabench.probe.heads.parameters import (
@@ -31,7 +32,6 @@ __all__ = [
     "PreparedFold",
     "Progressing",
     "Scaler",
-    "Stopped",
     "TrialResult",
     "batch_edges",
     "prepare_fold",
@@ -39,10 +39,6 @@ __all__ = [
 ]
 
 EVALUATED = 8192  # columns evaluated at a time, which bounds the memory of activations
-
-
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
-    """The run was asked to stop in the middle of a trial."""
 
 
 @dataclass(frozen=True)

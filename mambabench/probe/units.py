@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import statistics
-import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
@@ -19,43 +18,22 @@ from typing import Any
 
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Fold
-from mambabench.probe.cache import TrialCache
-from mambabench.probe.data import TaskRows
+from mambabench.engine.jobs import Job, Steps, run_inline
 from mambabench.probe.families.knn import fit_knn
 from mambabench.probe.families.linear import fit_linear
 from mambabench.probe.fitted import Fitted, FoldOutcome, HeadPredictor, score_fold
 from mambabench.probe.heads.streams import TrialStreams, stream_seed
-from mambabench.probe.monitor import Monitor, chosen
-from mambabench.probe.protocols import HeadConfig, Inapplicable, Protocol, grid_points
+from mambabench.probe.monitor import chosen
+from mambabench.probe.plan import StackableTrial, TaskPlan, Unit
+from mambabench.probe.protocols import HeadConfig, Inapplicable, grid_points
 from mambabench.probe.superb import superb_folds
-from mambabench.probe.trainer import PreparedFold, TrialResult, prepare_fold, train
+from mambabench.probe.trainer import TrialResult, train
 from mambabench.store.records import Predictions, RunRecord
 
-__all__ = ["Job", "StackableTrial", "TaskPlan", "Unit", "UnitResult", "unit_steps"]
-
-
-@dataclass(frozen=True)
-class StackableTrial:
-    """What a job trains, for a device that trains many heads at once."""
-
-    prepared: Callable[[], PreparedFold]
-    config: HeadConfig
-    seed: int
-    kit: bool
-
-
-@dataclass(frozen=True)
-class Job:
-    """One piece of work for one thread."""
-
-    run: Callable[[], Any]
-    cost: float = 0.0  # the dearest start first
-    stackable: StackableTrial | None = None
+__all__ = ["UnitResult", "unit_steps"]
 
 
 CACHED_FROM_S = 2.0  # a trial that took less is sooner trained again than kept
-
-Steps = Generator[list[Job], list[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -64,56 +42,6 @@ class UnitResult:
 
     record: RunRecord
     predictions: Predictions
-
-
-class TaskPlan:
-    """What all units of one (encoder, task, protocol) share: rows and prepared folds."""
-
-    def __init__(
-        self, rows: TaskRows, protocol: Protocol, stop: threading.Event | None = None
-    ) -> None:
-        self.rows = rows
-        self.task = rows.task
-        self.protocol = protocol
-        self.stop = stop
-        self._prepared: dict[tuple[str, int], PreparedFold] = {}
-        self._locks: dict[tuple[str, int], threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def prepared(self, fold: Fold, batch_size: int) -> PreparedFold:
-        """Return the resident batches of a fold, made at their first use."""
-        key = (fold.test, batch_size)
-        with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            if key not in self._prepared:
-                validation = self.rows.validation(fold)
-                monitor = Monitor(
-                    self.task,
-                    validation,
-                    multilabel=self.rows.multilabel,
-                    kit=self.protocol.kit,
-                )
-                self._prepared[key] = prepare_fold(
-                    self.protocol,
-                    self.rows.training(fold),
-                    validation,
-                    monitor,
-                    n_labels=len(self.task.labels),
-                    multilabel=self.rows.multilabel,
-                    batch_size=batch_size,
-                )
-            return self._prepared[key]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One (encoder, task, protocol, seed)."""
-
-    plan: TaskPlan
-    seed: int
-    inputs_sha256: str
-    cache: TrialCache | None = None
 
 
 def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
@@ -143,16 +71,6 @@ def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
         for head, fold in zip(fitted, plan.rows.folds, strict=True)
     ]
     return _result(unit, outcomes)
-
-
-def run_inline(steps: Steps) -> Any:
-    """Run a generator of jobs on the calling thread, one job after another."""
-    try:
-        jobs = next(steps)
-        while True:
-            jobs = steps.send([job.run() for job in jobs])
-    except StopIteration as end:
-        return end.value
 
 
 def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:

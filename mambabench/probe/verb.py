@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.engine.threads import Pool, Steps
+from mambabench.engine.jobs import Job, Steps
+from mambabench.engine.threads import Pool
 from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.heads.with_numba import numba_available
+from mambabench.probe.plan import TaskPlan, Unit
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
 from mambabench.probe.stack_pool import run_stacked
-from mambabench.probe.units import Job, TaskPlan, Unit, unit_steps
+from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask

@@ -13,10 +13,10 @@ import torch
 from mambabench.probe import verb
 from mambabench.probe.data import TaskRows
 from mambabench.probe.heads.streams import TrialStreams
+from mambabench.probe.plan import TaskPlan
 from mambabench.probe.protocols import HeadConfig, resolve_protocol
 from mambabench.probe.stacked import StackedTrial, stack_key, train_stack
 from mambabench.probe.trainer import train
-from mambabench.probe.units import TaskPlan
 from mambabench.store.records import read_record, record_paths
 
 CONFIG = HeadConfig(hidden_dim=24, dropout=0.0, max_epochs=60, patience=3, check_every=2)
