@@ -55,6 +55,7 @@ def run(
     baseline: str | None = None,
     width: int = 120,
     color: bool = False,
+    on_stage: Callable[[str], None] | None = None,
     on_extract: Callable[[Progress], None] | None = None,
     on_probe: Callable[[ProbeProgress], None] | None = None,
 ) -> PipelineRun:
@@ -72,6 +73,8 @@ def run(
         raise ProtocolError(f"format {format!r} is not one of {', '.join(FORMATS)}")
     _check_protocol(protocol, grid, exact)
     seconds = {}
+    begin = on_stage or (lambda stage: None)
+    begin("1/3 extract")
     start = time.perf_counter()
     extracted = extract(
         encoder,
@@ -91,6 +94,7 @@ def run(
     seconds["extract"] = time.perf_counter() - start
     if extracted.failed:
         return PipelineRun(extracted, None, None, seconds)
+    begin("2/3 probe")
     start = time.perf_counter()
     probed = probe(
         seeds,
@@ -106,6 +110,7 @@ def run(
         progress=on_probe,
     )
     seconds["probe"] = time.perf_counter() - start
+    begin("3/3 report")
     start = time.perf_counter()
     reported = report((out,), format, baseline, width=width, color=color)
     seconds["report"] = time.perf_counter() - start

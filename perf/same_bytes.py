@@ -1,9 +1,10 @@
 """Hash every result of a small pipeline, so that two versions of the code can be compared.
 
-Usage: ``python perf/same_bytes.py OUT [--data FOLDER] > hashes.json``; run it with each version, OUT
-emptied in between (prepared tasks name the folder of their corpus), and compare what it prints. Extract, probe and report are run on two demo
-tasks, on two real tasks (FOLDER holds `unpack.py`; left out without it) and on a generated SUPERB
-tree. Hashed are embeddings, records, predictions and report.json; not times, hosts and versions.
+Usage: ``python perf/same_bytes.py OUT [--data FOLDER] > hashes.json``; run it with each version,
+OUT emptied in between (prepared tasks name the folder of their corpus), and compare what it prints.
+Extract, probe and report are run on two demo tasks, on two real tasks (FOLDER holds `unpack.py`;
+left out without it) and on a generated SUPERB tree. Hashed are embeddings, records, predictions and
+report.json; not times, hosts and versions.
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
 """The command line: one module per verb, loaded only when that verb is asked for.
 
 Exit codes: 0 done; 1 finished, but something failed and is recorded; 2 wrong usage or bad input;
-130 interrupted.
+130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import warnings
 from importlib import import_module
-from typing import TextIO
+from types import FrameType
+from typing import NoReturn, TextIO
 
 import click
 
@@ -95,14 +98,35 @@ def _show_usage_error(error: click.ClickException) -> None:
     print(text, file=sys.stderr)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler sends it before it kills: handled with the care of Ctrl-C."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _leave(code: int) -> NoReturn:
+    """End an interrupted run at once: what compiled code still does on threads is of no use, and
+    an interpreter that is torn down under it would abort."""
+    print("interrupted; the same command continues where it stopped", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
-    except click.exceptions.Abort:
-        print("interrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except click.exceptions.Abort as abort:
+        if isinstance(
+            abort.__cause__, EOFError
+        ):  # click takes it for Ctrl-C; something was cut off
+            raise abort.__cause__ from None
+        _leave(143 if isinstance(abort.__cause__, _Terminated) else 130)
     except click.ClickException as error:
         _show_usage_error(error)
         sys.exit(error.exit_code)

@@ -49,11 +49,12 @@ def command(text_encoder: str | None, **arguments: Any) -> int:
             click.echo(f"texts: {folder}")
         if not arguments["encoder"]:
             return 0
-    from mambabench.cli.progress import ExtractionDisplay
+    from mambabench.cli.progress import Display
     from mambabench.extract.verb import extract
 
-    with ExtractionDisplay() as display:
-        done = extract(**arguments, progress=display.show)
+    with Display() as display:
+        display.stage("extract", "reading tasks and loading encoders")
+        done = extract(**arguments, progress=display.extract)
     show_extracted(done)
     return 1 if done.failed else 0
 

@@ -12,7 +12,7 @@ from mambabench.cli import options
 if TYPE_CHECKING:
     from mambabench.probe.verb import ProbeRun
 
-__all__ = ["ProbeLines", "command", "show_probed"]
+__all__ = ["command", "show_probed"]
 
 
 @click.command()
@@ -43,21 +43,24 @@ def command(
     Finished units are left alone: the same command continues an interrupted run. Exit code 1 if a
     unit failed; its reason is in its record and the others are done.
     """
+    from mambabench.cli.progress import Display
     from mambabench.probe.verb import probe
 
-    run = probe(
-        seeds,
-        protocol,
-        grid,
-        exact,
-        jobs=jobs,
-        device=device,
-        out=out,
-        task=task,
-        encoder=encoder,
-        layout=layout,
-        progress=ProbeLines(),
-    )
+    with Display() as display:
+        display.stage("probe", "opening the store")
+        run = probe(
+            seeds,
+            protocol,
+            grid,
+            exact,
+            jobs=jobs,
+            device=device,
+            out=out,
+            task=task,
+            encoder=encoder,
+            layout=layout,
+            progress=display.probe,
+        )
     show_probed(run)
     return 1 if run.failures else 0
 
@@ -73,34 +76,3 @@ def show_probed(run: ProbeRun) -> None:
         f"probed: {run.n_trained} units trained, {run.n_present} there already, "
         f"{len(run.failures)} failed; records in {run.out / 'probes'}"
     )
-
-
-class ProbeLines:
-    """One line per (encoder, task) on standard error, with the mean so far and the time left."""
-
-    def __init__(self) -> None:
-        import time
-
-        self._clock = time.monotonic
-        self._started = self._clock()
-        self._trained = 0
-        self._said = 0.0
-
-    def __call__(self, progress: Any) -> None:
-        self._trained += progress.seconds > 0
-        now = self._clock()
-        last = progress.n_done == progress.n_total
-        if not last and now - self._said < 2.0:
-            return
-        self._said = now
-        left = ""
-        if self._trained and not last:
-            seconds = (now - self._started) / self._trained * (progress.n_total - progress.n_done)
-            left = f", about {seconds:.0f} s left"
-        record = progress.record
-        score = "no score" if record.score is None else f"{record.metric} {record.score:.3f}"
-        click.echo(
-            f"{progress.n_done}/{progress.n_total} {record.encoder} {record.task} "
-            f"{record.protocol} seed {record.seed}: {score}{left}",
-            err=True,
-        )

@@ -1,36 +1,81 @@
-"""Show how far a long run is: one live line on a terminal, a plain line every 30 s elsewhere."""
+"""Show how far a run is: a live line a stage on a terminal, a plain line every 30 s elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import statistics
 import sys
 import time
+from collections import defaultdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambabench.extract.verb import Progress
+    from mambabench.probe.verb import ProbeProgress
 
-__all__ = ["ExtractionDisplay", "progress_text"]
+__all__ = ["Display", "extraction_text", "time_left"]
 
 PLAIN_EVERY_S = 30.0
+ETA_FROM = 3  # units that must have ended before the rest is estimated
+_FRACTIONS = ("d_prime", "mtwv")  # the only scores that are no shares
 
 
-def progress_text(progress: Progress) -> str:
+def time_left(seconds: float) -> str:
+    """Return "h:mm:ss left"."""
+    hours, rest = divmod(max(int(seconds), 0), 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d} left"
+
+
+def extraction_text(progress: Progress) -> str:
     """Return clips done, speed in x real time, and the time left."""
-    elapsed = max(progress.elapsed_s, 1e-9)
-    rate = progress.audio_s / elapsed
+    rate = progress.audio_s / max(progress.elapsed_s, 1e-9)
     text = f"{progress.clips}/{progress.n_clips} clips"
     if rate <= 0:
         return text
-    left = int((progress.total_audio_s - progress.audio_s) / rate)
-    hours, rest = divmod(max(left, 0), 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{text}, {rate:.1f} x real time, {hours}:{minutes:02d}:{seconds:02d} left"
+    left = (progress.total_audio_s - progress.audio_s) / rate
+    return f"{text}, {rate:.1f} x real time, {time_left(left)}"
 
 
-class ExtractionDisplay:
-    """A context that shows `Progress` on standard error.
+class _ProbeText:
+    """Units done, the task in hand with its mean so far, and the time left.
+
+    The clock starts when the first unit has been trained: what is compiled before it, and records
+    that were there already, would make the rest look longer or shorter than it is.
+    """
+
+    def __init__(self) -> None:
+        self._scores: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+        self._first: float | None = None
+        self._trained = 0
+
+    def __call__(self, progress: ProbeProgress, now: float) -> str:
+        record = progress.record
+        scores = self._scores[record.encoder, record.task]
+        if record.score is not None:
+            scores.append(record.score)
+        text = f"{progress.n_done}/{progress.n_total} units, {record.encoder} on {record.task}"
+        if scores:
+            mean = statistics.fmean(scores)
+            shown = f"{mean:.2f}" if record.metric in _FRACTIONS else f"{100 * mean:.1f} %"
+            text += f": {record.metric} {shown} over {len(scores)}"
+        return text + self._left(progress, now)
+
+    def _left(self, progress: ProbeProgress, now: float) -> str:
+        if progress.seconds > 0:
+            self._trained += 1
+        if self._first is None:
+            self._first = now if self._trained else None
+            return ""
+        remaining = progress.n_total - progress.n_done
+        if self._trained <= ETA_FROM or not remaining:
+            return ""
+        return ", " + time_left((now - self._first) / (self._trained - 1) * remaining)
+
+
+class Display:
+    """A context that shows one stage after another on standard error.
 
     What providers print meanwhile goes there too: standard output is for results.
     """
@@ -38,15 +83,11 @@ class ExtractionDisplay:
     def __init__(self) -> None:
         self._live: Any = None
         self._redirected = contextlib.redirect_stdout(sys.stderr)
+        self._title = ""
         self._last = time.monotonic()
+        self._probe_text = _ProbeText()
 
-    def __enter__(self) -> ExtractionDisplay:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.status import Status
-
-            self._live = Status("reading headers", console=Console(stderr=True))
-            self._live.start()
+    def __enter__(self) -> Display:
         self._redirected.__enter__()
         return self
 
@@ -56,16 +97,49 @@ class ExtractionDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
         self._redirected.__exit__(kind, error, trace)
-        if self._live is not None:
-            self._live.stop()
 
-    def show(self, progress: Progress) -> None:
-        """Show the state, if it is time to."""
+    def stage(self, title: str, doing: str = "") -> None:
+        """End the line of the stage before and begin that of `title`."""
+        self._end()
+        self._title = title
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.markup import escape
+            from rich.status import Status
+
+            self._escape = escape
+            self._live = Status("", console=Console(stderr=True, highlight=False))
+            self._live.start()
+            self._show(doing or "starting")
+        elif title[:1].isdigit():  # one of several
+            print(title, file=sys.stderr, flush=True)
+
+    def extract(self, progress: Progress) -> None:
+        """Show how far the extraction is, if it is time to."""
+        self._show(extraction_text(progress))
+
+    def doing(self, what: str) -> None:
+        """Say what is done before clips or units are counted."""
         if self._live is not None:
-            self._live.update(progress_text(progress))
+            self._show(what)
+
+    def probe(self, progress: ProbeProgress) -> None:
+        """Show how far the probes are, if it is time to."""
+        text = self._probe_text(progress, time.monotonic())
+        self._show(text, last=progress.n_done == progress.n_total)
+
+    def _show(self, text: str, last: bool = False) -> None:
+        if self._live is not None:
+            self._live.update(self._escape(f"{self._title}  {text}"))
             return
         now = time.monotonic()
-        if now - self._last >= PLAIN_EVERY_S:
+        if last or now - self._last >= PLAIN_EVERY_S:
             self._last = now
-            print(progress_text(progress), file=sys.stderr, flush=True)
+            print(f"{self._title}: {text}", file=sys.stderr, flush=True)
+
+    def _end(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None

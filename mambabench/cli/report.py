@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mambabench.cli import options
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from mambabench.report.verb import ReportResult
+
+__all__ = ["command", "show_written"]
 
 
 @click.command(name="report")
@@ -37,9 +41,20 @@ def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
     result = report(out, format, baseline, width=width, color=color)
     click.echo(result.text, nl=False)
+    show_written(result, quiet=format != "terminal")
+    return 0
+
+
+def show_written(result: ReportResult, *, quiet: bool) -> None:
+    """Say where the page lies, and why there is none; `quiet` keeps standard output clean."""
     if result.note:
         click.echo(f"mambabench: {result.note}", err=True)
-    elif format == "terminal":
-        page = next((file for file in result.files if file.name == "report.html"), None)
-        click.echo(f"\nWritten to {page.parent if page else out[0]}: report.html, CSV, JSON, plots")
-    return 0
+    page = next((file for file in result.files if file.name == "report.html"), None)
+    if page is None or quiet:
+        return
+    drawn = any(file.suffix == ".png" for file in result.files)
+    what = (
+        "CSV, JSON and plots" if drawn else "CSV and JSON (plots: pip install 'mambabench[plots]')"
+    )
+    click.echo(f"\n{what} in {page.parent}")
+    click.echo(f"page: {page}")

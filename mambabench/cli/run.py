@@ -38,19 +38,21 @@ def command(**arguments: Any) -> int:
     import shutil
 
     from mambabench.cli.extract import show_extracted
-    from mambabench.cli.probe import ProbeLines, show_probed
-    from mambabench.cli.progress import ExtractionDisplay
+    from mambabench.cli.probe import show_probed
+    from mambabench.cli.progress import Display
+    from mambabench.cli.report import show_written
     from mambabench.pipeline import run
 
     color = sys.stdout.isatty()
     quiet = arguments["format"] != "terminal"
-    with ExtractionDisplay() as display:
+    with Display() as display:
         done = run(
             **arguments,
             width=shutil.get_terminal_size((120, 24)).columns if color else 120,
             color=color,
-            on_extract=display.show,
-            on_probe=ProbeLines(),
+            on_stage=display.stage,
+            on_extract=display.extract,
+            on_probe=display.probe,
         )
     if not quiet or done.extracted.failed:
         show_extracted(done.extracted)
@@ -60,4 +62,6 @@ def command(**arguments: Any) -> int:
         click.echo(done.reported.text, nl=False)
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
     click.echo(f"\n{stages}; in all {sum(done.seconds.values()):.1f} s", err=quiet)
+    if done.reported is not None:
+        show_written(done.reported, quiet=quiet)
     return 1 if done.failed else 0

@@ -1,0 +1,141 @@
+"""What a user sees while a run goes on, and when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mambabench.benchmarks import demo
+from mambabench.cli.progress import _ProbeText, time_left
+
+COMMAND = [sys.executable, "-m", "mambabench"]
+TASK = "demo_percussion-v1-demo"
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    demo.generate(folder)
+    return folder
+
+
+def on_a_terminal(arguments: list[str], cwd: Path) -> tuple[int, str]:
+    """Run the command on a pseudo-terminal of 80 columns; return its exit code and output."""
+    master, slave = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment
+    )
+    os.close(slave)
+    parts = []
+    while True:
+        ready, _, _ = select.select([master], [], [], 0.2)
+        try:
+            if ready:
+                parts.append(os.read(master, 65536))
+            elif process.poll() is not None:
+                break
+        except OSError:  # the other end is closed
+            break
+    code = process.wait(timeout=60)
+    os.close(master)
+    return code, b"".join(parts).decode()
+
+
+def seen(text: str) -> list[str]:
+    """Return the lines as they stand once everything has been overwritten."""
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        last = re.split(r"\r|\x1b\[1A|\x1b\[2K", line)[-1]
+        lines.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", last).rstrip())
+    return lines
+
+
+@pytest.mark.slow
+def test_run_on_a_terminal_shows_one_stage_after_the_other(tasks: Path, tmp_path: Path) -> None:
+    arguments = ["run", "--tasks", str(tasks), "--task", TASK, "--encoder", "logmel_stats"]
+    code, text = on_a_terminal([*arguments, "--protocol", "knn"], tmp_path)
+    assert code == 0, text
+    order = [text.index(stage) for stage in ("1/3 extract", "2/3 probe", "3/3 report")]
+    assert order == sorted(order)
+    assert "1/3 extract" not in text[order[1] :], "a stage's line goes on through the next"
+    lines = seen(text)
+    assert not any("clips" in line and "units" in line for line in lines)
+    page = tmp_path / "mambabench-out" / "report" / "report.html"
+    assert page.is_file()
+    tail = "".join(lines[-4:])
+    assert tail.endswith("page: mambabench-out/report/report.html")
+
+
+def test_the_time_left_is_reckoned_from_the_first_trained_unit() -> None:
+    @dataclass(frozen=True)
+    class Record:
+        encoder: str = "e"
+        task: str = "t"
+        metric: str = "top1_acc"
+        score: float | None = 0.5
+
+    @dataclass
+    class Step:
+        n_done: int
+        seconds: float
+        n_total: int = 14
+        record: Record = Record()
+
+    text = _ProbeText()
+    assert "left" not in text(Step(1, 0.0), 0.0)  # type: ignore[arg-type]
+    assert "left" not in text(Step(2, 0.0), 1.0)  # type: ignore[arg-type]
+    assert "left" not in text(Step(3, 90.0), 91.0)  # type: ignore[arg-type]
+    assert "left" not in text(Step(4, 2.0), 93.0)  # type: ignore[arg-type]
+    assert "left" not in text(Step(5, 2.0), 95.0)  # type: ignore[arg-type]
+    shown = text(Step(6, 2.0), 97.0)  # type: ignore[arg-type]
+    assert shown == "6/14 units, e on t: top1_acc 50.0 % over 6, 0:00:16 left"
+    assert "left" not in text(Step(14, 2.0), 113.0)  # type: ignore[arg-type]
+
+
+def test_hours_are_shown() -> None:
+    assert time_left(3 * 3600 + 62.5) == "3:01:02 left"
+    assert time_left(-1) == "0:00:00 left"
+
+
+@pytest.fixture(scope="module")
+def stored(tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("stored") / "out"
+    arguments = ["--tasks", str(tasks), "--task", TASK, "--encoder", "logmel_stats"]
+    subprocess.run([*COMMAND, "extract", *arguments, "--out", str(out)], check=True)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("protocol", ["sound", "ssam2024", "linear"])
+def test_an_interrupted_probe_says_one_line(
+    stored: Path, how: signal.Signals, code: int, protocol: str
+) -> None:
+    for moment in (1.0, 2.5):
+        arguments = ["probe", "--protocol", protocol, "--seeds", "500", "--out", str(stored)]
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        time.sleep(moment)
+        if process.poll() is not None:  # a deterministic protocol has one seed and is done
+            assert process.wait() == 0
+            process.communicate()
+            continue
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        last = errors.strip().splitlines()
+        assert last[-1] == "interrupted; the same command continues where it stopped"
+        assert "terminate called" not in errors
+        assert "Traceback" not in errors
