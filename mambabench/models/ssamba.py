@@ -7,6 +7,7 @@ there); audio comes in through `mambabench.models.fbank_runtime`.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +16,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mambabench.models.block import Block, make_norm, run_pairs, run_sequence
+from mambabench.models.block import (
+    Block,
+    DropPath,
+    drop_rates,
+    make_norm,
+    run_pairs,
+    run_sequence,
+)
 from mambabench.models.mixer import MixerConfiguration
 from mambabench.models.patch import PatchEmbedding
 
@@ -52,6 +60,7 @@ class SsambaConfiguration:
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
+    drop_path: float = 0.0  # of the last block's output in training; trained with 0.1
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -79,8 +88,10 @@ class SsambaBackbone(nn.Module):
             c.embed_dim, c.d_state, c.d_conv, c.expand, c.directions, c.divide_out
         )
         self.layers = nn.ModuleList(
-            Block(mixer, c.norm_epsilon, c.rms_norm) for _ in range(c.depth)
+            Block(mixer, c.norm_epsilon, c.rms_norm, rate)
+            for rate in drop_rates(c.drop_path, c.depth)
         )
+        self.drop_path = DropPath(c.drop_path)
         self.norm_f = make_norm(c.embed_dim, c.norm_epsilon, c.rms_norm)
 
     @property
@@ -126,10 +137,8 @@ class SsambaBackbone(nn.Module):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run layers and final norms over all tokens."""
-        stream = tokens
-        for hidden, residual in self.layer_states(tokens):
-            stream = hidden + residual
-        return self.finish(stream)
+        hidden, residual = deque(self.layer_states(tokens), maxlen=1)[0]
+        return self.finish(self.drop_path(hidden) + residual)
 
     def class_vector(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the class token [n, dim] of final tokens."""
@@ -146,7 +155,8 @@ def adapt_positions(
     """Fit a position table [1, 1 + patches, dim] to another grid (bands, columns), as the authors.
 
     Along each axis, time first: the centre is cut out if the new grid is smaller, otherwise it is
-    interpolated bilinearly. The class row stays.
+    interpolated bilinearly. The class row stays. A table that is not cut in time passes through 8
+    bands, whatever it had: the authors write that number out, and it is their models' own.
     """
     prefix = table[:, :1]
     image = torch.unflatten(table[:, 1:], 1, old).permute(0, 3, 1, 2)  # [1, dim, bands, columns]
@@ -154,12 +164,12 @@ def adapt_positions(
     if columns < old[1]:
         start = old[1] // 2 - columns // 2
         image = image[:, :, :, start : start + columns]
-    elif columns > old[1]:
-        image = F.interpolate(image, size=(old[0], columns), mode="bilinear")
+    elif image.shape[2:] != (8, columns):
+        image = F.interpolate(image, size=(8, columns), mode="bilinear")
     if bands < old[0]:
         start = old[0] // 2 - bands // 2
         image = image[:, :, start : start + bands]
-    elif bands > old[0]:
+    elif image.shape[2:] != (bands, columns):
         image = F.interpolate(image, size=(bands, columns), mode="bilinear")
     return torch.cat((prefix, image.flatten(2).transpose(1, 2)), dim=1)
 
@@ -194,6 +204,11 @@ class SsambaPretraining(nn.Module):
             self.add_module(
                 name, nn.Sequential(hidden, nn.ReLU(), nn.Linear(c.embed_dim, n_pixels))
             )
+
+    @property
+    def initial_rules(self) -> dict[str, str]:
+        """Name what the authors initialise otherwise than torch: `mambabench.models.initialise`."""
+        return {"mask_embed": "token", "v.head.weight": "small", "v.head.bias": "zero"}
 
     @torch.no_grad()
     def fill_fixed(self) -> None:
