@@ -54,8 +54,9 @@ def _fan_in(shape: torch.Size) -> int:
 
 
 def _xavier(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Glorot's uniform on the kernel as a matrix [outputs, inputs]."""
-    return _uniform(shape, math.sqrt(6 / (shape[0] + _fan_in(shape))), generator)
+    """Glorot's uniform; every pixel of a convolution's kernel counts as an output, too."""
+    fan_out = shape[0] * math.prod(shape[2:])
+    return _uniform(shape, math.sqrt(6 / (_fan_in(shape) + fan_out)), generator)
 
 
 def _lecun(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,9 @@ __all__ = [
     "SsambaConfiguration",
     "SsambaPretraining",
     "adapt_positions",
+    "classifier_backbone",
     "cluster_mask",
+    "frame_mask",
     "joint_loss",
 ]
 
@@ -158,6 +160,8 @@ def adapt_positions(
     interpolated bilinearly. The class row stays. A table that is not cut in time passes through 8
     bands, whatever it had: the authors write that number out, and it is their models' own.
     """
+    if old == new:
+        return table
     prefix = table[:, :1]
     image = torch.unflatten(table[:, 1:], 1, old).permute(0, 3, 1, 2)  # [1, dim, bands, columns]
     bands, columns = new
@@ -283,6 +287,28 @@ def cluster_mask(
     return list(set(drawn))[:n_masked]
 
 
+def frame_mask(n_patches: int, n_masked: int, generator: random.Random) -> list[int]:
+    """Return the patches to mask where a patch is as high as the spectrogram: any of them."""
+    return generator.sample(range(n_patches), n_masked)
+
+
+def classifier_backbone(
+    pretrained: SsambaConfiguration,
+    state: Mapping[str, torch.Tensor],
+    n_frames: int,
+    strides: tuple[int, int],
+) -> tuple[SsambaConfiguration, dict[str, torch.Tensor]]:
+    """Return (configuration, state dict) of a backbone for clips of `n_frames` frames.
+
+    `state` is a pretraining checkpoint's part below "v.": the kernel stays, positions are adapted.
+    Source: the authors' fine-tuning constructor.
+    """
+    size = (pretrained.spectrogram_size[0], n_frames)
+    new = replace(pretrained, spectrogram_size=size, strides=strides)
+    table = adapt_positions(state["pos_embed"], pretrained.grid, new.grid)
+    return new, {**state, "pos_embed": table}
+
+
 class SsambaClassifier(nn.Module):
     """SSAMBA for fine-tuning: the backbone on another grid, pooling, LayerNorm and a linear layer.
 
@@ -303,6 +329,11 @@ class SsambaClassifier(nn.Module):
         self.v = backbone
         self.strides, self.pooling = strides, pooling
         self.mlp_head = nn.Sequential(nn.LayerNorm(dim, eps=1e-5), nn.Linear(dim, n_classes))
+
+    @property
+    def initial_rules(self) -> dict[str, str]:
+        """Name what the authors initialise otherwise than torch: `mambabench.models.initialise`."""
+        return {"v.head.weight": "small", "v.head.bias": "zero"}
 
     def tokens_in(self, fbank: torch.Tensor) -> torch.Tensor:
         """Return the layers' input."""
