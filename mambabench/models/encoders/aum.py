@@ -7,6 +7,7 @@ Keys, shapes and their order are those of the published checkpoints; audio comes
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,14 @@ import torch
 from torch import nn
 
 from mambabench.errors import EncoderError
-from mambabench.models.blocks.block import Block, make_norm, run_pairs, run_sequence
+from mambabench.models.blocks.block import (
+    Block,
+    DropPath,
+    drop_rates,
+    make_norm,
+    run_pairs,
+    run_sequence,
+)
 from mambabench.models.blocks.mixer import MixerConfiguration
 from mambabench.models.blocks.patch import PatchEmbedding, resample_kernel, resample_positions
 
@@ -45,6 +53,7 @@ class AumConfiguration:
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
+    drop_path: float = 0.0  # of the last block's output in training
 
     def __post_init__(self) -> None:
         if self.class_token not in CLASS_TOKENS:
@@ -94,8 +103,10 @@ class AumEncoder(nn.Module):
             c.embed_dim, c.d_state, c.d_conv, c.expand, c.directions, c.divide_out, c.layer_scale
         )
         self.layers = nn.ModuleList(
-            Block(mixer, c.norm_epsilon, c.rms_norm) for _ in range(c.depth)
+            Block(mixer, c.norm_epsilon, c.rms_norm, rate)
+            for rate in drop_rates(c.drop_path, c.depth)
         )
+        self.drop_path = DropPath(c.drop_path)
         self.norm_f = make_norm(c.embed_dim, c.norm_epsilon, c.rms_norm)
         self.patch_embed = PatchEmbedding(c.embed_dim, c.patch_size, c.strides)
         self.pos_embed = _Positions(c.n_prefix + c.grid[0] * c.grid[1], c.embed_dim)
@@ -105,19 +116,35 @@ class AumEncoder(nn.Module):
         """Hidden states: the first input, the stream after each step, the last one normalised."""
         return self.configuration.depth // (2 if self.configuration.paired else 1) + 1
 
+    @property
+    def initial_rules(self) -> dict[str, str]:
+        """Name what the authors initialise otherwise than torch (`models.blocks.initialise`)."""
+        return {
+            "patch_embed.proj.weight": "lecun",
+            "patch_embed.proj.bias": "zero",
+            "head.weight": "small",
+            "head.bias": "zero",
+        }
+
     def patch_grid(
-        self, fbank: torch.Tensor, patch_size: Pair | None = None, strides: Pair | None = None
+        self,
+        fbank: torch.Tensor,
+        patch_size: int | Pair | None = None,
+        strides: int | Pair | None = None,
     ) -> torch.Tensor:
         """Embed patches as a grid [n, embed_dim, bands, columns].
 
         Another patch size resizes the kernel by pseudo-inverse; strides default to the
-        configured ones.
+        configured ones. A whole number stands for both axes.
         """
         projection = self.patch_embed.proj
-        kernel = resample_kernel(projection.weight, patch_size or self.configuration.patch_size)
+        patch = _pair(patch_size) or self.configuration.patch_size
         image = fbank.transpose(1, 2)[:, None]
         return nn.functional.conv2d(
-            image, kernel, projection.bias, stride=strides or self.configuration.strides
+            image,
+            resample_kernel(projection.weight, patch),
+            projection.bias,
+            stride=_pair(strides) or self.configuration.strides,
         )
 
     def positions(self, grid: Pair, crop: bool = False) -> torch.Tensor:
@@ -132,9 +159,14 @@ class AumEncoder(nn.Module):
             return torch.cat((table[:, : c.n_prefix], patches.flatten(1, 2)), dim=1)
         return resample_positions(table, c.grid, grid, c.n_prefix)
 
-    def arrange(self, patches: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def arrange(
+        self, patches: torch.Tensor, positions: torch.Tensor, at: int | None = None
+    ) -> torch.Tensor:
         """Add positions to a patch grid [n, embed_dim, bands, columns], order it, place the class
-        tokens: the input of the first layer [n, n_tokens, embed_dim]."""
+        tokens: the input of the first layer [n, n_tokens, embed_dim].
+
+        `at` places a single class token elsewhere than configured.
+        """
         c = self.configuration
         prefix, table = positions[:, : c.n_prefix], positions[:, c.n_prefix :]
         tokens = patches.flatten(2).transpose(1, 2) + table
@@ -149,7 +181,7 @@ class AumEncoder(nn.Module):
             tail = (self.cls_token_tail + prefix[:, 1:]).expand(n, -1, -1)
             return torch.cat((head, tokens, tail), dim=1)
         token = (self.cls_token + prefix).expand(n, -1, -1)
-        at = self.class_index(tokens.shape[1])
+        at = self.class_index(tokens.shape[1]) if at is None else at
         return torch.cat((tokens[:, :at], token, tokens[:, at:]), dim=1)
 
     def class_index(self, n_patches: int) -> int:
@@ -168,19 +200,20 @@ class AumEncoder(nn.Module):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run layers and final norm over all tokens."""
-        stream = tokens
-        for hidden, residual in self.layer_states(tokens):
-            stream = hidden + residual
-        return self.finish(stream)
+        hidden, residual = deque(self.layer_states(tokens), maxlen=1)[0]
+        return self.finish(self.drop_path(hidden) + residual)
 
-    def class_vector(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Pool final tokens [n, n_tokens, dim] into the head's input [n, dim]."""
+    def class_vector(self, tokens: torch.Tensor, at: int | None = None) -> torch.Tensor:
+        """Pool final tokens [n, n_tokens, dim] into the head's input [n, dim].
+
+        `at` is where `arrange` was told to put the class token.
+        """
         kind = self.configuration.class_token
         if kind == "none":
             return tokens.mean(dim=1)
         if kind == "double":
             return (tokens[:, 0] + tokens[:, -1]) / 2
-        return tokens[:, self.class_index(tokens.shape[1] - 1)]
+        return tokens[:, self.class_index(tokens.shape[1] - 1) if at is None else at]
 
     def without_class(self, tokens: torch.Tensor) -> torch.Tensor:
         """Drop the class tokens from [n, n_tokens, dim]."""
@@ -193,14 +226,26 @@ class AumEncoder(nn.Module):
         return torch.cat((tokens[:, :at], tokens[:, at + 1 :]), dim=1)
 
     def forward(
-        self, fbank: torch.Tensor, patch_size: Pair | None = None, strides: Pair | None = None
+        self,
+        fbank: torch.Tensor,
+        patch_size: int | Pair | None = None,
+        strides: int | Pair | None = None,
+        class_at: int | None = None,
     ) -> torch.Tensor:
-        """Return logits [n, num_classes] (the class vector without a head)."""
+        """Return logits [n, num_classes] (the class vector without a head).
+
+        `patch_size` and `strides` may be whole numbers, as the authors' flexible training passes
+        them; `class_at` puts a single class token before that patch.
+        """
         patches = self.patch_grid(fbank, patch_size, strides)
         grid = (patches.shape[2], patches.shape[3])
-        tokens = self.encode(self.arrange(patches, self.positions(grid)))
-        pooled = self.class_vector(tokens)
+        tokens = self.encode(self.arrange(patches, self.positions(grid), class_at))
+        pooled = self.class_vector(tokens, class_at)
         return self.head(pooled) if self.configuration.num_classes else pooled
+
+
+def _pair(size: int | Pair | None) -> Pair | None:
+    return (size, size) if isinstance(size, int) else size
 
 
 def adapt_state(

@@ -95,6 +95,19 @@ class SsamEncoder(nn.Module):
         mixer = MixerConfiguration(c.embed_dim, c.d_state, c.d_conv, c.expand)
         return Block(mixer, c.norm_epsilon, c.rms_norm)
 
+    @property
+    def initial_rules(self) -> dict[str, str]:
+        """Name what the authors initialise otherwise than torch (`models.blocks.initialise`)."""
+        rules = {"patch_embed.proj.weight": "xavier", "patch_embed.proj.bias": "zero"}
+        if self.configuration.num_heads:
+            kinds = {"weight": "xavier", "bias": "zero"}
+            return rules | {
+                f"blocks.*.{part}.{kind}": rule
+                for part in ("attn.*", "mlp.*")
+                for kind, rule in kinds.items()
+            }
+        return rules | {"pred.*.bias": "zero"}
+
     @torch.no_grad()
     def fill_fixed(self) -> None:
         """Write the fixed sinusoidal table into `pos_embed`."""

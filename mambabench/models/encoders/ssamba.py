@@ -7,15 +7,23 @@ there); audio comes in through `mambabench.models.encoders.fbank_runtime`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mambabench.models.blocks.block import Block, make_norm, run_pairs, run_sequence
+from mambabench.models.blocks.block import (
+    Block,
+    DropPath,
+    drop_rates,
+    make_norm,
+    run_pairs,
+    run_sequence,
+)
 from mambabench.models.blocks.mixer import MixerConfiguration
 from mambabench.models.blocks.patch import PatchEmbedding
 
@@ -27,7 +35,9 @@ __all__ = [
     "SsambaConfiguration",
     "SsambaPretraining",
     "adapt_positions",
+    "classifier_backbone",
     "cluster_mask",
+    "frame_mask",
     "joint_loss",
 ]
 
@@ -52,6 +62,7 @@ class SsambaConfiguration:
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
+    drop_path: float = 0.0  # of the last block's output in training; trained with 0.1
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -79,8 +90,10 @@ class SsambaBackbone(nn.Module):
             c.embed_dim, c.d_state, c.d_conv, c.expand, c.directions, c.divide_out
         )
         self.layers = nn.ModuleList(
-            Block(mixer, c.norm_epsilon, c.rms_norm) for _ in range(c.depth)
+            Block(mixer, c.norm_epsilon, c.rms_norm, rate)
+            for rate in drop_rates(c.drop_path, c.depth)
         )
+        self.drop_path = DropPath(c.drop_path)
         self.norm_f = make_norm(c.embed_dim, c.norm_epsilon, c.rms_norm)
 
     @property
@@ -126,10 +139,8 @@ class SsambaBackbone(nn.Module):
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Run layers and final norms over all tokens."""
-        stream = tokens
-        for hidden, residual in self.layer_states(tokens):
-            stream = hidden + residual
-        return self.finish(stream)
+        hidden, residual = deque(self.layer_states(tokens), maxlen=1)[0]
+        return self.finish(self.drop_path(hidden) + residual)
 
     def class_vector(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the class token [n, dim] of final tokens."""
@@ -146,20 +157,23 @@ def adapt_positions(
     """Fit a position table [1, 1 + patches, dim] to another grid (bands, columns), as the authors.
 
     Along each axis, time first: the centre is cut out if the new grid is smaller, otherwise it is
-    interpolated bilinearly. The class row stays.
+    interpolated bilinearly. The class row stays. A table that is not cut in time passes through 8
+    bands, whatever it had: the authors write that number out, and it is their models' own.
     """
+    if old == new:
+        return table
     prefix = table[:, :1]
     image = torch.unflatten(table[:, 1:], 1, old).permute(0, 3, 1, 2)  # [1, dim, bands, columns]
     bands, columns = new
     if columns < old[1]:
         start = old[1] // 2 - columns // 2
         image = image[:, :, :, start : start + columns]
-    elif columns > old[1]:
-        image = F.interpolate(image, size=(old[0], columns), mode="bilinear")
+    elif image.shape[2:] != (8, columns):
+        image = F.interpolate(image, size=(8, columns), mode="bilinear")
     if bands < old[0]:
         start = old[0] // 2 - bands // 2
         image = image[:, :, start : start + bands]
-    elif bands > old[0]:
+    elif image.shape[2:] != (bands, columns):
         image = F.interpolate(image, size=(bands, columns), mode="bilinear")
     return torch.cat((prefix, image.flatten(2).transpose(1, 2)), dim=1)
 
@@ -194,6 +208,11 @@ class SsambaPretraining(nn.Module):
             self.add_module(
                 name, nn.Sequential(hidden, nn.ReLU(), nn.Linear(c.embed_dim, n_pixels))
             )
+
+    @property
+    def initial_rules(self) -> dict[str, str]:
+        """Name what the authors initialise otherwise than torch (`models.blocks.initialise`)."""
+        return {"mask_embed": "token", "v.head.weight": "small", "v.head.bias": "zero"}
 
     @torch.no_grad()
     def fill_fixed(self) -> None:
@@ -268,6 +287,28 @@ def cluster_mask(
     return list(set(drawn))[:n_masked]
 
 
+def frame_mask(n_patches: int, n_masked: int, generator: random.Random) -> list[int]:
+    """Return the patches to mask where a patch is as high as the spectrogram: any of them."""
+    return generator.sample(range(n_patches), n_masked)
+
+
+def classifier_backbone(
+    pretrained: SsambaConfiguration,
+    state: Mapping[str, torch.Tensor],
+    n_frames: int,
+    strides: tuple[int, int],
+) -> tuple[SsambaConfiguration, dict[str, torch.Tensor]]:
+    """Return (configuration, state dict) of a backbone for clips of `n_frames` frames.
+
+    `state` is a pretraining checkpoint's part below "v.": the kernel stays, positions are adapted.
+    Source: the authors' fine-tuning constructor.
+    """
+    size = (pretrained.spectrogram_size[0], n_frames)
+    new = replace(pretrained, spectrogram_size=size, strides=strides)
+    table = adapt_positions(state["pos_embed"], pretrained.grid, new.grid)
+    return new, {**state, "pos_embed": table}
+
+
 class SsambaClassifier(nn.Module):
     """SSAMBA for fine-tuning: the backbone on another grid, pooling, LayerNorm and a linear layer.
 
@@ -288,6 +329,11 @@ class SsambaClassifier(nn.Module):
         self.v = backbone
         self.strides, self.pooling = strides, pooling
         self.mlp_head = nn.Sequential(nn.LayerNorm(dim, eps=1e-5), nn.Linear(dim, n_classes))
+
+    @property
+    def initial_rules(self) -> dict[str, str]:
+        """Name what the authors initialise otherwise than torch (`models.blocks.initialise`)."""
+        return {"v.head.weight": "small", "v.head.bias": "zero"}
 
     def tokens_in(self, fbank: torch.Tensor) -> torch.Tensor:
         """Return the layers' input."""
