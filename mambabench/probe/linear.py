@@ -45,6 +45,7 @@ def fit_linear(fold: PreparedFold) -> Fitted:
         validation_score=seen[best].score,
         head_sha256=heads[best].sha256(),
         post_processing=seen[best].post_processing,
+        n_train=len(fold.rows),
     )
 
 
