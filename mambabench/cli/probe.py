@@ -76,7 +76,10 @@ def show_probed(run: ProbeRun) -> None:
 
 
 class ProbeLines:
-    """One line per (encoder, task) on standard error, with the mean so far and the time left."""
+    """One line per (encoder, task) on standard error, with the mean so far and the time left.
+
+    Where a protocol hardly trains, a warning follows once per (encoder, task, protocol).
+    """
 
     def __init__(self) -> None:
         import time
@@ -85,9 +88,11 @@ class ProbeLines:
         self._started = self._clock()
         self._trained = 0
         self._said = 0.0
+        self._warned: set[tuple[str, str, str]] = set()
 
     def __call__(self, progress: Any) -> None:
         self._trained += progress.seconds > 0
+        self._warn(progress.record)
         now = self._clock()
         last = progress.n_done == progress.n_total
         if not last and now - self._said < 2.0:
@@ -104,3 +109,12 @@ class ProbeLines:
             f"{record.protocol} seed {record.seed}: {score}{left}",
             err=True,
         )
+
+    def _warn(self, record: Any) -> None:
+        from mambabench.probe.small_sets import hardly_trained
+
+        unit = (record.encoder, record.task, record.protocol)
+        said = None if unit in self._warned else hardly_trained(record)
+        if said is not None:
+            self._warned.add(unit)
+            click.echo(f"warning: {' '.join(unit)}: {said}", err=True)
