@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -28,11 +28,12 @@ def resolve(target: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-class Registry(Mapping[str, T], Generic[T]):
+class Registry(MutableMapping[str, T], Generic[T]):
     """Names to objects of one kind: this package's own, then those of other packages.
 
     A built-in may be given as "module:object", which is imported at its first use. Other packages'
-    objects are imported when their names are listed or one of them is asked for.
+    objects are imported when their names are listed or one of them is asked for. An object that is
+    set by its name is there for this process.
     """
 
     def __init__(self, group: str, kind: type[T], builtin: Mapping[str, T | str]) -> None:
@@ -54,6 +55,13 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self._broken:
             raise MambabenchError(self._broken[name])
         return foreign[name]
+
+    def __setitem__(self, name: str, value: T) -> None:
+        """Add or replace an object for this process, as a notebook may."""
+        self._builtin[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._builtin[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._builtin

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,3 +39,42 @@ def goldens_dir() -> Path:
 def test_data_dir() -> Path:
     """Folder of real audio: `unpack.py` and `hear_small`."""
     return _material("MAMBABENCH_TEST_DATA", "../shared/data")
+
+
+def _permuted(task: Any, split: str, seed: int = 1) -> Any:
+    """Return the task with the labels of the clips of one split permuted among them."""
+    clips = task.clips[split]
+    order = np.random.default_rng(seed).permutation(len(clips))
+    mixed = tuple(
+        replace(clip, labels=clips[j].labels, events=clips[j].events)
+        for clip, j in zip(clips, order, strict=True)
+    )
+    return replace(task, clips={**task.clips, split: mixed})
+
+
+@pytest.fixture
+def assert_blind() -> Callable[[Any, Callable[[Any], Any]], int]:
+    """Give the check that no head follows from the labels of the clips that test it.
+
+    It takes a k-fold task and a function that probes a task and returns a run record; every split's
+    labels are permuted in turn. The heads tested there keep point, epoch and bytes; that they do
+    trains something, since other heads change. It returns how many other heads did.
+    """
+
+    def check(task: Any, run: Callable[[Any], Any]) -> int:
+        true = {fold.fold: fold for fold in run(task).folds}
+        changed = 0
+        for split in true:
+            for fold in run(_permuted(task, split)).folds:
+                known = true[fold.fold]
+                if fold.fold != split:
+                    changed += fold.head_sha256 != known.head_sha256
+                    continue
+                assert fold.grid_point == known.grid_point, split
+                assert fold.head_sha256 == known.head_sha256, split
+                assert fold.best_epoch == known.best_epoch, split
+                assert fold.n_epochs == known.n_epochs, split
+                assert fold.validation_score == known.validation_score, split
+        return changed
+
+    return check

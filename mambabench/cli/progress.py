@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mambabench.extract.verb import Progress
     from mambabench.probe.verb import ProbeProgress
+    from mambabench.store.records import RunRecord
 
 __all__ = ["Display", "extraction_text", "time_left"]
 
@@ -86,6 +87,7 @@ class Display:
         self._title = ""
         self._last = time.monotonic()
         self._probe_text = _ProbeText()
+        self._warned: dict[str, str] = {}  # printed when the live line of the stage has ended
 
     def __enter__(self) -> Display:
         self._redirected.__enter__()
@@ -127,8 +129,19 @@ class Display:
 
     def probe(self, progress: ProbeProgress) -> None:
         """Show how far the probes are, if it is time to."""
+        self._warn(progress.record)
         text = self._probe_text(progress, time.monotonic())
         self._show(text, last=progress.n_done == progress.n_total)
+
+    def _warn(self, record: RunRecord) -> None:
+        """Say once per (encoder, task, protocol) that a protocol hardly trains on so few rows."""
+        from mambabench.probe.small_sets import hardly_trained
+
+        unit = f"{record.encoder} {record.task} {record.protocol}"
+        if unit not in self._warned and (said := hardly_trained(record)) is not None:
+            self._warned[unit] = f"warning: {unit}: {said}"
+            if self._live is None:
+                print(self._warned[unit], file=sys.stderr, flush=True)
 
     def _show(self, text: str, last: bool = False) -> None:
         if self._live is not None:
@@ -143,3 +156,5 @@ class Display:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            for line in self._warned.values():
+                print(line, file=sys.stderr, flush=True)

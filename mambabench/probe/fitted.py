@@ -36,6 +36,9 @@ class Fitted:
     best_epoch: int | None = None
     n_epochs: int | None = None
     post_processing: PostProcessing | None = None
+    n_train: int | None = None  # rows that it was fitted to
+    batch_size: int | None = None  # rows of a step; None where there are no steps
+    n_steps: int | None = None  # optimiser steps of the whole fit
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ def score_fold(fitted: Fitted, rows: TestRows, task: Task) -> FoldOutcome:
         n_epochs=fitted.n_epochs,
         n_test=len(rows.clip_names),
         head_sha256=fitted.head_sha256,
+        n_train=fitted.n_train,
+        batch_size=fitted.batch_size,
+        n_steps=fitted.n_steps,
     )
     return FoldOutcome(result, arrays)
 

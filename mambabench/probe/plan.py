@@ -36,13 +36,13 @@ class TaskPlan:
         self.task = rows.task
         self.protocol = protocol
         self.stop = stop
-        self._prepared: dict[tuple[str, int], PreparedFold] = {}
-        self._locks: dict[tuple[str, int], threading.Lock] = {}
+        self._prepared: dict[tuple[str, str, int], PreparedFold] = {}
+        self._locks: dict[tuple[str, str, int], threading.Lock] = {}
         self._lock = threading.Lock()
 
     def prepared(self, fold: Fold, batch_size: int) -> PreparedFold:
         """Return the resident batches of a fold, made at their first use."""
-        key = (fold.test, batch_size)
+        key = (fold.test, fold.valid, batch_size)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:

@@ -74,6 +74,8 @@ class Protocol:
     clean: bool = False  # superb: nothing is selected on test data or trained speakers
     shorten: int = 1  # superb: divides the published number of steps
     exact_seeds: tuple[int, ...] | None = None  # the seeds that the kit itself has
+    selected_on: int = 0  # validation items that a choice needs; fewer: the validation fold rotates
+    version: int = 1  # raised when the same inputs give other heads: older records are trained anew
 
 
 _KIT_GRID: dict[str, tuple[Any, ...]] = {
@@ -139,7 +141,7 @@ _PUBLISHED: dict[str, Protocol | str] = {
         grid=_items(_KIT_GRID, _SSAM_GRID),
         n_points=8,
     ),
-    "linear": Protocol(name="linear", family="linear", standardise=True, seeded=False),
+    "linear": Protocol(name="linear", family="linear", standardise=True, seeded=False, version=2),
     "knn": Protocol(name="knn", family="knn", seeded=False),
     "sound": Protocol(
         name="sound",
@@ -148,6 +150,8 @@ _PUBLISHED: dict[str, Protocol | str] = {
         shuffle=True,
         standardise=True,
         adapt_batch=True,
+        selected_on=200,
+        version=2,
     ),
     "superb": Protocol(name="superb", family="superb"),
     "superb-clean": Protocol(name="superb-clean", family="superb", clean=True),

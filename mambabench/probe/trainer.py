@@ -86,6 +86,11 @@ class PreparedFold:
         """Number of labels."""
         return int(self.target.shape[0])
 
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps of an epoch."""
+        return len(self.batches) or len(batch_edges(len(self.rows), self.batch_size))
+
     def validation_logits(self, logits: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Return `logits` of the validation rows, [n_labels, n]."""
         every = torch.cat([logits(part) for part in self.validation], 1)

@@ -26,6 +26,7 @@ from mambabench.probe.heads.streams import TrialStreams, stream_seed
 from mambabench.probe.monitor import chosen
 from mambabench.probe.plan import StackableTrial, TaskPlan, Unit
 from mambabench.probe.protocols import HeadConfig, Inapplicable, grid_points
+from mambabench.probe.selection import mean_values, selection_folds
 from mambabench.probe.superb import superb_folds
 from mambabench.probe.trainer import TrialResult, train
 from mambabench.store.records import Predictions, RunRecord
@@ -99,6 +100,7 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         restricted=task.restricted,
         inputs_sha256=unit.inputs_sha256,
         missing=tuple(sorted(stored.missing)),
+        protocol_version=plan.protocol.version,
     )
     predictions = {
         f"{fold.fold}/{name}": array
@@ -109,43 +111,68 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
 
 
 def _mlp_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
-    """Search the grid and return the fitted head of every fold.
+    """Search the grid and return the fitted head of every fold."""
+    return (yield from (_kit_steps if unit.plan.protocol.kit else _nested_steps)(unit, streams))
 
-    Under the kit's protocols all points are trained on the first fold, and the best is trained
-    again on the others; else all are trained on all folds and the best mean wins.
-    """
+
+def _kit_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Train all points on the first fold and the best of them again on the others, as the kit."""
     plan = unit.plan
     points = grid_points(plan.protocol, plan.task, unit.seed)
-    folds = plan.rows.folds
-    if plan.protocol.kit:
-        results: list[TrialResult] = yield [_trial(unit, folds[0], p, streams) for p in points]
-        best = chosen([result.value for result in results])
-        winners = [results[best]]
-        if len(folds) > 1:
-            winners += yield [_trial(unit, fold, points[best], streams) for fold in folds[1:]]
-    else:
-        flat: list[TrialResult] = yield [
-            _trial(unit, fold, point, streams) for point in points for fold in folds
-        ]
-        by_point = [flat[i : i + len(folds)] for i in range(0, len(flat), len(folds))]
-        best = chosen([_mean([result.value for result in group]) for group in by_point])
-        winners = by_point[best]
+    first, *others = plan.rows.folds
+    results: list[TrialResult] = yield [_trial(unit, first, p, streams) for p in points]
+    best = chosen([result.value for result in results])
+    winners = [results[best]]
+    if others:
+        winners += yield [_trial(unit, fold, points[best], streams) for fold in others]
     return [
         _fitted(plan, fold, points[best], winner)
-        for fold, winner in zip(folds, winners, strict=True)
+        for fold, winner in zip(plan.rows.folds, winners, strict=True)
     ]
 
 
-def _mean(values: list[float]) -> float:
-    return math.nan if any(math.isnan(v) for v in values) else statistics.fmean(values)
+def _nested_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+    """Choose each head's point on the folds that are not tested by it (`selection_folds`)."""
+    plan = unit.plan
+    points = grid_points(plan.protocol, plan.task, unit.seed)
+    groups = [
+        selection_folds(plan.task, fold, plan.protocol.selected_on) for fold in plan.rows.folds
+    ]
+    wanted = [
+        (point, part, fold)
+        for point in points
+        for fold, group in zip(plan.rows.folds, groups, strict=True)
+        for part in group
+    ]
+    done: list[TrialResult] = yield [
+        _trial(unit, part, point, streams, own=part == fold) for point, part, fold in wanted
+    ]
+    results = iter(done)
+    by_point = [[[next(results) for _ in group] for group in groups] for _ in points]
+    fitted = []
+    for i, fold in enumerate(plan.rows.folds):
+        table = [[result.value for result in by_fold[i]] for by_fold in by_point]
+        best = chosen(mean_values(table))
+        fitted.append(_fitted(plan, fold, points[best], by_point[best][i][0]))
+    return fitted
 
 
-def _trial(unit: Unit, fold: Fold, config: HeadConfig, streams: TrialStreams | None) -> Job:
+def _trial(
+    unit: Unit,
+    fold: Fold,
+    config: HeadConfig,
+    streams: TrialStreams | None,
+    *,
+    own: bool = True,
+) -> Job:
+    """Return the job of one fit. One that only helps to choose (`own` false) is told from the head
+    of the same test fold by its validation fold, in its stream as in its cache."""
     plan = unit.plan
     point = json.dumps(asdict(config), sort_keys=True)
-    name = f"{fold.test}-{hashlib.sha256(point.encode()).hexdigest()[:16]}"
+    part = fold.test if own else f"{fold.test}~{fold.valid}"
+    name = f"{part}-{hashlib.sha256(point.encode()).hexdigest()[:16]}"
 
-    seed = stream_seed(plan.task.name, plan.protocol.name, unit.seed, fold.test, point)
+    seed = stream_seed(plan.task.name, plan.protocol.name, unit.seed, part, point)
 
     def run() -> TrialResult:
         cached = unit.cache.load(name) if unit.cache is not None and streams is None else None
@@ -180,6 +207,9 @@ def _fitted(plan: TaskPlan, fold: Fold, config: HeadConfig, result: TrialResult)
         best_epoch=result.best_epoch,
         n_epochs=result.n_epochs,
         post_processing=result.post_processing,
+        n_train=len(prepared.rows),
+        batch_size=prepared.batch_size,
+        n_steps=result.n_epochs * prepared.n_steps,
     )
 
 

@@ -321,4 +321,5 @@ def _empty_record(key: _Key, reason: str) -> RunRecord:
         restricted=task.restricted,
         inputs_sha256=key.inputs_sha256,
         missing=tuple(sorted(key.stored.missing)),
+        protocol_version=key.protocol.version,
     )

@@ -106,6 +106,7 @@ def event_task(
     n_labels: int = 3,
     dim: int = 10,
     seed: int = 0,
+    n_folds: int = 0,
     **changes: Any,
 ) -> tuple[Task, dict[str, EmbeddingSet]]:
     """Return clips of frames every 50 ms with a few events of 300 to 800 ms each."""
@@ -113,7 +114,8 @@ def event_task(
     codes = 2 * generator.normal(size=(n_labels, dim))
     labels = tuple(f"sound{i}" for i in range(n_labels))
     clips, sets = {}, {}
-    for split in ("train", "valid", "test"):
+    splits = tuple(f"fold{i:02d}" for i in range(n_folds)) or ("train", "valid", "test")
+    for split in splits:
         names = tuple(f"{split}-{i}.wav" for i in range(n_clips))
         rows, listed = [], []
         times = np.arange(n_frames, dtype=np.float32) * 50
@@ -141,8 +143,8 @@ def event_task(
         "directory": Path("toy"),
         "embedding_type": "event",
         "prediction_type": "multilabel",
-        "split_mode": "trainvaltest",
-        "splits": ("train", "valid", "test"),
+        "split_mode": "new_split_kfold" if n_folds else "trainvaltest",
+        "splits": splits,
         "sample_duration_s": n_frames * 0.05,
         "evaluation": ("event_onset_200ms_fms", "segment_1s_er"),
         "labels": labels,

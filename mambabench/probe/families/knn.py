@@ -68,6 +68,7 @@ def fit_knn(fold: PreparedFold) -> Fitted:
         grid_point={"k": allowed[best]},
         validation_score=seen[best].score,
         head_sha256=digest.hexdigest(),
+        n_train=len(fold.rows),
     )
 
 
