@@ -204,3 +204,50 @@ def status_(into: Path) -> None:
             for rate, origin in s.rates.items()
         ] or [(s.directory.name, "no audio", "0", "")]
     print_table(("task directory", "sample rate", "clips", "from"), rows)
+
+
+@command.command(name="precompute")
+@click.argument(
+    "sources", nargs=-1, required=True, metavar="FOLDER|LIST...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the tars.",
+)
+@click.option("--clips-per-tar", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option(
+    "--labels", type=click.Path(path_type=Path), default=None, help="Label CSV of .json lists."
+)
+@options.on_error
+@options.jobs
+def precompute_(
+    sources: tuple[Path, ...],
+    to: Path,
+    clips_per_tar: int,
+    labels: Path | None,
+    on_error: str,
+    jobs: int | None,
+) -> int:
+    """Write the log-mels of audio as tars for `mambabench train ssam`; resumable.
+
+    FOLDER is searched with all below it; LIST is a .json of AST's form.
+    """
+    import os
+
+    from mambabench.train.precompute import describe, precompute
+
+    done = precompute(
+        sources,
+        to,
+        clips_per_tar=clips_per_tar,
+        labels=labels,
+        on_error=on_error,
+        jobs=jobs or os.cpu_count() or 1,
+        progress=lambda n, total: click.echo(f"{n} of {total} tars", err=True),
+    )
+    click.echo(describe(done))
+    for path, why in done.skipped.items():
+        click.echo(f"left out: {path}: {why}", err=True)
+    return 1 if done.skipped else 0

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mambabench.models.encoders.frontends import KaldiFbank, fit_frames, normalise_fbank
+from mambabench.models.encoders.frontends import KaldiFbank, SsamLogMel, fit_frames, normalise_fbank
 
 __all__ = [
     "Draws",
@@ -100,6 +100,7 @@ class FbankSettings:
     noise: bool = False
     n_mels: int = 128
     hop_ms: float = 10.0
+    ssam: bool = False  # SSAM's log-mels, standardised per clip, instead of fbanks
     frontends: dict[int, KaldiFbank] = field(default_factory=dict, compare=False, repr=False)
 
     def frontend(self, rate: int) -> KaldiFbank:
@@ -157,8 +158,11 @@ def fbank_of(
 
     The first channel is heard. `draws` None: no augmentation.
     """
-    fbank = settings.frontend(rate)(wave[:1], subtract_mean=False)[0]
-    fbank = fit_frames(fbank, settings.n_frames)
+    if settings.ssam:
+        fbank = fit_frames(SsamLogMel()(wave[:1])[0], settings.n_frames)
+    else:
+        fbank = settings.frontend(rate)(wave[:1], subtract_mean=False)[0]
+        fbank = fit_frames(fbank, settings.n_frames)
     if draws is not None:
         # float32 as in the authors' transform: the products decide where a mask ends
         if settings.freqm:
@@ -167,7 +171,8 @@ def fbank_of(
         if settings.timem:
             first, end = mask_span(settings.timem, fbank.shape[0], draws)
             fbank[first:end] = 0.0
-    fbank = normalise_fbank(fbank, settings.mean, settings.std)
+    if not settings.ssam:
+        fbank = normalise_fbank(fbank, settings.mean, settings.std)
     if draws is not None and settings.noise:
         noise = torch.from_numpy(np.ascontiguousarray(draws.noise(tuple(fbank.shape))))
         fbank = fbank + noise * draws.loudness() / 10

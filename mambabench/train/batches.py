@@ -17,7 +17,17 @@ from mambabench.errors import DataError, MambabenchError, ProtocolError
 from mambabench.train.orders import Order, part_of
 from mambabench.train.ranks import Ranks
 
-__all__ = ["Batch", "Item", "LoaderSource", "Place", "Source", "Step", "collate"]
+__all__ = [
+    "Batch",
+    "ClipBatches",
+    "Item",
+    "LoaderSource",
+    "Place",
+    "Source",
+    "Step",
+    "collate",
+    "first_of",
+]
 
 
 class Place(NamedTuple):
@@ -98,7 +108,7 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
-class _Reader(Dataset[Any]):
+class ClipBatches(Dataset[Any]):
     """Runs `read` in a worker; an error of ours comes back as a value, whole."""
 
     def __init__(self, read: Callable[[Place], Item]) -> None:
@@ -111,7 +121,8 @@ class _Reader(Dataset[Any]):
             return [error]
 
 
-def _only(found: list[Any]) -> Any:
+def first_of(found: list[Any]) -> Any:
+    """Return the batch that a worker has collated itself."""
     return found[0]
 
 
@@ -165,10 +176,10 @@ class LoaderSource:
 
     def _loader(self, groups: list[list[Place]]) -> DataLoader[Any]:
         return DataLoader(
-            _Reader(self.read),
+            ClipBatches(self.read),
             batch_sampler=groups,
             num_workers=self.workers,
-            collate_fn=_only,
+            collate_fn=first_of,
             prefetch_factor=4 if self.workers else None,
             pin_memory=torch.cuda.is_available(),
         )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.files import write_bytes
 
-__all__ = ["LOGGERS", "JsonLog", "WandbLog", "check_loggers"]
+__all__ = ["LOGGERS", "JsonLog", "RunLog", "WandbLog", "check_loggers", "read_log"]
 
-LOGGERS = ("wandb",)
+LOGGERS = ("jsonl", "wandb", "tensorboard")
 Row = dict[str, Any]
 
 
@@ -22,7 +22,20 @@ def check_loggers(names: tuple[str, ...]) -> None:
     for name in names:
         if name not in LOGGERS:
             raise ProtocolError(f"no logger {name!r}{nearest_names(name, LOGGERS)}")
-        _wandb()
+        if name == "wandb":
+            _wandb()
+        if name == "tensorboard":
+            _tensorboard()
+
+
+def _tensorboard() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ProtocolError(
+            "--log tensorboard needs the package tensorboard: pip install tensorboard"
+        ) from error
+    return SummaryWriter
 
 
 def _wandb() -> Any:
@@ -75,3 +88,112 @@ class WandbLog:
         for key, value in summary.items():
             self._run.summary[key] = value
         self._run.finish()
+
+
+def read_log(path: Path) -> list[Row]:
+    """Return the rows of a log; a last line that was cut off is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class RunLog:
+    """What a training of an encoder says of itself: log.jsonl always, other loggers where asked.
+
+    Lines are appended; when a run continues, those of steps that its state does not know are taken
+    back first. `write` False (a rank that is not the first) says nothing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        loggers: Sequence[str],
+        project: str,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        write: bool = True,
+        every: int = 1,
+    ) -> None:
+        self._path, self._write, self._every = folder / "log.jsonl", write, every
+        self._wandb: Any = None
+        self._board: Any = None
+        self._file: Any = None
+        self._begun = False
+        if write and "wandb" in loggers:
+            options = {"project": project, "name": name, "config": dict(config), "reinit": True}
+            self._wandb = _wandb().init(**options)
+        if write and "tensorboard" in loggers:
+            self._board = _tensorboard()(str(folder / "tensorboard"))
+
+    def __enter__(self) -> RunLog:
+        """Open nothing yet: the first line says from which step on."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close every logger."""
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def _open(self, step: int) -> None:
+        """Keep the lines up to `step` and append from there."""
+        self._begun = True
+        old = read_log(self._path) if self._path.is_file() else []
+        kept = [row for row in old if row["step"] <= step]
+        lines = [json.dumps(row, sort_keys=True) + "\n" for row in kept]
+        write_bytes(self._path, "".join(lines).encode())
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+
+    def _line(self, row: Row, flat: Mapping[str, float]) -> None:
+        if not self._write:
+            return
+        if not self._begun:
+            self._open(row["step"] - 1 if row["kind"] == "step" else row["step"])
+        self._file.write(json.dumps(_plain(row), sort_keys=True, allow_nan=False) + "\n")
+        if self._wandb is not None:
+            self._wandb.log(dict(flat), step=row["step"])
+        if self._board is not None:
+            for key, value in flat.items():
+                self._board.add_scalar(key, value, row["step"])
+
+    def step(self, said: Any) -> None:
+        """Log one step (a `mambabench.train.loop.Tick`)."""
+        if said.step % self._every:
+            return
+        row = {
+            "kind": "step",
+            "step": said.step,
+            "epoch": said.epoch,
+            "lr": said.rate,
+            "clips_per_s": round(said.clips_per_s, 3),
+            "x_real_time": round(said.clips_per_s * said.clip_s, 2),
+            **said.shown,
+        }
+        flat = {
+            "train_loss": said.shown["loss"],
+            "lr": said.rate,
+            "step": said.step,
+            "samples_per_second": said.clips_per_s,
+            **{k: v for k, v in said.shown.items() if k != "loss"},
+        }
+        self._line(row, flat)
+
+    def evaluation(self, progress: Any) -> None:
+        """Log the last evaluation of a `mambabench.train.loop.Progress`."""
+        found = progress.history[-1]
+        row = {"kind": "evaluation", "epoch": progress.epoch, **found}
+        numbers = {f"eval/{k}": v for k, v in found.items() if isinstance(v, float)}
+        self._line(row, numbers)
+
+    def probe(self, progress: Any, found: Mapping[str, float]) -> None:
+        """Log the probes of an epoch."""
+        row = {"kind": "probe", "step": progress.step, "epoch": progress.epoch, **found}
+        self._line(row, {f"probe/{k}": v for k, v in found.items()})

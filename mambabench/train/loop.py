@@ -84,6 +84,7 @@ class Tick(NamedTuple):
     shown: dict[str, float]  # loss first
     clips_per_s: float
     left_s: float
+    clip_s: float  # seconds of audio in a clip
 
 
 Event = Literal["start", "step", "evaluation", "epoch", "end"]
@@ -111,6 +112,7 @@ class Work:
     after_epoch: Callable[[Work, Progress, Ranks], None] | None = None
     kept: dict[str, torch.Tensor] = field(default_factory=dict)  # tensors that must survive
     max_steps: int | None = None  # stop here, for trials
+    clip_s: float = 0.0  # seconds of audio in a clip: for the speed
     scaler: torch.amp.GradScaler | None = None
 
     def __post_init__(self) -> None:
@@ -160,7 +162,8 @@ def run_training(
                     / ((progress.clips - clips) / max(step.n_clips, 1))
                 )
                 rate = float(work.optimiser.param_groups[0]["lr"])
-                tick(Tick(progress.step, work.n_steps, progress.epoch, rate, shown, speed, left))
+                at = (progress.step, work.n_steps, progress.epoch)
+                tick(Tick(*at, rate, shown, speed, left, work.clip_s))
             evaluated = False
             if work.evaluate_every and progress.step % work.evaluate_every == 0:
                 _evaluate(work, progress, ranks)

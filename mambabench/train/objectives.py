@@ -110,15 +110,21 @@ def classifier_loss(
 
 
 def classification(loss: str, soft: bool = False) -> Objective:
-    """Return the supervised objective; the draws "class_at" place AuM's class token, if given."""
+    """Return the supervised objective.
+
+    The draws "class_at" and "patch", if given, are AuM's place of the class token and patch size,
+    one for the whole step.
+    """
 
     def objective(model: nn.Module, batch: Batch) -> Losses:
         _feed(model, batch)
         assert batch.targets is not None
-        if "class_at" in batch.draws:  # one place for the whole batch
-            logits = model(batch.inputs, class_at=int(batch.draws["class_at"][0]))
-        else:
-            logits = model(batch.inputs)
+        options = {}
+        if "class_at" in batch.draws:
+            options["class_at"] = int(batch.draws["class_at"][0])
+        if "patch" in batch.draws:
+            options["patch_size"] = options["strides"] = int(batch.draws["patch"][0])
+        logits = model(batch.inputs, **options)
         return Losses(classifier_loss(logits, batch.targets, loss, soft), {})
 
     return objective

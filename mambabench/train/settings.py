@@ -9,6 +9,12 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
 from mambabench.errors import ProtocolError, nearest_names
+from mambabench.train.encoder_settings import (
+    AumSettings,
+    EncoderSettings,
+    SsambaSettings,
+    SsamSettings,
+)
 
 __all__ = ["SYSTEMS", "DepMambaSettings", "MmmlSettings", "Settings", "resolve"]
 
@@ -89,10 +95,14 @@ class MmmlSettings:
     seeds: tuple[int, ...] = (1, 11, 111)
 
 
-Settings = DepMambaSettings | MmmlSettings
-SYSTEMS: dict[str, type[DepMambaSettings] | type[MmmlSettings]] = {
+Settings = DepMambaSettings | MmmlSettings | EncoderSettings
+SYSTEMS: dict[str, type[Settings]] = {
     "depmamba": DepMambaSettings,
     "mmml": MmmlSettings,
+    "ssam": SsamSettings,
+    "ssast": SsamSettings,
+    "ssamba": SsambaSettings,
+    "aum": AumSettings,
 }
 S = TypeVar("S", bound=Settings)
 

@@ -1,4 +1,4 @@
-"""Train DepMamba or MMML: the verb ``train``."""
+"""Train encoders, DepMamba or MMML: the verb ``train``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mambabench.train.recipes import Recipe, Row, find_recipe, read_recipe
 from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, Settings, resolve
 
 if TYPE_CHECKING:
+    from mambabench.train.encoder_verb import SeedResult
     from mambabench.train.sources import Sources
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "Trained",
     "TrainedSeed",
     "plan",
+    "plan_encoder",
     "resolve_device",
     "run_folder",
     "system_module",
     "train",
+    "train_encoder",
 ]
 
 RUN_SCHEMA = "mambabench.train/1"
@@ -110,6 +113,87 @@ def _with_seeds(settings: Settings, n: int) -> Settings:
         candidate += 1
     values = {**asdict(settings), "seeds": tuple(seeds)}
     return resolve(type(settings), values, "seeds")
+
+
+def plan_encoder(
+    system: str,
+    *,
+    recipe: str | None = None,
+    rows: Sequence[str] = (),
+    task: str | None = None,
+    seeds: int | Sequence[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    mode: str | None = None,
+    precision: str | None = None,
+) -> Recipe:
+    """Return `plan` for an encoder, with --mode and --precision in place of the recipe's."""
+    given = {k: v for k, v in (("mode", mode), ("precision", precision)) if v is not None}
+    return plan(
+        system,
+        recipe=recipe,
+        rows=rows,
+        task=task,
+        seeds=seeds,
+        settings={**(settings or {}), **given},
+    )
+
+
+def train_encoder(
+    system: str,
+    *,
+    data: Sequence[Path | str] = (),
+    recipe: str | None = None,
+    rows: Sequence[str] = (),
+    task: str | None = None,
+    seeds: int | Sequence[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    mode: str | None = None,
+    precision: str | None = None,
+    init: str | None = None,
+    out: Path | str = "mambabench-out",
+    resume: bool = False,
+    device: str = "auto",
+    log: Sequence[str] = (),
+    probe: str | None = None,
+    tasks: Sequence[Path | str] = (),
+    probe_method: str = "linear",
+    save_steps: int | None = None,
+    show: Any = None,
+) -> tuple[SeedResult, ...]:
+    """Train SSAM, SSAST, SSAMBA or AuM: every row and seed of a recipe, or one of `settings`.
+
+    The process joins the others that torchrun or srun started. Returns what became of every seed.
+    """
+    from mambabench.train.encoder_verb import Options, train_recipe
+    from mambabench.train.probing import Probing, parse_probe
+
+    check_loggers(tuple(log))
+    planned = plan_encoder(
+        system,
+        recipe=recipe,
+        rows=rows,
+        task=task,
+        seeds=seeds,
+        settings=settings,
+        mode=mode,
+        precision=precision,
+    )
+    probing = None
+    if probe is not None:
+        directories, every = parse_probe(probe, [Path(folder) for folder in tasks])
+        probing = Probing(directories, every, probe_method)
+    options = Options(
+        tuple(str(value) for value in data),
+        Path(out),
+        resolve_device(device),
+        resume,
+        init,
+        tuple(log),
+        probing,
+        save_steps,
+        show,
+    )
+    return train_recipe(planned, options)
 
 
 def run_folder(out: Path, system: str, row: Row) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mambabench.models.blocks.fused import add_norm
 from mambabench.models.blocks.mixer import MambaMixer, MixerConfiguration
@@ -91,6 +92,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path = DropPath(drop)
+        self.recompute = False  # in the backward pass: memory for time
         self.mixer = MambaMixer(mixer)
         self.norm = make_norm(mixer.d_model, epsilon, rms)
 
@@ -104,7 +106,14 @@ class Block(nn.Module):
         if fast is not None:
             return self.mixer(fast[0]), fast[1]
         residual = hidden if residual is None else residual + hidden
-        return self.mixer(self.norm(residual)), residual
+        if self.recompute and self.training:
+            mixed: torch.Tensor = checkpoint(self._mix, residual, use_reentrant=False)
+            return mixed, residual
+        return self._mix(residual), residual
+
+    def _mix(self, residual: torch.Tensor) -> torch.Tensor:
+        mixed: torch.Tensor = self.mixer(self.norm(residual))
+        return mixed
 
 
 State = tuple[torch.Tensor, torch.Tensor]
