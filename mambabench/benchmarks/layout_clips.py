@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from mambabench.benchmarks.layout_json import (
     some,
 )
 from mambabench.benchmarks.task import Clip, Defect, Event, Source, Task
-from mambabench.errors import nearest_names
+from mambabench.errors import DataError, nearest_names
+from mambabench.reading.tables import Row, read_table
 
 __all__ = [
     "SOURCES",
@@ -165,18 +165,17 @@ def with_sources(
 ) -> dict[str, tuple[Clip, ...]]:
     """Give each clip the source that SOURCES names for it; `root` may be relative to the task."""
     remedy = "prepare the task again from its corpus"
-    try:
-        with (directory / SOURCES).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        base = directory / str(root)
-        found = {(row["split"], row["clip"]): _source(base, row) for row in rows}
-    except FileNotFoundError:
+    if not (directory / SOURCES).is_file():
         defects.append(
             Defect(SOURCES, "is missing, but task_metadata.json has an audio_root", remedy)
         )
         return dict(clips)
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        defects.append(Defect(SOURCES, f"cannot be read ({error!r})", remedy))
+    base = directory / str(root)
+    try:
+        rows = read_table(directory / SOURCES, SOURCE_COLUMNS[:-1], strip=False)
+        found = {(row["split"], row["clip"]): _source(base, row) for row in rows}
+    except DataError as error:
+        defects.append(Defect(SOURCES, f"cannot be read ({error})", remedy))
         return dict(clips)
     absent = [f"{s}/{c.name}" for s in clips for c in clips[s] if (s, c.name) not in found]
     if absent:
@@ -187,12 +186,12 @@ def with_sources(
     }
 
 
-def _source(base: Path, row: Mapping[str, str]) -> Source:
+def _source(base: Path, row: Row) -> Source:
     return Source(
         base / row["path"],
-        float(row["start_s"]),
-        float(row["duration_s"]) if row["duration_s"] else None,
-        float(row["gain_db"]),
+        row.number("start_s", low=0.0),
+        row.optional_number("duration_s", low=0.0),
+        row.number("gain_db"),
         row["trim_silence"] == "1",
-        row["crop_of"] or None,
+        row.get("crop_of") or None,
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.benchmarks.task import Clip, load_task
 from mambabench.errors import StoreError, nearest_names
 from mambabench.files import read_json
+from mambabench.reading.arrays import UNREADABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,7 +207,7 @@ def _open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
             )
         # an empty array cannot be mapped
         return np.load(path, mmap_mode="r" if 0 not in entry["shape"] else None, allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise StoreError(
             f"{path} cannot be opened ({error}): remove its folder and extract again"
         ) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError, EncoderError
+from mambabench.reading.tables import read_rows
 
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
@@ -70,11 +70,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     there is one (AudioSet's class_labels_indices.csv and HEAR's labelvocabulary.csv are such).
     Without one of these names in the header every line is a name. Raises DataError.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a file of labels: {error}") from error
+    rows = [row for _, row in read_rows(path, remedy="give the file of the head's labels")]
     if not rows:
         raise DataError(f"{path} holds no labels")
     header = [cell.strip().lower() for cell in rows[0]]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, read_json, sha256_file, write_json
+from mambabench.reading.arrays import read_arrays
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -135,7 +136,7 @@ def read_record(path: Path) -> RunRecord:
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
         return RunRecord(**values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path}: not a run record ({error}): delete the file and probe again"
         ) from error
@@ -143,13 +144,5 @@ def read_record(path: Path) -> RunRecord:
 
 def read_predictions(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read the predictions beside the record `path` ("....json"), as "<fold>/<array>" -> array."""
-    import numpy as np
-
-    file = path.with_suffix(".npz")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{file}: predictions cannot be read ({error}): delete {path.name} and probe again"
-        ) from error
+    remedy = f"delete {path.name} and probe again"
+    return read_arrays(path.with_suffix(".npz"), remedy=remedy, error=StoreError)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mambabench.errors import DataError
+from mambabench.reading.text import read_text
 
 __all__ = [
     "Corpus",
@@ -66,7 +67,8 @@ def read_lines(path: Path, remedy: str) -> list[str]:
     """Return the non-empty lines of a list file; DataError with the remedy if it is absent."""
     if not path.is_file():
         raise DataError(f"{path}: the list file is missing; {remedy}")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = read_text(path, remedy=remedy).splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def count_defects(corpus: Corpus, published: Mapping[str, int], remedy: str) -> tuple[Defect, ...]:
