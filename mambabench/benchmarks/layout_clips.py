@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from mambabench.benchmarks.layout_json import (
 from mambabench.benchmarks.task import Clip, Defect, Event, Source, Task
 from mambabench.errors import DataError, nearest_names
 from mambabench.reading.tables import Row, read_table
+from mambabench.reading.text import same_name
 
 __all__ = [
     "SOURCES",
@@ -52,6 +53,7 @@ def read_split(
         return ()
     if not entries:
         defects.append(Defect(name, "names no clip", f"fill or remove the empty split {split!r}"))
+    defects += [Defect(name, *fault) for fault in _clashes(entries)]
     clips = []
     unknown: dict[str, list[str]] = {}
     for clip_name, value in entries.items():
@@ -73,13 +75,22 @@ def read_split(
     return tuple(clips)
 
 
+def _clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) for names of one split that Unicode holds for the same."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(same_name(name), name)
+        if other != name:
+            yield f"clips {other!r} and {name!r} look the same", "keep one, or rename one of them"
+
+
 def _scene_clip(
     task: Task, name: str, value: object, wrong: Callable[[str, str], None]
 ) -> Clip | None:
     if not isinstance(value, list) or not all(is_label(v) for v in value):
         wrong(f"clip {name!r} is labelled {value!r}", "give a list of labels (text or integers)")
         return None
-    labels = tuple(str(v) for v in value)
+    labels = tuple(same_name(str(v)) for v in value)
     if task.prediction_type == "multiclass" and len(labels) != 1:
         wrong(f"clip {name!r} has {len(labels)} labels", "multiclass tasks have exactly one")
         return None
@@ -115,7 +126,11 @@ def _event(item: object) -> Event | None:
     if not (is_number(start) and is_number(end)):
         return None
     start, end = cast(float, start), cast(float, end)
-    return Event(str(item["label"]), float(start), float(end)) if 0 <= start <= end else None
+    return (
+        Event(same_name(str(item["label"])), float(start), float(end))
+        if 0 <= start <= end
+        else None
+    )
 
 
 def read_clusters(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mambabench.errors import DataError
+from mambabench.reading.audio import find_file
 
 __all__ = [
     "Clip",
@@ -138,7 +139,8 @@ def load_task(directory: Path, name: str | None = None) -> Task:
     from mambabench.benchmarks.layout import read_task
 
     directory = Path(directory)
-    task, defects = read_task(directory, name)
+    task, found = read_task(directory, name)
+    defects = [defect for defect in found if defect.severity == "error"]
     if task is None or defects:
         more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
         raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")
@@ -146,7 +148,5 @@ def load_task(directory: Path, name: str | None = None) -> Task:
 
 
 def clip_path(task: Task, sample_rate_hz: int, split: str, name: str) -> Path:
-    """Return where the audio of a clip lies: the named file, or the .flac made from it."""
-    path = task.directory / str(sample_rate_hz) / split / name
-    flac = path.with_suffix(".flac")
-    return flac if not path.exists() and flac.exists() else path
+    """Return where the audio of a clip lies: the named file, or the one that stands for it."""
+    return find_file(task.directory / str(sample_rate_hz) / split / name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class StoredTask:
     layers: tuple[int, ...] | None  # None: the encoder's own output
     missing: dict[str, str]  # "<split>/<clip>" -> reason, for clips that could not be embedded
     layout: str = "store"  # or "hear-eval-kit"
+    warnings: dict[str, str] = field(default_factory=dict)  # of clips embedded all the same
 
 
 def encoder_key(label: str) -> str:
@@ -153,6 +154,7 @@ def _stored_task(directory: Path) -> StoredTask | None:
             task=load_task(directory, manifest["task"]),
             layers=None if layers is None else tuple(layers),
             missing=dict(manifest["missing"]),
+            warnings=dict(manifest.get("warnings", {})),
         )
     except KeyError as error:
         raise StoreError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +49,13 @@ def classify(
             "such as aum_base_scratch_audioset"
         )
     try:
-        samples = decode(clip, encoder.sample_rate_hz).samples
+        decoded = decode(clip, encoder.sample_rate_hz)
     except DataError as error:
         raise DataError(f"{clip} {error}") from error
+    if decoded.problem is not None:
+        warnings.warn(f"{clip} {decoded.problem}", stacklevel=2)
     with torch.no_grad():
-        audio = torch.from_numpy(samples)[None].to(encoder.device)
+        audio = torch.from_numpy(decoded.samples)[None].to(encoder.device)
         values = probabilities(audio)[0].cpu()
     if labels is not None and len(labels) != len(values):
         raise EncoderError(

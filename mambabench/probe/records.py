@@ -80,6 +80,7 @@ class RunRecord:
     restricted: bool = False
     inputs_sha256: str = ""  # of all that the result follows from: a changed one is trained again
     missing: tuple[str, ...] = ()  # "<split>/<clip>" left out because it has no embedding
+    warnings: tuple[str, ...] = ()  # "<split>/<clip>: ..." of clips that are in it all the same
 
 
 def protocol_folder(protocol: str) -> str:
@@ -118,6 +119,8 @@ def write_record(
     write_json(stem.with_suffix(".provenance.json"), dict(provenance))
     digest = sha256_file(stem.with_suffix(".npz"))
     body = {"schema": RECORD_SCHEMA, "predictions_sha256": digest, **dataclasses.asdict(record)}
+    if not record.warnings:  # records without any stay as they are
+        del body["warnings"]
     write_json(stem.with_suffix(".json"), body)
 
 
@@ -135,6 +138,7 @@ def read_record(path: Path) -> RunRecord:
         values["folds"] = tuple(FoldResult(**fold) for fold in body["folds"])
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
+        values["warnings"] = tuple(body.get("warnings", ()))
         return RunRecord(**values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(

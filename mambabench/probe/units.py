@@ -181,6 +181,7 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         restricted=task.restricted,
         inputs_sha256=unit.inputs_sha256,
         missing=tuple(sorted(stored.missing)),
+        warnings=tuple(f"{clip}: {note}" for clip, note in sorted(stored.warnings.items())),
     )
     predictions = {
         f"{fold.fold}/{name}": array

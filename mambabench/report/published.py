@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError
 from mambabench.reading.tables import Row as TableRow
-from mambabench.reading.tables import read_table
+from mambabench.reading.tables import read_rows, read_table
 
 if TYPE_CHECKING:
     from mambabench.report.summary import Row
@@ -73,9 +73,10 @@ def published_folder() -> Path | None:
 
 def read_published(file: Path) -> tuple[PublishedRow, ...]:
     """Read one file of published rows; DataError, naming the line, where it breaks the schema."""
-    rows = read_table(file, strip=False, remedy="see README.md there")
-    if rows and tuple(rows[0]) != COLUMNS:
+    header = read_rows(file, remedy="see README.md there")[:1]
+    if not header or tuple(header[0][1]) != COLUMNS:
         raise DataError(f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there")
+    rows = read_table(file, COLUMNS, strip=False)
     return tuple(_row(file, row.line, row) for row in rows)
 
 

@@ -74,7 +74,7 @@ def test_wrong_label_files_are_explained(tmp_path: Path) -> None:
     ):
         read_utterances(tmp_path, "mosi")
     path.write_text(HEADER + "v,1,a,zero,x,train\n")
-    with pytest.raises(DataError, match="could not convert string to float: 'zero'"):
+    with pytest.raises(DataError, match="label is 'zero', not a number"):
         read_utterances(tmp_path, "mosi")
     path.write_text(HEADER + "v,1,a,0,x,train\nv,1,b,0,x,train\n")
     with pytest.raises(DataError, match="clip v/1 is listed twice"):

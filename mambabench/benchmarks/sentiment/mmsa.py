@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError
+from mambabench.reading.audio import find_file
+from mambabench.reading.audio import read_audio as decode_file
 from mambabench.reading.tables import Row, read_table
 
 if TYPE_CHECKING:
@@ -159,19 +161,19 @@ def context_of(
 
 def wav_path(root: Path, item: Utterance) -> Path:
     """Return where the clip's audio lies."""
-    return root / "wav" / item.video / f"{item.clip}.wav"
+    return find_file(root / "wav" / item.video / f"{item.clip}.wav")
 
 
 def read_audio(path: Path) -> npt.NDArray[np.float32]:
     """Return the mean of the channels at 16 kHz, [n_samples] float32."""
-    import soundfile
     import soxr
 
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"{path}: {error}") from error
-    mono: npt.NDArray[np.float32] = samples.mean(axis=1)
+        audio = decode_file(path)
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
+    rate = audio.sample_rate_hz
+    mono: npt.NDArray[np.float32] = audio.samples.mean(axis=1)
     if rate != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ, quality="HQ")
     return mono
