@@ -1,4 +1,4 @@
-"""Clips that are longer, shorter or otherwise named than their task says: heard, warned, repeated."""
+"""Clips of another length, coding or name than their task says: heard, warned of, repeated."""
 
 from __future__ import annotations
 
@@ -67,13 +67,14 @@ def test_a_clip_of_another_length_is_warned_of_everywhere(
 @pytest.mark.slow
 def test_the_report_repeats_the_warning(make_task: Make, provider: Provide, tmp_path: Path) -> None:
     from mambabench.probe.verb import probe
-    from mambabench.report.verb import report
+    from mambabench.report.summary import summarise
+    from mambabench.report.verb import render
 
     directory, out = make_task(), tmp_path / "out"
     cut(directory / "16000" / "train" / "train001.wav")
     extract([provider()], [directory], out=out, jobs=1)
     probe(1, "linear", out=out, jobs=1)
-    text = report((out,), "terminal", width=300).text
+    text = render(summarise([out]), "terminal", width=300)
     assert "train/train001.wav: is cut off: it holds 0.12 s" in text
 
 
@@ -98,7 +99,10 @@ def test_clips_of_every_coding_are_accepted(
     for split in ("train", "valid", "test"):
         for wav in (directory / "16000" / split).iterdir():
             samples, rate = soundfile.read(wav)
-            soundfile.write(wav.with_suffix("." + ending), samples, rate, *form[::-1])
+            kind, subtype = form
+            soundfile.write(
+                wav.with_suffix("." + ending), samples, rate, format=kind, subtype=subtype
+            )
             wav.unlink()
     assert [str(d) for d in check_directory(directory).defects] == []
     (outcome,) = extract([provider()], [directory], out=tmp_path / "out", jobs=1).outcomes
