@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mambabench.reading.json_files import read_json_value
+
 __all__ = [
     "atomic_write",
     "canonical_json",
@@ -66,8 +68,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the parsed JSON of `path`; ValueError or OSError as json and the system raise them."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the parsed JSON of `path`, in any Unicode encoding; ValueError or OSError else."""
+    return read_json_value(path)
 
 
 def sha256_bytes(data: bytes) -> str:

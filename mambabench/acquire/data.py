@@ -11,7 +11,8 @@ from mambabench.acquire.archives import Archive
 from mambabench.acquire.fetch import Progress, RemoteFile, fetch, remote_size
 from mambabench.acquire.unpack import RECORD_FOLDER, Unpacked, UnpackLimits, unpack_tasks
 from mambabench.errors import DataError, MambabenchError
-from mambabench.files import read_json, sha256_file
+from mambabench.files import sha256_file
+from mambabench.reading.json_files import read_json_object
 
 __all__ = [
     "GetOptions",
@@ -164,7 +165,8 @@ def verify(
         raise DataError(f"{directory} is no task directory: it has no task_metadata.json")
     expected: dict[str, str] = {}
     for record in sorted((directory / RECORD_FOLDER).glob("archive-*.json")):
-        expected |= read_json(record)["files"]
+        files = read_json_object(record, remedy="unpack the archive again").get("files")
+        expected |= files if isinstance(files, dict) else {}
     missing, changed = [], []
     for i, (name, digest) in enumerate(sorted(expected.items()), 1):
         path = directory / name

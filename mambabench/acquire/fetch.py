@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from mambabench.errors import DataError
+from mambabench.files import read_json
 
 if TYPE_CHECKING:
     import requests
@@ -199,7 +200,10 @@ class _Resuming:
         if not have:
             return {}
         headers = {"Range": f"bytes={have}-"}
-        notes = json.loads(self._notes.read_text()) if self._notes.is_file() else {}
+        try:
+            notes = dict(read_json(self._notes)) if self._notes.is_file() else {}
+        except (OSError, ValueError, TypeError):
+            notes = {}  # cut off with the download: begin anew
         if notes.get("url") == self._file.url and notes.get("validator"):
             headers["If-Range"] = notes["validator"]
         return headers

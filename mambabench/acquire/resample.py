@@ -17,6 +17,7 @@ import soxr
 from mambabench.acquire.unpack import RECORD_FOLDER
 from mambabench.errors import DataError
 from mambabench.files import read_json, write_json
+from mambabench.reading.audio import read_audio
 
 __all__ = ["QUALITY", "resample_task"]
 
@@ -94,10 +95,12 @@ def _all(
 
 def _one(clip: Path, out: Path, sample_rate_hz: int) -> None:
     try:
-        audio, rate = soundfile.read(clip, dtype="float64", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{clip} cannot be decoded ({error}): get the archive again") from error
-    mono = audio.mean(axis=1)
+        audio = read_audio(clip)
+        if audio.problem is not None:
+            raise DataError(audio.problem)
+    except DataError as error:
+        raise DataError(f"{clip} {error}; get the archive again") from error
+    rate, mono = audio.sample_rate_hz, audio.samples.mean(axis=1, dtype=np.float64)
     resampled = soxr.resample(mono, rate, sample_rate_hz, quality=QUALITY) if len(mono) else mono
     samples = np.clip(np.rint(resampled * 32768.0), -32768, 32767).astype(np.int16)
     kind = "FLAC" if out.suffix.lower() == ".flac" else "WAV"

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mambabench.errors import DataError
-from mambabench.files import read_json, sha256_file, write_json
+from mambabench.files import sha256_file, write_json
+from mambabench.reading.json_files import read_json_object
 
 __all__ = ["RECORD_FOLDER", "UnpackLimits", "Unpacked", "unpack_tasks"]
 
@@ -183,7 +184,10 @@ def _install(
         if (target / rate).exists():
             record_of_old = target / RECORD_FOLDER / f"archive-{rate}.json"
             if record_of_old.is_file() and (
-                read_json(record_of_old)["archive_sha256"] == origin["archive_sha256"]
+                read_json_object(record_of_old, remedy="unpack into another folder").get(
+                    "archive_sha256"
+                )
+                == origin["archive_sha256"]
             ):
                 continue  # the same archive again
             raise DataError(

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mambabench.benchmarks.depression.sessions import SPLITS, Session
 from mambabench.errors import DataError
-from mambabench.files import read_json, write_bytes, write_json
+from mambabench.files import write_bytes, write_json
+from mambabench.reading.json_files import read_json_object
 
 if TYPE_CHECKING:
     pass
@@ -138,16 +139,23 @@ def write_task(
 
 def read_affect(directory: Path) -> Affect | None:
     """Return what a task's (or a store's) metadata say of its sessions; None for other tasks."""
-    metadata: dict[str, Any] = read_json(directory / METADATA)
+    path = directory / METADATA
+    remedy = "prepare the task again from its corpus"
+    metadata: dict[str, Any] = read_json_object(path, remedy=remedy)
     block = metadata.get("affect")
     if block is None:
         return None
-    sessions = {row["name"]: Session(**row) for row in block["sessions"]}
-    return Affect(
-        kind=block["kind"],
-        corpus=block["corpus"],
-        sessions=sessions,
-        session_of=block["session_of"],
-        targets=block["targets"],
-        root=Path(metadata["audio_root"]),
-    )
+    try:
+        sessions = {row["name"]: Session(**row) for row in block["sessions"]}
+        return Affect(
+            kind=block["kind"],
+            corpus=block["corpus"],
+            sessions=sessions,
+            session_of=dict(block["session_of"]),
+            targets=dict(block["targets"]),
+            root=Path(metadata["audio_root"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: its block 'affect' is incomplete ({error!r}); {remedy}"
+        ) from error

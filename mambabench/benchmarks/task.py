@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mambabench.reading.audio import find_file
+
 __all__ = ["AudioPart", "Clip", "Defect", "Event", "Fold", "Source", "Task", "clip_path", "folds"]
 
 EmbeddingType = Literal["scene", "event"]
@@ -118,10 +120,8 @@ def folds(task: Task) -> tuple[Fold, ...]:
 
 
 def clip_path(task: Task, sample_rate_hz: int, split: str, name: str) -> Path:
-    """Return where the audio of a clip lies: the named file, or the .flac made from it."""
-    path = task.directory / str(sample_rate_hz) / split / name
-    flac = path.with_suffix(".flac")
-    return flac if not path.exists() and flac.exists() else path
+    """Return where the audio of a clip lies: the named file, or the one that stands for it."""
+    return find_file(task.directory / str(sample_rate_hz) / split / name)
 
 
 @dataclass(frozen=True)

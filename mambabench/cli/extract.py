@@ -70,6 +70,10 @@ def show_extracted(done: Extracted) -> None:
             click.echo(f"  {clip}: {reason}", err=True)
         if len(outcome.missing) > 20:
             click.echo(f"  and {len(outcome.missing) - 20} more", err=True)
+        for clip, note in list(outcome.warnings.items())[:20]:
+            click.echo(f"  warning: {clip}: {note}", err=True)
+        if len(outcome.warnings) > 20:
+            click.echo(f"  and {len(outcome.warnings) - 20} more warnings", err=True)
         if outcome.state == "incomplete":
             click.echo(
                 f"  not finished: mend these clips and give the same command again, or accept "

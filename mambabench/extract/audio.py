@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import DataError
+from mambabench.reading.audio import decode_bytes, find_file, read_bytes, read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
     from mambabench.benchmarks.task import Task
 
-__all__ = ["AudioHeader", "Decoded", "choose_rate", "decode", "find_audio", "read_header"]
+__all__ = [
+    "DURATION_TOLERANCE_S",
+    "Decoded",
+    "choose_rate",
+    "decode",
+    "find_audio",
+    "length_note",
+    "read_header",
+]
 
 
-@dataclass(frozen=True)
-class AudioHeader:
-    """What a file says of itself before its samples are read."""
-
-    n_frames: int  # samples per channel, at the file's own rate
-    sample_rate_hz: int
-    n_channels: int
-    n_bytes: int  # size of the file
+DURATION_TOLERANCE_S = 0.01  # resamplers round the length
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Decoded:
 
     samples: npt.NDArray[np.float32]  # [n_samples] in [-1, 1]
     sha256: str  # of the file's bytes
+    problem: str | None = None  # why it may not be the whole recording
+    file_s: float = 0.0  # seconds of audio in the whole file
 
 
 def choose_rate(task: Task, sample_rate_hz: int) -> int:
@@ -54,21 +57,9 @@ def choose_rate(task: Task, sample_rate_hz: int) -> int:
 
 
 def find_audio(folder: Path, name: str) -> Path:
-    """Return the path of clip `name` in `folder`, or of the FLAC file that stands for it."""
-    path = folder / name
-    flac = path.with_suffix(".flac")
-    return flac if flac.is_file() and not path.is_file() else path
-
-
-def read_header(path: Path) -> AudioHeader:
-    """Read the header of `path`. Raises DataError where it is missing or no audio."""
-    import soundfile
-
-    try:
-        info = soundfile.info(path)
-        return AudioHeader(info.frames, info.samplerate, info.channels, path.stat().st_size)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise DataError(_unreadable(path, error)) from error
+    """Return the path of clip `name` in `folder`, or of the file that stands for it: of another
+    audio ending (such as .flac), or of the same name in Unicode's other form."""
+    return find_file(folder / name)
 
 
 def decode(
@@ -85,13 +76,10 @@ def decode(
     `expected_rate_hz` of the folder that it lies in.
     """
     import numpy as np
-    import soundfile
 
-    try:
-        data = path.read_bytes()
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise DataError(_unreadable(path, error)) from error
+    data = read_bytes(path)
+    audio = decode_bytes(data)
+    samples, rate = audio.samples, audio.sample_rate_hz
     if not len(samples):
         raise DataError("has no samples: replace or remove it")
     if expected_rate_hz is not None and rate != expected_rate_hz:
@@ -108,7 +96,7 @@ def decode(
 
         mono = soxr.resample(mono, rate, sample_rate_hz, quality="HQ")
     mono = np.ascontiguousarray(mono, dtype=np.float32)
-    return Decoded(mono, hashlib.sha256(data).hexdigest())
+    return Decoded(mono, hashlib.sha256(data).hexdigest(), audio.problem, len(samples) / rate)
 
 
 def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArray[np.float32]:
@@ -126,11 +114,10 @@ def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArr
     return scaled if part.gain_db else mono
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    """Say what is wrong in words without the path, which differs between machines."""
-    if not path.exists():
-        return "is missing"
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror}): replace it"
-    text = str(getattr(error, "error_string", error)).rstrip(".")
-    return f"is no readable audio ({text}): replace it"
+def length_note(audio: Decoded, clip_s: float | None) -> str | None:
+    """Say in words how a file's length differs from its header or from the task's `clip_s`."""
+    if audio.problem is not None:
+        return audio.problem
+    if clip_s is not None and abs(audio.file_s - clip_s) > DURATION_TOLERANCE_S:
+        return f"lasts {audio.file_s:.3f} s, sample_duration says {clip_s:g} s"
+    return None

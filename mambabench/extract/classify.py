@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError, EncoderError
+from mambabench.reading.tables import read_rows
 
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
@@ -48,11 +49,13 @@ def classify(
             "such as aum_base_scratch_audioset"
         )
     try:
-        samples = decode(clip, encoder.sample_rate_hz).samples
+        decoded = decode(clip, encoder.sample_rate_hz)
     except DataError as error:
         raise DataError(f"{clip} {error}") from error
+    if decoded.problem is not None:
+        warnings.warn(f"{clip} {decoded.problem}", stacklevel=2)
     with torch.no_grad():
-        audio = torch.from_numpy(samples)[None].to(encoder.device)
+        audio = torch.from_numpy(decoded.samples)[None].to(encoder.device)
         values = probabilities(audio)[0].cpu()
     if labels is not None and len(labels) != len(values):
         raise EncoderError(
@@ -70,11 +73,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     there is one (AudioSet's class_labels_indices.csv and HEAR's labelvocabulary.csv are such).
     Without one of these names in the header every line is a name. Raises DataError.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a file of labels: {error}") from error
+    rows = [row for _, row in read_rows(path, remedy="give the file of the head's labels")]
     if not rows:
         raise DataError(f"{path} holds no labels")
     header = [cell.strip().lower() for cell in rows[0]]

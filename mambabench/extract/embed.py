@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,9 +91,12 @@ def _embed_file(
     from mambabench.extract.audio import decode
 
     try:
-        samples = decode(path, encoder.sample_rate_hz).samples
+        decoded = decode(path, encoder.sample_rate_hz)
     except DataError as error:
         raise DataError(f"{path} {error}") from error
+    if decoded.problem is not None:
+        warnings.warn(f"{path} {decoded.problem}", stacklevel=3)
+    samples = decoded.samples
     audio = torch.from_numpy(samples)[None].to(encoder.device)
     if timestamps:
         frames, frame_times = encoder.timestamps(audio, None)
@@ -170,7 +174,10 @@ def _write_npy(file: BinaryIO, result: Embedded) -> None:
 
 
 def _write_csv(file: BinaryIO, result: Embedded) -> None:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    # a name that is no UTF-8 goes back to the bytes that it was made of
+    text = io.TextIOWrapper(
+        file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
+    )
     writer = csv.writer(text, lineterminator="\n")
     with_times = result.timestamp_ms is not None
     columns = [f"e{i}" for i in range(result.embedding.shape[1])]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mambabench.errors import DataError, EncoderError, MambabenchError
-from mambabench.extract.audio import Decoded, decode
+from mambabench.extract.audio import Decoded, decode, length_note
 from mambabench.extract.plan import PlannedClip, Shard
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class ClipRows(NamedTuple):
     timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
     audio_sha256: str | None
     failure: str | None
+    note: str | None = None  # what the user must know of a clip that is embedded all the same
 
 
 @dataclass
@@ -55,6 +56,7 @@ class EncodeJob:
     pooling: str  # "scene", "time_mean" or "frames"
     layers: tuple[int, ...] | None
     limit: BatchLimit
+    clip_s: float | None = None  # how long the task says that every clip is; None: they differ
 
 
 class _Batch(NamedTuple):
@@ -158,7 +160,8 @@ def _encode_equal(
         return
     for i, clip in enumerate(clips):
         times = None if timestamps is None else timestamps[i]
-        yield _checked(clip, embeddings[i], times, audio[i].sha256)
+        rows = _checked(clip, embeddings[i], times, audio[i].sha256)
+        yield rows._replace(note=length_note(audio[i], job.clip_s))
 
 
 def _call(

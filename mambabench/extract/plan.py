@@ -7,7 +7,9 @@ machines give the same bytes, because a batch is always made of the same clips.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import groupby
@@ -17,6 +19,9 @@ from mambabench.benchmarks.task import AudioPart, Clip, Task
 from mambabench.errors import DataError
 from mambabench.extract.audio import choose_rate, find_audio, read_header
 from mambabench.files import canonical_json
+from mambabench.reading.audio import find_file
+from mambabench.reading.json_files import parse_json
+from mambabench.reading.text import decode_text
 
 __all__ = [
     "Budget",
@@ -122,12 +127,10 @@ def plan_task(task: Task, spec: EncoderSpec, budget: Budget) -> TaskPlan:
 
 def task_files(task: Task) -> dict[str, bytes]:
     """Return the task's small files: what a store keeps of them, so that probing needs no audio."""
-    import json
-
     names = ["task_metadata.json", "labelvocabulary.csv"]
     names += [f"{split}.json" for split in task.splits]
     files = {name: (task.directory / name).read_bytes() for name in names}
-    clusters = json.loads(files["task_metadata.json"].decode("utf-8-sig")).get("clusters")
+    clusters = parse_json(decode_text(files["task_metadata.json"])).get("clusters")
     if isinstance(clusters, str):
         files[clusters] = (task.directory / clusters).read_bytes()
     own = any(clip.source for clips in task.clips.values() for clip in clips)
@@ -154,7 +157,7 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
     clips = []
     headers = lru_cache(maxsize=None)(read_header)  # stored crops share a file
     for index, clip in enumerate(task.clips[split]):
-        path = clip.source.path if clip.source else find_audio(folder, clip.name)
+        path = find_file(clip.source.path) if clip.source else find_audio(folder, clip.name)
         part = _part(clip)
         try:
             header = headers(path)
@@ -163,7 +166,7 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
             n_frames, n_bytes = assumed, -1
         if part is not None and part.duration_s is not None and n_frames:
             n_frames = min(n_frames, round(part.duration_s * rate_hz))
-        clips.append(PlannedClip(index, clip.name, str(path), n_frames, n_bytes, part))
+        clips.append(PlannedClip(index, clip.name, os.path.abspath(path), n_frames, n_bytes, part))
     return clips
 
 
@@ -178,11 +181,14 @@ def _source_rate(task: Task) -> int:
     """Return the sample rate of the first readable file that the task points at."""
     for clips in task.clips.values():
         for clip in clips:
-            if clip.source is not None and clip.source.path.is_file():
-                return read_header(clip.source.path).sample_rate_hz
+            path = None if clip.source is None else find_file(clip.source.path)
+            if path is None or not path.is_file():
+                continue
+            with suppress(DataError):  # told when it is encoded
+                return read_header(path).sample_rate_hz
     raise DataError(
-        f"task {task.name}: none of the files that {task.directory / SOURCES} points at exists; "
-        "prepare the task again from where its corpus lies now"
+        f"task {task.name}: none of the files that {task.directory / SOURCES} points at can be "
+        "read; prepare the task again from where its corpus lies now"
     )
 
 

@@ -42,7 +42,9 @@ def forget() -> None:
     _loaded.clear()
 
 
-def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dict[str, Any]:
+def make_unit(
+    store: Path, pooling: str, spec: EncoderSpec, shard: Shard, clip_s: float | None = None
+) -> dict[str, Any]:
     """Return the JSON-able description of one shard's work; `encode_unit` does it."""
     return {
         "store": str(store),
@@ -51,6 +53,7 @@ def make_unit(store: Path, pooling: str, spec: EncoderSpec, shard: Shard) -> dic
         "shard": asdict(shard),
         "device": spec.device,
         "retry": False,
+        "clip_s": clip_s,
     }
 
 
@@ -77,7 +80,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
             "while it ran, or it is initialised at random without a seed"
         )
     before, start = limit.n_halvings, time.perf_counter()
-    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit)
+    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit, unit.get("clip_s"))
     with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
         rows = encode_shard(job, shard, readers, lambda clips, s: report([clips, s]))
         commit_shard(store, shard, rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
 from mambabench.store.embeddings import LAYOUTS, store_folder
-from mambabench.store.gather import missing_clips
+from mambabench.store.gather import missing_clips, shard_notes
 from mambabench.store.shards import read_record
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class TaskOutcome:
     state: str  # "sealed", "already" (sealed before), "waiting" (for other shards), "incomplete"
     n_clips: int
     missing: dict[str, str]  # "<split>/<clip>" -> reason
+    warnings: dict[str, str] = field(default_factory=dict)  # likewise, of clips that are embedded
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ class _Work:
     audio_s: float = 0.0
     n_halvings: int = 0
     missing: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_clips(self) -> int:
@@ -260,6 +262,7 @@ class _Run:
             if sealed:
                 work.state = "already"
                 work.missing = self._layout.sealed_missing(work.directory)
+                work.warnings = self._layout.sealed_warnings(work.directory)
             for one in work.plan.shards:
                 mine = number % share[1] == share[0]
                 number += 1
@@ -282,7 +285,8 @@ class _Run:
 
         for work, shard in self._todo:
             plan = work.plan
-            unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard)
+            clip_s = plan.task.sample_duration_s
+            unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
             yield {**unit, "retry": self._on_error == "stop"}
 
     def go(
@@ -336,10 +340,12 @@ class _Run:
         from mambabench.store.seal import MISSING, finish_work
 
         missing = missing_clips(work.directory, work.plan)
+        work.warnings = shard_notes(work.directory, work.plan)
         if missing is None and self._layout.is_sealed(work.directory, work.plan):
             finish_work(work.directory)  # sealed by another process, which may have left before us
             work.state = "sealed"
             work.missing = self._layout.sealed_missing(work.directory)
+            work.warnings = self._layout.sealed_warnings(work.directory)
         elif missing is None:
             work.state = "waiting"
         elif missing and self._on_error == "stop":
@@ -369,6 +375,7 @@ def _outcome(work: _Work) -> TaskOutcome:
         state=work.state,
         n_clips=work.n_clips,
         missing=work.missing,
+        warnings=work.warnings,
     )
 
 

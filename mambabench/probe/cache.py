@@ -12,6 +12,7 @@ import numpy as np
 from mambabench.files import atomic_write
 from mambabench.probe.heads.parameters import HeadParameters
 from mambabench.probe.trainer import TrialResult
+from mambabench.reading.arrays import UNREADABLE
 
 __all__ = ["TrialCache"]
 
@@ -31,10 +32,10 @@ class TrialCache:
         try:
             with np.load(self._path(name), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError):
+            numbers, post = arrays.pop("numbers"), arrays.pop("post_processing")
+        except UNREADABLE:
             return None
-        value, score, best_epoch, n_epochs = arrays.pop("numbers")
-        post = arrays.pop("post_processing")
+        value, score, best_epoch, n_epochs = numbers
         return TrialResult(
             value=float(value),
             score=float(score),

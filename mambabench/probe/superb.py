@@ -7,7 +7,6 @@ trained on, ASV's checkpoint is chosen on held-out training speakers.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from mambabench.errors import DataError, ProtocolError
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.heads import frame_heads, weighted_sum
 from mambabench.probe.protocols import Inapplicable, Protocol
+from mambabench.reading.tables import Row, read_table
 from mambabench.store.embeddings import EmbeddingSet, StoredTask, read_embeddings
 from mambabench.store.records import FoldResult
 
@@ -356,12 +356,11 @@ def _hop_ms(split: _Split) -> float:
     return float(np.median(steps)) if len(steps) else 20.0
 
 
-def _rows_of(stored: StoredTask, name: str) -> Iterator[dict[str, str]]:
+def _rows_of(stored: StoredTask, name: str) -> Iterator[Row]:
     path = stored.task.directory / name
     if not path.is_file():
         raise DataError(f"{path}: missing; prepare the task and extract it again")
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
+    yield from read_table(path, strip=False)
 
 
 def _trials(stored: StoredTask, test: _Split) -> tuple[npt.NDArray[np.bool_], tuple[Any, Any]]:

@@ -101,6 +101,7 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         inputs_sha256=unit.inputs_sha256,
         missing=tuple(sorted(stored.missing)),
         protocol_version=plan.protocol.version,
+        warnings=tuple(f"{clip}: {note}" for clip, note in sorted(stored.warnings.items())),
     )
     predictions = {
         f"{fold.fold}/{name}": array

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.task import Clip
 from mambabench.errors import StoreError, nearest_names
 from mambabench.files import read_json
+from mambabench.reading.arrays import UNREADABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,7 @@ class StoredTask:
     layers: tuple[int, ...] | None  # None: the encoder's own output
     missing: dict[str, str]  # "<split>/<clip>" -> reason, for clips that could not be embedded
     layout: str = "store"  # or "hear-eval-kit"
+    warnings: dict[str, str] = field(default_factory=dict)  # of clips embedded all the same
 
 
 def encoder_key(label: str) -> str:
@@ -153,6 +155,7 @@ def _stored_task(directory: Path) -> StoredTask | None:
             task=load_task(directory, manifest["task"]),
             layers=None if layers is None else tuple(layers),
             missing=dict(manifest["missing"]),
+            warnings=dict(manifest.get("warnings", {})),
         )
     except KeyError as error:
         raise StoreError(
@@ -207,7 +210,7 @@ def _open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
             )
         # an empty array cannot be mapped
         return np.load(path, mmap_mode="r" if 0 not in entry["shape"] else None, allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise StoreError(
             f"{path} cannot be opened ({error}): remove its folder and extract again"
         ) from error

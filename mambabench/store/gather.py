@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Gathered", "Place", "gather_split", "missing_clips", "read_chunks", "read_place"]
+__all__ = [
+    "Gathered",
+    "Place",
+    "gather_split",
+    "missing_clips",
+    "read_chunks",
+    "read_place",
+    "shard_notes",
+]
 
 CHUNK_ROWS_BYTES = 1 << 24  # read at once while a shard's rows are copied
 
@@ -52,6 +60,16 @@ def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
             return None
         missing |= {f"{shard.split}/{clip}": why for clip, why in record.failures.items()}
     return dict(sorted(missing.items()))
+
+
+def shard_notes(directory: Path, plan: TaskPlan) -> dict[str, str]:
+    """Return "<split>/<clip>" -> what must be known of clips that are embedded all the same."""
+    notes: dict[str, str] = {}
+    for shard in plan.shards:
+        record = read_record(directory, shard.split, shard.key)
+        found = {} if record is None else record.notes
+        notes |= {f"{shard.split}/{clip}": note for clip, note in found.items()}
+    return dict(sorted(notes.items()))
 
 
 def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gathered:

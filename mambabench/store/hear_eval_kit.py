@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, read_json, write_json
+from mambabench.reading.text import same_name
 from mambabench.store.embeddings import MANIFEST, EmbeddingSet, StoredTask, array_path
-from mambabench.store.gather import Gathered, gather_split, read_place
+from mambabench.store.gather import Gathered, gather_split, read_place, shard_notes
 from mambabench.store.seal import check_plan, finish_work, locked, manifest_head, sealing
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "read_split",
     "seal",
     "sealed_missing",
+    "sealed_warnings",
     "shuffled_order",
     "stored_task",
 ]
@@ -98,6 +100,12 @@ def sealed_missing(directory: Path) -> dict[str, str]:
     return dict(sidecar["missing"]) if sidecar else {}
 
 
+def sealed_warnings(directory: Path) -> dict[str, str]:
+    """Return what must be known of clips that are in the directory all the same."""
+    sidecar = _read_sidecar(directory)
+    return dict(sidecar.get("warnings", {})) if sidecar else {}
+
+
 def seal(
     directory: Path, plan: TaskPlan, configuration: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
@@ -117,6 +125,8 @@ def seal(
             for split, rows in gathered.items():
                 head["missing"] |= {f"{split}/{c}": why for c, why in rows.failures.items()}
                 _write_split(directory, split, rows, stream)
+            if notes := shard_notes(directory, plan):
+                head["warnings"] = notes
             write_json(directory / SIDECAR, head)
             write_json(directory / ".mambabench-provenance.json", provenance)
             _write_profile(directory, provenance)
@@ -223,6 +233,7 @@ def stored_task(directory: Path) -> StoredTask | None:
         task=task,
         layers=None if layers is None else tuple(layers),
         missing=dict(sidecar["missing"]) if sidecar else {},
+        warnings=dict(sidecar.get("warnings", {})) if sidecar else {},
         layout="hear-eval-kit",
     )
 
@@ -307,7 +318,9 @@ def _frames(
 
 def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:
     """Hold the replayed order against the labels that stand beside the rows."""
-    found = [[str(label) for label in row] for row in read_labels(stored.directory, split)]
+    found = [
+        [same_name(str(label)) for label in row] for row in read_labels(stored.directory, split)
+    ]
     clips = stored.task.clips[split]
     if found != [list(clips[i].labels) for i in order]:
         raise StoreError(

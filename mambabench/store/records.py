@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, read_json, sha256_file, write_json
+from mambabench.reading.arrays import read_arrays
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -83,6 +84,7 @@ class RunRecord:
     inputs_sha256: str = ""  # of all that the result follows from: a changed one is trained again
     missing: tuple[str, ...] = ()  # "<split>/<clip>" left out because it has no embedding
     protocol_version: int = 1  # of the preset: numbers of two versions are not comparable
+    warnings: tuple[str, ...] = ()  # "<split>/<clip>: ..." of clips that are in it all the same
 
 
 def protocol_folder(protocol: str) -> str:
@@ -121,6 +123,8 @@ def write_record(
     write_json(stem.with_suffix(".provenance.json"), dict(provenance))
     digest = sha256_file(stem.with_suffix(".npz"))
     body = {"schema": RECORD_SCHEMA, "predictions_sha256": digest, **dataclasses.asdict(record)}
+    if not record.warnings:  # records without any stay as they are
+        del body["warnings"]
     write_json(stem.with_suffix(".json"), body)
 
 
@@ -138,8 +142,9 @@ def read_record(path: Path) -> RunRecord:
         values["folds"] = tuple(FoldResult(**fold) for fold in body["folds"])
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
+        values["warnings"] = tuple(body.get("warnings", ()))
         return RunRecord(**values)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path}: not a run record ({error}): delete the file and probe again"
         ) from error
@@ -147,13 +152,5 @@ def read_record(path: Path) -> RunRecord:
 
 def read_predictions(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read the predictions beside the record `path` ("....json"), as "<fold>/<array>" -> array."""
-    import numpy as np
-
-    file = path.with_suffix(".npz")
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{file}: predictions cannot be read ({error}): delete {path.name} and probe again"
-        ) from error
+    remedy = f"delete {path.name} and probe again"
+    return read_arrays(path.with_suffix(".npz"), remedy=remedy, error=StoreError)

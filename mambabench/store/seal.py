@@ -16,7 +16,7 @@ from mambabench.errors import StoreError
 from mambabench.extract.plan import EncoderSpec, TaskPlan, task_files
 from mambabench.files import atomic_write, canonical_json, read_json, sha256_bytes, write_json
 from mambabench.store.embeddings import MANIFEST, STORE_SCHEMA, array_path, read_manifest
-from mambabench.store.gather import Gathered, gather_split, read_chunks
+from mambabench.store.gather import Gathered, gather_split, read_chunks, shard_notes
 from mambabench.store.shards import plan_path, work_folder
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "manifest_head",
     "seal",
     "sealed_missing",
+    "sealed_warnings",
     "sealing",
 ]
 
@@ -73,6 +74,12 @@ def sealed_missing(directory: Path) -> dict[str, str]:
     """Return the clips that the sealed store does without, and why."""
     manifest = read_manifest(directory)
     return dict(manifest["missing"]) if manifest else {}
+
+
+def sealed_warnings(directory: Path) -> dict[str, str]:
+    """Return what must be known of clips that are in the sealed store all the same."""
+    manifest = read_manifest(directory)
+    return dict(manifest.get("warnings", {})) if manifest else {}
 
 
 def check_same_encoder(directory: Path, found: dict[str, Any], spec: EncoderSpec) -> None:
@@ -141,6 +148,8 @@ def seal(
                     directory, split, gathered, half=plan.task.pooling == "frames"
                 )
                 manifest["missing"] |= {f"{split}/{c}": r for c, r in gathered.failures.items()}
+            if notes := shard_notes(directory, plan):
+                manifest["warnings"] = notes
             write_json(directory / PROVENANCE, provenance)
             write_json(directory / MANIFEST, manifest)
         finish_work(directory)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +43,7 @@ class ShardRecord:
     audio_sha256: dict[str, str]  # clip -> hash of its file
     n_bytes: int  # of the rows file
     sha256: str  # of the rows file
+    notes: dict[str, str] = field(default_factory=dict)  # clip -> what the user must know of it
 
 
 def work_folder(store: Path) -> Path:
@@ -111,6 +112,7 @@ class _Writer:
         self._times: list[bytes] = []
         self._failures: dict[str, str] = {}
         self._audio: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
         self._hash = hashlib.sha256()
         self._n_bytes = 0
 
@@ -121,6 +123,8 @@ class _Writer:
             if one.embeddings is None:
                 self._failures[one.clip.name] = str(one.failure)
                 continue
+            if one.note is not None:
+                self._notes[one.clip.name] = one.note
             self._indices.append(one.clip.index)
             self._n_rows.append(len(one.embeddings))
             self._shape = (one.embeddings.shape[1], one.embeddings.shape[2])
@@ -147,4 +151,5 @@ class _Writer:
             audio_sha256=dict(sorted(self._audio.items())),
             n_bytes=self._n_bytes,
             sha256=self._hash.hexdigest(),
+            notes=dict(sorted(self._notes.items())),
         )

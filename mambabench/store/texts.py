@@ -9,7 +9,6 @@ Padding is never stored: every token of the store is real.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,10 @@ from mambabench.benchmarks.depression.sessions import SPLITS
 from mambabench.benchmarks.sentiment.mmsa import context_of, of_split, read_utterances
 from mambabench.benchmarks.sentiment.prepare import clip_name, scoring
 from mambabench.errors import DataError, EncoderError, StoreError
-from mambabench.files import atomic_write, read_json, sha256_file, write_json
+from mambabench.files import atomic_write, sha256_file, write_json
 from mambabench.models.encoder import Encoded, TextEncoder
+from mambabench.reading.arrays import read_array
+from mambabench.reading.json_files import read_json_object
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["StoredText", "extract_text", "extract_texts", "load_text_encoder", "read_text"]
 
 SCHEMA = "mambabench.text/1"
+_REMEDY = "remove the folder and extract the texts again"
 Array = npt.NDArray[np.float32]
 
 
@@ -141,7 +143,7 @@ def extract_text(
         "context": context,
     }
     if (folder / "manifest.json").is_file():
-        found = read_json(folder / "manifest.json")
+        found = _manifest(folder)
         differs = [key for key, value in wanted.items() if found.get(key) != value]
         if not differs:
             return folder
@@ -217,6 +219,10 @@ def _encode(
     return out
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    return read_json_object(folder / "manifest.json", remedy=_REMEDY, error=StoreError)
+
+
 def read_text(folder: Path, split: str) -> StoredText:
     """Open one split of a text store, memory-mapped; StoreError where there is none."""
     path = folder / "manifest.json"
@@ -224,19 +230,28 @@ def read_text(folder: Path, split: str) -> StoredText:
         raise StoreError(
             f"no text store in {folder}: run `mambabench extract --text-encoder DIR` first"
         )
-    try:
-        manifest = read_json(path)
-    except (OSError, json.JSONDecodeError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); remove the folder") from error
+    manifest = _manifest(folder)
     if manifest.get("schema") != SCHEMA:
         raise StoreError(f"{path} has schema {manifest.get('schema')!r}, not {SCHEMA!r}")
-    names = tuple(manifest["splits"][split]["clips"])
+    try:
+        names = tuple(manifest["splits"][split]["clips"])
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{path} lacks the clips of split {split!r}; {_REMEDY}") from error
 
     def load(prefix: str) -> tuple[Encoded, ...]:
         arrays = {
-            name: np.load(folder / f"{split}.{prefix}{name}.npy", mmap_mode="r")
+            name: read_array(
+                folder / f"{split}.{prefix}{name}.npy",
+                remedy=_REMEDY,
+                error=StoreError,
+                mapped=True,
+            )
             for name in ("hidden", "offsets", "pooled")
         }
+        if len(arrays["offsets"]) != len(names) + 1 or len(arrays["pooled"]) != len(names):
+            raise StoreError(
+                f"{folder}: split {split!r} has not the clips that are listed; {_REMEDY}"
+            )
         offsets = arrays["offsets"]
         return tuple(
             Encoded(arrays["hidden"][offsets[i] : offsets[i + 1]], arrays["pooled"][i])

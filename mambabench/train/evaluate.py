@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import DataError, StoreError
-from mambabench.files import atomic_write, read_json, write_json
+from mambabench.files import atomic_write, write_json
+from mambabench.reading.json_files import read_json_object
 from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, resolve
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DISCLAIMER", "SCHEMA", "Evaluated", "evaluate", "honest_row"]
 
 SCHEMA = "mambabench.affect/1"
+_REMEDY = "delete the folder of this seed and train again"
 DISCLAIMER = "research measurement on a benchmark; not a diagnostic of any person"
 Row = dict[str, Any]
 
@@ -78,8 +80,7 @@ def _record(folder: Path) -> Row:
     path = folder / "run.json"
     if not path.is_file():
         raise StoreError(f"{folder} is not finished; continue it with `mambabench train --resume`")
-    record: Row = read_json(path)
-    return record
+    return read_json_object(path, remedy=_REMEDY, error=StoreError)
 
 
 def _sources(
@@ -94,7 +95,7 @@ def _sources(
     from mambabench.train.verb import resolve_device
 
     path = folder / "provenance.json"
-    used = read_json(path) if path.is_file() else {}
+    used = read_json_object(path, remedy=_REMEDY, error=StoreError) if path.is_file() else {}
 
     def folder_of(given: Path | str | None, key: str) -> Path | None:
         value = given if given is not None else used.get(key)

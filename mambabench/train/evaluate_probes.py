@@ -9,8 +9,10 @@ import numpy as np
 
 from mambabench.benchmarks.affect import Affect, read_affect
 from mambabench.errors import StoreError
-from mambabench.files import read_json, write_json
+from mambabench.files import write_json
+from mambabench.reading.arrays import read_arrays
 from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.records import read_record
 from mambabench.train.evaluate import DISCLAIMER, SCHEMA, Evaluated, honest_row
 from mambabench.train.severity import severity
 
@@ -74,13 +76,14 @@ def _row(affect: Affect, predictions: list[Path], n_resamples: int) -> Row:
 
 
 def _session_scores(affect: Affect, path: Path) -> dict[str, float]:
-    record = read_json(path.with_suffix(".json"))
-    folds = [fold["fold"] for fold in record["folds"]]
+    folds = [fold.fold for fold in read_record(path.with_suffix(".json")).folds]
     if folds != ["test"]:
         raise StoreError(f"{path}: folds {folds}; affect tasks have one test split")
-    with np.load(path) as file:
-        clips, probability = file["test/clip"], file["test/probability"].astype(float)
-    probability = probability.clip(_SMALLEST, 1)
+    needed = ("test/clip", "test/probability")
+    remedy = "delete the record beside it and probe again"
+    arrays = read_arrays(path, needed, remedy=remedy, error=StoreError)
+    clips, probability = (arrays[name] for name in needed)
+    probability = probability.astype(float).clip(_SMALLEST, 1)
     logit = np.log(probability[:, 1]) - np.log(probability[:, 0])
     of: dict[str, list[float]] = {}
     for clip, value in zip(clips.tolist(), logit.tolist(), strict=True):

@@ -20,6 +20,7 @@ from typing import Any
 
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.package_data import package_data
+from mambabench.reading.toml_files import read_toml
 from mambabench.train.settings import SYSTEMS, Settings, resolve
 
 __all__ = ["Recipe", "Row", "find_recipe", "parse_override", "read_recipe", "recipe_names"]
@@ -51,8 +52,8 @@ def _folders() -> tuple[Path, ...]:
 def _is_recipe(path: Path) -> bool:
     """Tell whether a TOML file is a training recipe; the folder may hold others."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")).get("system") in SYSTEMS
-    except (OSError, tomllib.TOMLDecodeError):
+        return read_toml(path).get("system") in SYSTEMS
+    except ProtocolError:
         return False
 
 
@@ -80,10 +81,7 @@ def find_recipe(name: str) -> Path:
 
 def read_recipe(path: Path, overrides: Mapping[str, Any], only: Sequence[str] = ()) -> Recipe:
     """Read and resolve a recipe; `overrides` win over the file, `only` chooses rows by name."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ProtocolError(f"{path}: {error}") from error
+    document = read_toml(path)
     known = ("system", "description", "source", "settings", "rows")
     for key in document:
         if key not in known:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import MambabenchError, ProtocolError, StoreError, nearest_names
-from mambabench.files import read_json, write_json
+from mambabench.files import write_json
+from mambabench.reading.json_files import read_json_object
 from mambabench.train.log import JsonLog, WandbLog, check_loggers
 from mambabench.train.recipes import Recipe, Row, find_recipe, read_recipe
 from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, Settings, resolve
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 RUN_SCHEMA = "mambabench.train/1"
+_REMEDY = "delete the folder of this seed and train again"
 _PROJECTS = {"depmamba": "mamnba_ad", "mmml": "mmml"}  # the first as published, typo included
 
 Progress = Callable[[str, int, dict[str, Any]], None]  # (run name, seed, epoch's row)
@@ -271,7 +273,8 @@ def _train_row(
     done = []
     for seed, path in folders.items():
         if seed not in todo:
-            done.append(TrainedSeed(row.name, seed, path, "already", read_json(path / "run.json")))
+            record = read_json_object(path / "run.json", remedy=_REMEDY, error=StoreError)
+            done.append(TrainedSeed(row.name, seed, path, "already", record))
             continue
         state = "resumed" if (path / "state.safetensors").is_file() else "trained"
         try:
@@ -287,7 +290,7 @@ def _train_row(
 def _check_folder(path: Path, settings: Settings, seed: int, resume: bool) -> None:
     """Refuse to mix settings in one folder, and to continue a begun run unasked."""
     if (path / "settings.json").is_file():
-        found = read_json(path / "settings.json")
+        found = read_json_object(path / "settings.json", remedy=_REMEDY, error=StoreError)
         if found != _settings_json(settings, seed):
             differ = [k for k, v in _settings_json(settings, seed).items() if found.get(k) != v]
             raise StoreError(

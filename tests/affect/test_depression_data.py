@@ -51,7 +51,7 @@ def test_dvlog_labels_are_read_and_faults_named(tmp_path: Path) -> None:
     assert (second.label, second.cluster) == (0, "anna")
     _dvlog(tmp_path, ["7,sad,1,f,train"])
     with pytest.raises(
-        DataError, match=r"labels\.csv, line 2: label 'sad' is no depression\|normal"
+        DataError, match=r"labels\.csv, line 2: label is 'sad', not one of depression, normal"
     ):
         dvlog.read_sessions(tmp_path)
     (tmp_path / "labels.csv").write_text("index,labels,duration,gender,fold\n")
@@ -91,7 +91,7 @@ def test_lmvd_reads_its_published_split_file(tmp_path: Path) -> None:
     assert (first.name, first.label, second.split, second.gender) == ("001", 1, "test", None)
     assert len(lmvd.CORPUS.known_missing) == 6
     (tmp_path / "lmvd_labels.csv").write_text("index,label,fold\n001,2,train\n")
-    with pytest.raises(DataError, match="label '2' is neither 0 nor 1"):
+    with pytest.raises(DataError, match="label is '2', not one of 0, 1"):
         lmvd.read_sessions(tmp_path)
 
 

@@ -46,7 +46,7 @@ DEFECTS: list[tuple[str, Spoil, str]] = [
     (
         "unreadable file",
         lambda d: (d / "16000/test/test_cat.wav").write_bytes(b"RIFFgarbage"),
-        "16000/test/test_cat.wav: cannot be decoded",
+        "16000/test/test_cat.wav: is no readable audio",
     ),
     (
         "sample rate",
@@ -72,10 +72,13 @@ DEFECTS: list[tuple[str, Spoil, str]] = [
         "clip in two splits by name",
         lambda d: (
             rewrite(d, "valid", {"test_cat.wav": ["cat"], "valid_dog.wav": ["dog"]}),
-            write_wav(d / "16000/valid/test_cat.wav", noise()),
+            (d / "16000/test/test_cat.wav").replace(d / "16000/valid/test_cat.wav"),
+            (d / "16000/test/test_cat.wav").write_bytes(
+                (d / "16000/valid/test_cat.wav").read_bytes()
+            ),
             (d / "16000/valid/valid_cat.wav").unlink(),
         ),
-        "test.json: clip 'test_cat.wav' is also in split 'valid'; keep it in one split",
+        "16000/test/test_cat.wav: has the same samples as valid/test_cat.wav; keep the recording",
     ),
     (
         "clip in two splits by samples",
@@ -119,6 +122,23 @@ def test_finds_the_planted_defect(
     assert not result.ok
     expected = 2 if "dogs" in message else 1  # the label's split then has one known class left
     assert len(errors) <= expected, errors
+
+
+def test_one_name_for_two_recordings_is_no_leak(scene_task: Callable[..., Path]) -> None:
+    folder = scene_task()
+    rewrite(folder, "valid", {"test_cat.wav": ["cat"], "valid_dog.wav": ["dog"]})
+    (folder / "16000/valid/valid_cat.wav").rename(folder / "16000/valid/test_cat.wav")
+    assert check_directory(folder).defects == ()
+
+
+def test_a_vocabulary_of_one_label(scene_task: Callable[..., Path]) -> None:
+    folder = scene_task()
+    (folder / "labelvocabulary.csv").write_text("idx,label\n0,cat\n")
+    for split in ("train", "valid", "test"):
+        rewrite(folder, split, {f"{split}_cat.wav": ["cat"], f"{split}_dog.wav": ["cat"]})
+    errors = [str(d) for d in check_directory(folder).defects if d.severity == "error"]
+    assert len(errors) == 1
+    assert errors[0].startswith("labelvocabulary.csv: has one label only, 'cat'; a head needs two")
 
 
 def test_lists_every_defect_and_not_only_the_first(scene_task: Callable[..., Path]) -> None:
@@ -242,7 +262,7 @@ def test_a_task_that_points_into_a_corpus(scene_task: Callable[..., Path]) -> No
     assert result.n_files == 6
     (corpus / "test" / "test_cat.wav").unlink()
     (defect,) = check_directory(folder).defects
-    assert "corpus/test/test_cat.wav: cannot be read" in str(defect)
+    assert "corpus/test/test_cat.wav: is missing" in str(defect)
 
 
 def test_show_and_list(scene_task: Callable[..., Path]) -> None:

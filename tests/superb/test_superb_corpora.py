@@ -60,7 +60,7 @@ def test_intent_list_without_a_column(tmp_path):
     folder = tmp_path / "fluent_speech_commands_dataset" / "data"
     folder.mkdir(parents=True)
     (folder / "train_data.csv").write_text("path,speakerId,action\n")
-    with pytest.raises(DataError, match=r"train_data.csv: no column location, object"):
+    with pytest.raises(DataError, match=r"train_data.csv: no column 'object' in path"):
         ic.read(tmp_path)
 
 

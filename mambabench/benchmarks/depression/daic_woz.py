@@ -7,12 +7,12 @@ files train_split_Depression_AVEC2017.csv, dev_split_Depression_AVEC2017.csv, fu
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from mambabench.benchmarks.depression.interviews import InterviewCorpus, Turn
-from mambabench.benchmarks.depression.sessions import Session, read_table
+from mambabench.benchmarks.depression.sessions import Session, check_sessions
 from mambabench.errors import DataError
+from mambabench.reading.tables import read_table
 
 __all__ = ["CORPUS"]
 
@@ -33,24 +33,24 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
     sessions = []
     for split, name in _FILES.items():
         path = root / name
-        for line, row in enumerate(read_table(path, ("Participant_ID", "Gender")), start=2):
-            text = row.get("PHQ8_Score", row.get("PHQ_Score", ""))
-            try:
-                score = float(text)
-                ident = str(int(float(row["Participant_ID"])))
-            except ValueError as error:
-                raise DataError(f"{path}, line {line}: {error}") from error
-            sessions.append(
-                Session(
-                    name=ident,
-                    split=split,
-                    label=int(score >= THRESHOLD),
-                    gender=_GENDERS.get(row["Gender"]),
-                    speaker=ident,
-                    score=score,
+        for row in read_table(path, ("Participant_ID", "Gender")):
+            column = "PHQ8_Score" if "PHQ8_Score" in row else "PHQ_Score"
+            if column not in row:
+                raise DataError(
+                    f"{path}: neither a column PHQ8_Score nor PHQ_Score; it has {', '.join(row)}"
                 )
+            score = row.number(column, low=0, high=24, what="PHQ-8")
+            ident = str(row.whole("Participant_ID"))
+            session = Session(
+                name=ident,
+                split=split,
+                label=int(score >= THRESHOLD),
+                gender=_GENDERS.get(row["Gender"]),
+                speaker=ident,
+                score=score,
             )
-    return tuple(sessions)
+            sessions.append((row, session))
+    return check_sessions(sessions)
 
 
 def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
@@ -59,11 +59,10 @@ def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
     if not path.is_file():
         raise DataError(f"{path} is missing; without it the interviewer cannot be left out")
     turns = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if (row.get("speaker") or "").strip().lower() != "participant":
-                continue
-            turns.append(Turn(float(row["start_time"]), float(row["stop_time"])))
+    columns = ("start_time", "stop_time", "speaker")
+    for row in read_table(path, columns, delimiter="\t", quotes=False):
+        if row["speaker"].lower() == "participant":
+            turns.append(Turn(row.number("start_time", low=0), row.number("stop_time", low=0)))
     if not turns:
         raise DataError(f"{path}: no row whose speaker is Participant")
     return tuple(turns)

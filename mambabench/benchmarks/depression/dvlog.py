@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from mambabench.benchmarks.depression.sessions import (
+    SPLITS,
     FeatureCorpus,
     Session,
+    check_sessions,
     read_speakers,
-    read_table,
 )
 from mambabench.errors import DataError
+from mambabench.reading.tables import read_table
 
 __all__ = ["CORPUS", "read_sessions"]
 
@@ -27,23 +29,21 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
     rows = read_table(path, ("label", "duration", "gender", "fold"))
     speakers = read_speakers(root)
     sessions = []
-    for line, row in enumerate(rows, start=2):
-        name = row.get("index", row.get("video_id", ""))
-        if not name:
-            raise DataError(f"{path}, line {line}: no index (or video_id)")
-        if row["label"] not in _LABELS:
-            raise DataError(f"{path}, line {line}: label {row['label']!r} is no depression|normal")
-        sessions.append(
-            Session(
-                name=name,
-                split=row["fold"],
-                label=_LABELS[row["label"]],
-                gender=row["gender"] or None,
-                duration_s=float(row["duration"]) if row["duration"] else None,
-                speaker=speakers.get(name),
-            )
+    for row in rows:
+        column = "index" if "index" in row else "video_id"
+        if column not in row:
+            raise DataError(f"{path}: no column index (or video_id) in {', '.join(row)}")
+        name = row.name(column)
+        session = Session(
+            name=name,
+            split=row.choice("fold", SPLITS),
+            label=_LABELS[row.choice("label", tuple(_LABELS))],
+            gender=row["gender"] or None,
+            duration_s=row.optional_number("duration", low=0),
+            speaker=speakers.get(name),
         )
-    return tuple(sessions)
+        sessions.append((row, session))
+    return check_sessions(sessions)
 
 
 def _files(root: Path, session: Session) -> tuple[Path, Path]:

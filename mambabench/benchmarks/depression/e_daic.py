@@ -10,8 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mambabench.benchmarks.depression.interviews import InterviewCorpus, Turn
-from mambabench.benchmarks.depression.sessions import Session, read_table
+from mambabench.benchmarks.depression.sessions import Session, check_sessions
 from mambabench.errors import DataError
+from mambabench.reading.tables import read_table
 
 __all__ = ["CORPUS"]
 
@@ -30,30 +31,28 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
     for split, name in _FILES.items():
         path = _split_file(root, name)
         columns = ("Participant_ID", "Gender", "PHQ_Score")
-        for line, row in enumerate(read_table(path, columns), start=2):
-            try:
-                score = float(row["PHQ_Score"])
-                ident = str(int(float(row["Participant_ID"])))
-            except ValueError as error:
-                raise DataError(f"{path}, line {line}: {error}") from error
-            sessions.append(
-                Session(
-                    name=ident,
-                    split=split,
-                    label=int(score >= THRESHOLD),
-                    gender=_GENDERS.get(row["Gender"].lower()),
-                    speaker=ident,
-                    score=score,
-                )
+        for row in read_table(path, columns):
+            score = row.number("PHQ_Score", low=0, high=24, what="PHQ-8")
+            ident = str(row.whole("Participant_ID"))
+            session = Session(
+                name=ident,
+                split=split,
+                label=int(score >= THRESHOLD),
+                gender=_GENDERS.get(row["Gender"].lower()),
+                speaker=ident,
+                score=score,
             )
-    return tuple(sessions)
+            sessions.append((row, session))
+    return check_sessions(sessions)
 
 
 def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
     """Return the recognised turns of the participant."""
     path = root / f"{session.name}_P" / f"{session.name}_Transcript.csv"
     rows = read_table(path, ("Start_Time", "End_Time"))
-    turns = tuple(Turn(float(row["Start_Time"]), float(row["End_Time"])) for row in rows)
+    turns = tuple(
+        Turn(row.number("Start_Time", low=0), row.number("End_Time", low=0)) for row in rows
+    )
     if not turns:
         raise DataError(f"{path}: no rows")
     return turns

@@ -15,6 +15,7 @@ from pathlib import Path
 from mambabench.benchmarks.affect import AffectClip, write_task
 from mambabench.benchmarks.depression.sessions import SPLITS, Session
 from mambabench.errors import DataError
+from mambabench.reading.audio import find_file
 
 __all__ = ["InterviewCorpus", "Turn", "clips_of_turns", "prepare", "session_faults"]
 
@@ -69,7 +70,7 @@ def session_faults(corpus: InterviewCorpus, root: Path) -> tuple[str, ...]:
                 f"{n} ({positive})"
             )
     for session in sessions:
-        path = root / corpus.audio_file(session)
+        path = find_file(root / corpus.audio_file(session))
         if not path.is_file():
             faults.append(f"session {session.name}: {path} is missing")
     return tuple(faults)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mambabench.benchmarks.depression.sessions import (
+    SPLITS,
     FeatureCorpus,
     Session,
+    check_sessions,
     read_speakers,
-    read_table,
 )
-from mambabench.errors import DataError
+from mambabench.reading.tables import read_table
 
 __all__ = ["CORPUS", "read_sessions"]
 
@@ -27,12 +28,11 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
         path = root / "lmvd_labels.csv"
     speakers = read_speakers(root)
     sessions = []
-    for line, row in enumerate(read_table(path, ("index", "label", "fold")), start=2):
-        if row["label"] not in ("0", "1"):
-            raise DataError(f"{path}, line {line}: label {row['label']!r} is neither 0 nor 1")
-        name = row["index"]
-        sessions.append(Session(name, row["fold"], int(row["label"]), speaker=speakers.get(name)))
-    return tuple(sessions)
+    for row in read_table(path, ("index", "label", "fold")):
+        name, label = row.name("index"), int(row.choice("label", ("0", "1")))
+        split = row.choice("fold", SPLITS)
+        sessions.append((row, Session(name, split, label, speaker=speakers.get(name))))
+    return check_sessions(sessions)
 
 
 def _files(root: Path, session: Session) -> tuple[Path, Path]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mambabench.benchmarks.depression.sessions import read_table
 from mambabench.errors import DataError
+from mambabench.reading.tables import read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +28,13 @@ def extract_landmarks(path: Path, every: int = 30) -> npt.NDArray[np.float64]:
     import numpy as np
 
     rows = [
-        row for row in read_table(path, ("frame", *COLUMNS)) if (int(row["frame"]) - 1) % every == 0
+        row
+        for row in read_table(path, ("frame", *COLUMNS))
+        if (row.whole("frame") - 1) % every == 0
     ]
     if not rows:
         raise DataError(f"{path}: no frame number is 1, {1 + every}, {1 + 2 * every}, ...")
-    values = np.array([[float(row[column]) for column in COLUMNS] for row in rows])
+    values = np.array([[row.number(column) for column in COLUMNS] for row in rows])
     centred = values - values.mean(axis=1, keepdims=True)
     spread = values.std(axis=1, keepdims=True)
     # a row without any spread stays zero instead of becoming NaN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError, ProtocolError, nearest_names
+from mambabench.reading.arrays import read_array
+from mambabench.reading.tables import Row, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +20,10 @@ __all__ = [
     "FeatureCorpus",
     "Session",
     "check_counts",
+    "check_sessions",
     "crops",
     "make_split",
     "read_speakers",
-    "read_table",
     "select",
 ]
 
@@ -82,7 +83,7 @@ class FeatureCorpus:
         for path, width in zip(self.feature_files(root, session), sizes, strict=True):
             if not path.is_file():
                 raise DataError(f"{path} is missing; session {session.name} is in labels.csv")
-            values = np.load(path, allow_pickle=False)
+            values = read_array(path, remedy=f"copy session {session.name} again")
             if values.ndim != 2 or values.shape[1] != width or len(values) == 0:
                 raise DataError(f"{path}: shape {values.shape} instead of (frames, {width})")
             parts.append(values)
@@ -94,19 +95,17 @@ class FeatureCorpus:
         return joined
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a header as text; `columns` must be among its columns."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing; give the folder that holds {path.name}")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        found = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = found
-        for column in columns:
-            if column not in found:
-                near = nearest_names(column, found)
-                raise DataError(f"{path}: no column {column!r} in {', '.join(found)}{near}")
-        return [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
+def check_sessions(sessions: Sequence[tuple[Row, Session]]) -> tuple[Session, ...]:
+    """Return the sessions of a corpus's rows; DataError where one stands there twice."""
+    first: dict[str, Row] = {}
+    for row, session in sessions:
+        other = first.setdefault(session.name, row)
+        if other is not row:
+            raise DataError(
+                f"{row.where}: session {session.name} stands there twice (also {other.where}); "
+                "keep one row: a session in two splits would be trained and tested on"
+            )
+    return tuple(session for _, session in sessions)
 
 
 def read_speakers(root: Path) -> dict[str, str]:
@@ -114,7 +113,8 @@ def read_speakers(root: Path) -> dict[str, str]:
     path = root / "speakers.csv"
     if not path.is_file():
         return {}
-    return {row["index"]: row["speaker"] for row in read_table(path, ("index", "speaker"))}
+    rows = read_table(path, ("index", "speaker"))
+    return {row.name("index"): row.name("speaker") for row in rows}
 
 
 def check_counts(corpus: FeatureCorpus, sessions: Sequence[Session]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,11 @@ import numpy as np
 from mambabench.benchmarks.hear import DIRECTORIES
 from mambabench.benchmarks.layout.read import METADATA, SOURCES, VOCABULARY, read_task
 from mambabench.benchmarks.task import Clip, Defect, Task, clip_path, folds
+from mambabench.errors import DataError
 from mambabench.files import read_json
+from mambabench.reading.audio import ENDINGS, find_file, read_audio
+from mambabench.reading.audio import duration_s as file_duration_s
+from mambabench.reading.text import same_name
 
 __all__ = ["SILENCE", "TaskCheck", "check_directory", "stray_files"]
 
@@ -56,7 +59,7 @@ def check_directory(
     defects += _published_counts(task)
     if task.prediction_type in ("multiclass", "multilabel"):
         defects += _labels(task)
-    defects += _names_in_two_splits(task)
+    defects += _names_that_clash(task)
     if any(clip.source for clips in task.clips.values() for clip in clips):
         n_files, duration_s, found = _check_corpus(task)
         return TaskCheck(task.name, directory, n_clips, n_files, duration_s, (*defects, *found))
@@ -77,8 +80,6 @@ def _check_corpus(task: Task) -> tuple[int, float, list[Defect]]:
 
     Returns the number of files, their duration in seconds and the defects.
     """
-    import soundfile
-
     from mambabench.benchmarks import superb
 
     defects, duration_s = [], 0.0
@@ -86,9 +87,9 @@ def _check_corpus(task: Task) -> tuple[int, float, list[Defect]]:
     paths = sorted({source.path for source in sources if source is not None})
     for path in paths:
         try:
-            duration_s += soundfile.info(path).duration
-        except (soundfile.LibsndfileError, OSError) as error:
-            defects.append(Defect(str(path), f"cannot be read ({error})", "restore the file"))
+            duration_s += file_duration_s(find_file(path))
+        except DataError as error:
+            defects.append(_unreadable(str(path), error))
     if task.name in superb.TASKS:
         root = Path(read_json(task.directory / METADATA)["audio_root"])
         defects += [
@@ -115,11 +116,23 @@ def stray_files(task: Task) -> tuple[str, ...]:
             if entry.name not in task.splits or not entry.is_dir():
                 strangers.append(f"{rate}/{entry.name}")
                 continue
-            names = {clip.name for clip in task.clips[entry.name]}
-            names |= {str(Path(name).with_suffix(".flac")) for name in names}
+            names = _expected_names(task.clips[entry.name])
             found = (p.name for p in entry.iterdir())
-            strangers += [f"{rate}/{entry.name}/{name}" for name in found if name not in names]
+            strangers += [
+                f"{rate}/{entry.name}/{name}"
+                for name in found
+                if same_name(name) not in names and name.casefold() not in names
+            ]
     return tuple(sorted(strangers))
+
+
+def _expected_names(clips: tuple[Clip, ...]) -> set[str]:
+    """Return the names under which the clips' audio may lie; those that differ in case only are
+    told where the clip is missed."""
+    names = {same_name(clip.name) for clip in clips}
+    stems = [Path(name).with_suffix("") for name in names]
+    standing = {str(stem.with_suffix(ending)) for stem in stems for ending in ENDINGS}
+    return names | standing | {name.casefold() for name in names}
 
 
 def _published_counts(task: Task) -> Iterator[Defect]:
@@ -141,6 +154,13 @@ def _published_counts(task: Task) -> Iterator[Defect]:
 
 
 def _labels(task: Task) -> Iterator[Defect]:
+    if len(task.labels) == 1:
+        yield Defect(
+            VOCABULARY,
+            f"has one label only, {task.labels[0]!r}",
+            "a head needs two at least, and every encoder would be right: list the others",
+            "error" if task.prediction_type == "multiclass" else "warning",
+        )
     for split in task.splits:
         used = _labels_of(task.clips[split])
         if task.clips[split] and len(used) < 2 <= len(task.labels):
@@ -176,18 +196,24 @@ def _labels_of(clips: tuple[Clip, ...]) -> set[str]:
     return scene | {event.label for clip in clips for event in clip.events}
 
 
-def _names_in_two_splits(task: Task) -> Iterator[Defect]:
-    where: dict[str, list[str]] = defaultdict(list)
+def _names_that_clash(task: Task) -> Iterator[Defect]:
+    """Yield clips that a file system without cases could not hold side by side, and sources that
+    two splits share."""
+    remedy = "keep it in one split: test clips must not be trained on"
+    sources: dict[tuple[str, str, float], str] = {}
     for split in task.splits:
+        seen: dict[str, str] = {}
         for clip in task.clips[split]:
-            where[clip.name].append(split)
-    for name, splits in where.items():
-        if len(splits) > 1:
-            yield Defect(
-                f"{splits[1]}.json",
-                f"clip {name!r} is also in split {splits[0]!r}",
-                "keep it in one split: test clips must not be trained on",
-            )
+            other = seen.setdefault(clip.name.casefold(), clip.name)
+            if other != clip.name and same_name(other) != same_name(clip.name):
+                problem = f"clips {min(other, clip.name)!r} and {max(other, clip.name)!r} differ "
+                yield Defect(f"{split}.json", problem + "in case only", "rename one of them")
+            if clip.source is not None:
+                key = (clip.name, str(clip.source.path), clip.source.start_s)
+                first = sources.setdefault(key, split)
+                if first != split:
+                    problem = f"clip {clip.name!r} is also in split {first!r}"
+                    yield Defect(f"{split}.json", problem, remedy)
 
 
 @dataclass(frozen=True)
@@ -223,25 +249,34 @@ def _decode_all(
 
 
 def _decode(task: Task, rate: int, split: str, clip: Clip) -> tuple[_File | None, list[Defect]]:
-    import soundfile
-
     path = clip_path(task, rate, split, clip.name)
     name = str(path.relative_to(task.directory))
-    if not path.is_file():
-        remedy = f"restore it, or take {clip.name!r} out of {split}.json"
-        return None, [Defect(name, "is missing", remedy)]
     try:
-        samples, found_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        return None, [Defect(name, f"cannot be decoded ({error})", "fetch or convert it again")]
-    duration_s = len(samples) / found_rate
-    defects = [
+        audio = read_audio(path)
+    except DataError as error:
+        restore = f"restore it, or take {clip.name!r} out of {split}.json"
+        return None, [_unreadable(name, error, restore if str(error) == "is missing" else None)]
+    samples, found_rate, duration_s = audio.samples, audio.sample_rate_hz, audio.duration_s
+    defects = []
+    if audio.problem is not None:
+        defects.append(Defect(name, audio.problem, "fetch it again"))
+    if path.name != clip.name and path.suffix == Path(clip.name).suffix:
+        remedy = "nothing is to be done here; elsewhere the names may not match"
+        spelt = "is written in another Unicode form in the split's file"
+        defects.append(Defect(name, spelt, remedy, "warning"))
+    defects += [
         Defect(name, problem, remedy)
         for problem, remedy in _audio_problems(task, rate, clip, samples, found_rate)
     ]
     silent = samples.size == 0 or float(np.abs(samples).max()) <= SILENCE
     digest = None if silent else hashlib.sha256(samples.tobytes()).hexdigest()
     return _File(split, clip, rate, duration_s, digest), defects
+
+
+def _unreadable(name: str, error: DataError, remedy: str | None = None) -> Defect:
+    """Return the defect of a file that cannot be decoded: the reader says problem and remedy."""
+    problem, _, advice = str(error).rpartition(": ") if remedy is None else ("", "", "")
+    return Defect(name, problem or str(error), remedy or advice or "restore it")
 
 
 def _audio_problems(
@@ -274,7 +309,7 @@ def _samples_in_two_splits(files: list[_File]) -> Iterator[Defect]:
         if file.digest is None:
             continue
         other = first.setdefault((file.sample_rate_hz, file.digest), file)
-        if other.split != file.split and other.clip.name != file.clip.name:
+        if other.split != file.split:
             yield Defect(
                 f"{file.sample_rate_hz}/{file.split}/{file.clip.name}",
                 f"has the same samples as {other.split}/{other.clip.name}",

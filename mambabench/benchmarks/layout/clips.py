@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -17,7 +16,9 @@ from mambabench.benchmarks.layout.json_values import (
     some,
 )
 from mambabench.benchmarks.task import Clip, Defect, Event, Source, Task
-from mambabench.errors import nearest_names
+from mambabench.errors import DataError, nearest_names
+from mambabench.reading.tables import Row, read_table
+from mambabench.reading.text import same_name
 
 __all__ = [
     "SOURCES",
@@ -52,6 +53,7 @@ def read_split(
         return ()
     if not entries:
         defects.append(Defect(name, "names no clip", f"fill or remove the empty split {split!r}"))
+    defects += [Defect(name, *fault) for fault in _clashes(entries)]
     clips = []
     unknown: dict[str, list[str]] = {}
     for clip_name, value in entries.items():
@@ -73,13 +75,22 @@ def read_split(
     return tuple(clips)
 
 
+def _clashes(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (problem, remedy) for names of one split that Unicode holds for the same."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(same_name(name), name)
+        if other != name:
+            yield f"clips {other!r} and {name!r} look the same", "keep one, or rename one of them"
+
+
 def _scene_clip(
     task: Task, name: str, value: object, wrong: Callable[[str, str], None]
 ) -> Clip | None:
     if not isinstance(value, list) or not all(is_label(v) for v in value):
         wrong(f"clip {name!r} is labelled {value!r}", "give a list of labels (text or integers)")
         return None
-    labels = tuple(str(v) for v in value)
+    labels = tuple(same_name(str(v)) for v in value)
     if task.prediction_type == "multiclass" and len(labels) != 1:
         wrong(f"clip {name!r} has {len(labels)} labels", "multiclass tasks have exactly one")
         return None
@@ -115,7 +126,11 @@ def _event(item: object) -> Event | None:
     if not (is_number(start) and is_number(end)):
         return None
     start, end = cast(float, start), cast(float, end)
-    return Event(str(item["label"]), float(start), float(end)) if 0 <= start <= end else None
+    return (
+        Event(same_name(str(item["label"])), float(start), float(end))
+        if 0 <= start <= end
+        else None
+    )
 
 
 def read_clusters(
@@ -165,18 +180,17 @@ def with_sources(
 ) -> dict[str, tuple[Clip, ...]]:
     """Give each clip the source that SOURCES names for it; `root` may be relative to the task."""
     remedy = "prepare the task again from its corpus"
-    try:
-        with (directory / SOURCES).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        base = directory / str(root)
-        found = {(row["split"], row["clip"]): _source(base, row) for row in rows}
-    except FileNotFoundError:
+    if not (directory / SOURCES).is_file():
         defects.append(
             Defect(SOURCES, "is missing, but task_metadata.json has an audio_root", remedy)
         )
         return dict(clips)
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        defects.append(Defect(SOURCES, f"cannot be read ({error!r})", remedy))
+    base = directory / str(root)
+    try:
+        rows = read_table(directory / SOURCES, SOURCE_COLUMNS[:-1], strip=False)
+        found = {(row["split"], row["clip"]): _source(base, row) for row in rows}
+    except DataError as error:
+        defects.append(Defect(SOURCES, f"cannot be read ({error})", remedy))
         return dict(clips)
     absent = [f"{s}/{c.name}" for s in clips for c in clips[s] if (s, c.name) not in found]
     if absent:
@@ -187,12 +201,12 @@ def with_sources(
     }
 
 
-def _source(base: Path, row: Mapping[str, str]) -> Source:
+def _source(base: Path, row: Row) -> Source:
     return Source(
         base / row["path"],
-        float(row["start_s"]),
-        float(row["duration_s"]) if row["duration_s"] else None,
-        float(row["gain_db"]),
+        row.number("start_s", low=0.0),
+        row.optional_number("duration_s", low=0.0),
+        row.number("gain_db"),
         row["trim_silence"] == "1",
-        row["crop_of"] or None,
+        row.get("crop_of") or None,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from mambabench.benchmarks.task import Defect
+from mambabench.reading.json_files import parse_json
+from mambabench.reading.text import decode_text
 
 __all__ = ["Json", "is_label", "is_number", "is_plain", "read_object", "some"]
 
@@ -17,21 +18,12 @@ Json = dict[str, Any]
 def read_object(directory: Path, name: str, remedy: str, defects: list[Defect]) -> Json | None:
     """Return the JSON object of a file; a repeated key is a defect, not the last one's victory."""
     repeated: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> Json:
-        result = dict(items)
-        if len(result) < len(items):
-            keys = [key for key, _ in items]
-            repeated.extend(sorted({key for key in keys if keys.count(key) > 1}))
-        return result
-
     try:
-        text = (directory / name).read_text(encoding="utf-8-sig")
-        value = json.loads(text, object_pairs_hook=pairs)
+        value = parse_json(decode_text((directory / name).read_bytes()), repeated)
     except FileNotFoundError:
         defects.append(Defect(name, "is missing", remedy))
         return None
-    except (OSError, ValueError) as error:  # JSON and UTF-8 errors are ValueErrors
+    except (OSError, ValueError) as error:  # errors of JSON and of its encoding are ValueErrors
         defects.append(Defect(name, f"cannot be read ({error})", "restore or rewrite it"))
         return None
     for key in repeated:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,8 @@ from mambabench.benchmarks.layout.json_values import Json, read_object
 from mambabench.benchmarks.layout.metadata import METADATA, task_of_metadata
 from mambabench.benchmarks.task import Defect, Task
 from mambabench.errors import DataError
+from mambabench.reading.tables import read_rows
+from mambabench.reading.text import same_name
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
@@ -67,22 +68,23 @@ def _read_vocabulary(directory: Path, defects: list[Defect]) -> tuple[str, ...]:
         defects.append(Defect(VOCABULARY, problem, remedy))
         return ()
 
-    try:
-        with (directory / VOCABULARY).open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-    except FileNotFoundError:
+    if not (directory / VOCABULARY).is_file():
         return wrong("is missing", "list the labels as rows of idx,label")
-    except (OSError, ValueError, csv.Error) as error:
+    try:
+        lines = read_rows(directory / VOCABULARY)
+    except DataError as error:
         return wrong(f"cannot be read ({error})", "restore or rewrite it")
-    if not rows or rows[0] != ["idx", "label"]:
-        return wrong("does not start with idx,label", "write that header")
-    for line, row in enumerate(rows[1:], start=2):
+    rows = [row for _, row in lines]
+    if not rows or [cell.strip() for cell in rows[0]] != ["idx", "label"]:
+        return wrong("does not start with idx,label", "write that header, separated by a comma")
+    for line, row in lines[1:]:
         if len(row) != 2:
             return wrong(f"row {line} has {len(row)} fields", "quote labels that contain commas")
     indices = [row[0].strip() for row in rows[1:]]
     if sorted(indices) != sorted(str(i) for i in range(len(indices))):
         return wrong("idx is not 0, 1, ... each once", "number the labels without gaps")
-    labels = tuple(label for _, label in sorted((int(i), row[1]) for i, row in _zip(indices, rows)))
+    numbered = sorted((int(i), same_name(row[1])) for i, row in _zip(indices, rows))
+    labels = tuple(label for _, label in numbered)
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         return wrong(f"label {repeated[0]!r} stands twice", "keep one row for each label")
@@ -99,10 +101,9 @@ def load_task(directory: Path, name: str | None = None) -> Task:
     `name` is the task's id where the directory does not carry it (a store's copy). Raises DataError
     that names the first defect with file and remedy, and how many more there are.
     """
-    from mambabench.benchmarks.layout.read import read_task
-
     directory = Path(directory)
-    task, defects = read_task(directory, name)
+    task, found = read_task(directory, name)
+    defects = [defect for defect in found if defect.severity == "error"]
     if task is None or defects:
         more = f" ({len(defects) - 1} more: `mambabench tasks check` lists all)"
         raise DataError(f"{directory}/{defects[0]}{more if len(defects) > 1 else ''}")

@@ -9,13 +9,15 @@ Order, text and context are those of the published MMML code (Wu et al., NAACL 2
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mambabench.errors import DataError, nearest_names
+from mambabench.errors import DataError
+from mambabench.reading.audio import find_file
+from mambabench.reading.audio import read_audio as decode_file
+from mambabench.reading.tables import Row, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,18 +105,11 @@ def read_utterances(root: Path, dataset: str) -> tuple[Utterance, ...]:
     sims = dataset == "sims"
     needed = ["video_id", "clip_id", "text", "label", "mode"]
     needed += ["label_T", "label_A"] if sims else []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        found = list(reader.fieldnames or ())
-        for column in needed:
-            if column not in found:
-                near = nearest_names(column, found)
-                raise DataError(f"{path}: no column {column!r} in {', '.join(found)}{near}")
-        items = [
-            _utterance(row, f"{path}, line {reader.line_num}", sims=sims)
-            for row in reader
-            if sims or (row["video_id"], row["clip_id"]) not in CORRUPT
-        ]
+    items = [
+        _utterance(row, sims=sims)
+        for row in read_table(path, needed, strip=False)
+        if sims or (row["video_id"], row["clip_id"]) not in CORRUPT
+    ]
     if not sims:
         items.sort(key=lambda item: (item.video, float(item.clip)))
     names = [item.name for item in items]
@@ -124,24 +119,21 @@ def read_utterances(root: Path, dataset: str) -> tuple[Utterance, ...]:
     return tuple(items)
 
 
-def _utterance(row: dict[str, str], where: str, *, sims: bool) -> Utterance:
-    if row["mode"] not in MODES:
-        near = nearest_names(row["mode"], MODES)
-        raise DataError(f"{where}: mode {row['mode']!r} is not train, valid or test{near}")
-    try:
-        label = float(row["label"])
-        text_label, audio_label = (
-            (float(row["label_T"]), float(row["label_A"])) if sims else (label, label)
-        )
-        number = float(row["clip_id"])
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
+def _utterance(row: Row, *, sims: bool) -> Utterance:
+    top = 1.0 if sims else 3.0
+
+    def sentiment(column: str) -> float:
+        return row.number(column, low=-top, high=top, what="sentiment")
+
+    label = sentiment("label")
+    text_label, audio_label = (sentiment("label_T"), sentiment("label_A")) if sims else (label,) * 2
+    number, clip = row.number("clip_id", low=0), row["clip_id"].strip()
     text = row["text"]
     return Utterance(
-        video=row["video_id"],
-        clip=f"{int(number):04d}" if sims else row["clip_id"],
+        video=row.name("video_id"),
+        clip=f"{int(number):04d}" if sims else clip,
         text=text if sims else text[:1] + text[1:].lower(),
-        split=row["mode"],
+        split=row.choice("mode", MODES),
         M=label,
         T=text_label,
         A=audio_label,
@@ -169,19 +161,19 @@ def context_of(
 
 def wav_path(root: Path, item: Utterance) -> Path:
     """Return where the clip's audio lies."""
-    return root / "wav" / item.video / f"{item.clip}.wav"
+    return find_file(root / "wav" / item.video / f"{item.clip}.wav")
 
 
 def read_audio(path: Path) -> npt.NDArray[np.float32]:
     """Return the mean of the channels at 16 kHz, [n_samples] float32."""
-    import soundfile
     import soxr
 
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"{path}: {error}") from error
-    mono: npt.NDArray[np.float32] = samples.mean(axis=1)
+        audio = decode_file(path)
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
+    rate = audio.sample_rate_hz
+    mono: npt.NDArray[np.float32] = audio.samples.mean(axis=1)
     if rate != SAMPLE_RATE_HZ:
         mono = soxr.resample(mono, rate, SAMPLE_RATE_HZ, quality="HQ")
     return mono

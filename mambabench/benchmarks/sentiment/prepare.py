@@ -17,6 +17,7 @@ from mambabench.benchmarks.sentiment.mmsa import (
     wav_path,
 )
 from mambabench.errors import DataError
+from mambabench.reading.audio import duration_s
 
 __all__ = ["LABELS", "clip_name", "prepare", "scoring"]
 
@@ -70,9 +71,10 @@ def prepare(dataset: str, root: Path, into: Path) -> tuple[BrokenClip, ...]:
 
 
 def _duration_s(path: Path) -> float:
-    import soundfile
-
-    return float(soundfile.info(path).duration)
+    try:
+        return duration_s(path)
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error
 
 
 def _session(root: Path, item: Utterance) -> Session:

@@ -15,6 +15,7 @@ from mambabench.benchmarks.superb.sources import (
     Corpus,
     Defect,
     SourceClip,
+    audio_files,
     missing_files,
     read_lines,
     require_folder,
@@ -67,7 +68,7 @@ def read(root: Path) -> Corpus:
             cluster=path.parts[-3],
             gain_db=GAIN_DB,
         )
-        for path in sorted(train.glob("*/*/*.wav"))
+        for path in audio_files(train, "*/*/*")
     ]
     names = sorted({n for t in read_trials(root / TRIALS) for n in (t.first, t.second)})
     tests = tuple(

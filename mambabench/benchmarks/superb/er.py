@@ -5,7 +5,6 @@ Source: s3prl 0.4.18, downstream `emotion`; SUPERB (Yang et al. 2021), table 1.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from mambabench.benchmarks.superb.sources import (
     require_folder,
 )
 from mambabench.errors import DataError
+from mambabench.files import read_json
 
 __all__ = ["CLASSES", "PUBLISHED_COUNTS", "Preset", "check", "development_split", "read"]
 
@@ -64,7 +64,7 @@ def _clip(session: str, name: str, label: str) -> SourceClip:
 def _listed(path: Path, session: str) -> list[SourceClip]:
     """Read s3prl's shipped list of one session's test fold, in its own order."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["meta_data"]
+        entries = read_json(path)["meta_data"]
         return [_clip(session, Path(entry["path"]).stem, entry["label"]) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a list of s3prl's form ({error}); copy it again") from error

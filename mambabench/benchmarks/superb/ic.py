@@ -5,7 +5,6 @@ Source: s3prl 0.4.18, downstream `fluent_commands`; SUPERB (Yang et al. 2021), t
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from mambabench.benchmarks.superb.sources import (
@@ -17,6 +16,7 @@ from mambabench.benchmarks.superb.sources import (
     require_folder,
 )
 from mambabench.errors import DataError
+from mambabench.reading.tables import Row, read_table
 
 __all__ = ["PUBLISHED_COUNTS", "SLOTS", "check", "read", "slot_sizes"]
 
@@ -26,17 +26,10 @@ FOLDER = "fluent_speech_commands_dataset"
 _REMEDY = f"unpack the dataset so that {FOLDER}/data and {FOLDER}/wavs lie in the corpus folder"
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path) -> list[Row]:
     if not path.is_file():
         raise DataError(f"{path}: the list file is missing; {_REMEDY}")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        absent = {"path", "speakerId", *SLOTS} - set(reader.fieldnames or ())
-        if absent:
-            raise DataError(
-                f"{path}: no column {', '.join(sorted(absent))}; take the list as published"
-            )
-        return list(reader)
+    return read_table(path, ("path", "speakerId", *SLOTS), strip=False)
 
 
 def read(root: Path) -> Corpus:
@@ -67,7 +60,7 @@ def read(root: Path) -> Corpus:
     return Corpus("superb_ic", splits, labels)
 
 
-def _clip(row: dict[str, str]) -> SourceClip:
+def _clip(row: Row) -> SourceClip:
     return SourceClip(
         "__".join(Path(row["path"]).parts[-2:]),
         f"{FOLDER}/{row['path']}",

@@ -15,7 +15,9 @@ from mambabench.benchmarks.superb.sources import (
     Corpus,
     Defect,
     SourceClip,
+    audio_files,
     count_defects,
+    length_s,
     require_folder,
 )
 
@@ -56,13 +58,10 @@ def _silence(root: Path, split: str) -> list[SourceClip]:
     s3prl puts the same noise files into train and validation and crops anew at every load; here
     each split gets its own `SILENCE_CROPS` crops a file, fixed by the split's name.
     """
-    import soundfile
-
     clips = []
     generator = np.random.default_rng([ord(letter) for letter in f"KS silence {split}"])
-    for path in sorted((root / TRAIN_FOLDER / NOISE_FOLDER).glob("*.wav")):
-        info = soundfile.info(path)
-        latest = max(info.duration - 1.0, 0.0)
+    for path in audio_files(root / TRAIN_FOLDER / NOISE_FOLDER, "*"):
+        latest = max(length_s(path) - 1.0, 0.0)
         relative = path.relative_to(root).as_posix()
         for crop, start in enumerate(generator.uniform(0.0, latest, SILENCE_CROPS)):
             clips.append(
@@ -87,7 +86,7 @@ def read(root: Path) -> Corpus:
     train = require_folder(root / TRAIN_FOLDER, "the training part of KS", _REMEDY)
     test = require_folder(root / TEST_FOLDER, "the test part of KS", _REMEDY)
     splits: dict[str, list[SourceClip]] = {"train": [], "valid": [], "test": []}
-    for path in sorted(train.glob("*/*.wav")):
+    for path in audio_files(train, "*/*"):
         word = path.parent.name
         split = split_of(path.name)
         if word == NOISE_FOLDER or split is None:
@@ -95,7 +94,7 @@ def read(root: Path) -> Corpus:
         splits[split].append(_clip(root, path, word if word in WORDS else "_unknown_"))
     for split in ("train", "valid"):
         splits[split].extend(_silence(root, split))
-    for path in sorted(test.glob("*/*.wav")):
+    for path in audio_files(test, "*/*"):
         splits["test"].append(_clip(root, path, path.parent.name))
     return Corpus(
         "superb_ks",
@@ -126,7 +125,7 @@ def check(root: Path) -> tuple[Defect, ...]:
         split: tuple(clip for clip in clips if clip.crop_of is None)
         for split, clips in corpus.splits.items()
     }
-    noises = len(list((root / TRAIN_FOLDER / NOISE_FOLDER).glob("*.wav")))
+    noises = len(audio_files(root / TRAIN_FOLDER / NOISE_FOLDER, "*"))
     unknown = sorted({c.labels[0] for c in corpus.splits["test"]} - set(CLASSES))
     extra = tuple(
         Defect(f"{TEST_FOLDER}/{name}", "is not one of the twelve classes", _REMEDY)

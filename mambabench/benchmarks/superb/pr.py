@@ -16,6 +16,7 @@ from mambabench.benchmarks.superb.sources import (
     require_folder,
 )
 from mambabench.errors import DataError
+from mambabench.reading.audio import find_file
 
 __all__ = ["LEXICONS", "PUBLISHED_COUNTS", "SPLIT_FOLDERS", "check", "read", "read_lexicon"]
 
@@ -94,7 +95,7 @@ def check(root: Path) -> tuple[Defect, ...]:
     absent = tuple(
         Defect(clip.path, "has a transcript, but there is no such file", _REMEDY)
         for clip in clips
-        if not (root / clip.path).is_file()
+        if not find_file(root / clip.path).is_file()
     )
     extra = (
         (Defect("lexicon", f"{len(corpus.labels)} phones, published {N_PHONES}", _LEXICON_REMEDY),)

@@ -15,11 +15,13 @@ from mambabench.benchmarks.superb.sources import (
     Defect,
     SourceClip,
     count_defects,
+    length_s,
     missing_files,
     read_lines,
     require_folder,
 )
 from mambabench.errors import DataError
+from mambabench.reading.audio import find_file
 
 __all__ = ["CROP_S", "LIST_NAMES", "PUBLISHED_COUNTS", "check", "read"]
 
@@ -55,10 +57,8 @@ def _locate(root: Path, relative: str) -> str:
 
 def _crops(root: Path, clip: SourceClip) -> list[SourceClip]:
     """Return `STORED_CROPS` crops of 8 s of a longer clip, else the clip itself."""
-    import soundfile
-
-    path = root / clip.path
-    duration = soundfile.info(path).duration if path.is_file() else 0.0
+    path = find_file(root / clip.path)
+    duration = length_s(path) if path.is_file() else 0.0
     if duration <= CROP_S:
         return [clip]
     generator = np.random.default_rng([ord(letter) for letter in clip.name])

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mambabench.errors import DataError
+from mambabench.reading.audio import ENDINGS, duration_s, find_file
+from mambabench.reading.text import read_text
 
 __all__ = [
     "Corpus",
     "Defect",
     "SourceClip",
+    "audio_files",
     "count_defects",
+    "length_s",
     "missing_files",
     "read_lines",
     "require_folder",
@@ -66,7 +70,8 @@ def read_lines(path: Path, remedy: str) -> list[str]:
     """Return the non-empty lines of a list file; DataError with the remedy if it is absent."""
     if not path.is_file():
         raise DataError(f"{path}: the list file is missing; {remedy}")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = read_text(path, remedy=remedy).splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def count_defects(corpus: Corpus, published: Mapping[str, int], remedy: str) -> tuple[Defect, ...]:
@@ -94,5 +99,18 @@ def missing_files(root: Path, clips: Sequence[SourceClip], remedy: str) -> tuple
     return tuple(
         Defect(path, "listed, but there is no such file", remedy)
         for path in sorted({clip.path for clip in clips})
-        if not (root / path).is_file()
+        if not find_file(root / path).is_file()
     )
+
+
+def audio_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the audio files of any ending that match `pattern`, sorted."""
+    return sorted(path for path in folder.glob(pattern) if path.suffix.lower() in ENDINGS)
+
+
+def length_s(path: Path) -> float:
+    """Return the length of a file of the corpus in seconds; DataError names what has none."""
+    try:
+        return duration_s(path)
+    except DataError as error:
+        raise DataError(f"{path} {error}") from error

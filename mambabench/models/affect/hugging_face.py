@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from mambabench.errors import EncoderError
-from mambabench.files import read_json, sha256_file
+from mambabench.files import sha256_file
 from mambabench.models.affect.mmml_backbones import (
     AudioBackbone,
     TextBackbone,
@@ -20,6 +20,7 @@ from mambabench.models.affect.mmml_backbones import (
 )
 from mambabench.models.encoder import Encoded, TextEncoder
 from mambabench.models.weights.strict import load_strict
+from mambabench.reading.json_files import read_json_object
 
 __all__ = ["Tokenise", "backbone_config", "load_backbone", "load_tokenizer", "text_encoder"]
 
@@ -63,7 +64,8 @@ def backbone_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise EncoderError(f"{path} is missing: give a local Hugging Face model directory")
-    config = read_json(path)
+    remedy = "copy the model's directory again"
+    config = read_json_object(path, remedy=remedy, error=EncoderError)
     kind = str(config.get("model_type"))
     audio = kind in ("hubert", "data2vec-audio")
     return {**_DEFAULTS["audio" if audio else "text"], **_DEFAULTS.get(kind, {}), **config}

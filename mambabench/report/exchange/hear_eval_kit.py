@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import StoreError
+from mambabench.files import read_json
+from mambabench.reading.tables import read_rows
 from mambabench.store.records import FoldResult, RunRecord
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def _read(path: Path) -> Run:
     try:
         data = path.read_bytes()
         record, pretraining_run = _record(path, json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise StoreError(
             f"{path}: not a result of hear-eval-kit ({type(error).__name__}: {error}); delete it "
             "and run its predictions again"
@@ -111,7 +113,7 @@ def _fold(folder: Path, name: str, inner: dict[str, Any], point: dict[str, Any])
         validation_score=_finite(inner.get("validation_score")),
         best_epoch=None if epoch is None else int(epoch),
         n_epochs=None,
-        n_test=len(json.loads(split.read_text(encoding="utf-8"))) if split.is_file() else 0,
+        n_test=len(read_json(split)) if split.is_file() else 0,
         head_sha256=None,
     )
 
@@ -120,20 +122,15 @@ def _primary(folder: Path, inner: dict[str, Any]) -> str:
     """The first metric of the task's metadata; without it, the one that equals test_score."""
     metadata = folder / "task_metadata.json"
     if metadata.is_file():
-        return str(json.loads(metadata.read_text(encoding="utf-8"))["evaluation"][0])
+        return str(read_json(metadata)["evaluation"][0])
     names = [k for k in inner if k.startswith("test_") and k not in _NOT_METRICS]
     same = [name for name in names if inner[name] == inner["test_score"]]
     return (same or names)[0].removeprefix("test_")
 
 
 def _n_labels(folder: Path) -> int:
-    import csv
-
     vocabulary = folder / "labelvocabulary.csv"
-    if not vocabulary.is_file():
-        return 0
-    with vocabulary.open(encoding="utf-8", newline="") as file:
-        return sum(1 for _ in csv.reader(file)) - 1
+    return len(read_rows(vocabulary)) - 1 if vocabulary.is_file() else 0
 
 
 def _finite(value: object) -> float | None:

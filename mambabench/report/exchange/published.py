@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError
 from mambabench.package_data import package_data
+from mambabench.reading.tables import Row as TableRow
+from mambabench.reading.tables import read_rows, read_table
 
 if TYPE_CHECKING:
     from mambabench.report.summary import Row
@@ -69,16 +70,14 @@ def published_folder() -> Path | None:
 
 def read_published(file: Path) -> tuple[PublishedRow, ...]:
     """Read one file of published rows; DataError, naming the line, where it breaks the schema."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise DataError(
-                f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there"
-            )
-        return tuple(_row(file, reader.line_num, fields) for fields in reader)
+    header = read_rows(file, remedy="see README.md there")[:1]
+    if not header or tuple(header[0][1]) != COLUMNS:
+        raise DataError(f"{file}: the columns are not {', '.join(COLUMNS)}; see README.md there")
+    rows = read_table(file, COLUMNS, strip=False)
+    return tuple(_row(file, row.line, row) for row in rows)
 
 
-def _row(file: Path, line: int, fields: dict[str, str]) -> PublishedRow:
+def _row(file: Path, line: int, fields: TableRow) -> PublishedRow:
     for name in ("task", "metric", "model", "protocol", "citation", "location"):
         if not fields[name]:
             raise DataError(f"{file}, line {line}: {name} is empty; every row needs its source")

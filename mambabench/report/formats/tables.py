@@ -181,7 +181,18 @@ def notes(summary: Summary) -> list[str]:
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
         lines.append(f"{', '.join(cells[:3])}{more}: {reason}")
-    return lines
+    return lines + _warned(summary)
+
+
+def _warned(summary: Summary) -> list[str]:
+    """Return one line per encoder and task in whose embeddings clips are that need a warning."""
+    warned = {(r.record.encoder, r.record.task): r.record.warnings for r in summary.runs}
+    return [
+        f"{encoder} on {task}: {'; '.join(found[:3])}"
+        + (f" and {len(found) - 3} more warnings" if len(found) > 3 else "")
+        for (encoder, task), found in sorted(warned.items())
+        if found
+    ]
 
 
 _HEADINGS = ("Task", "Metric", "Encoder", "Seeds", "Mean", "SD", "CI seeds", "CI clips", "Ties")

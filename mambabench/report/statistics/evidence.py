@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, canonical_json
+from mambabench.reading.arrays import UNREADABLE
 from mambabench.report.results import Group
 from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.statistics.scoring import RANKED, FoldScore, fold_score
@@ -218,5 +218,5 @@ def _load(file: Path, key: str) -> Evidence | None:
             arrays = {name: stored[name] for name in stored.files}
         facts = json.loads(arrays.pop("facts").tobytes())
         return Evidence(key=key, **facts, **arrays)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except UNREADABLE:
         return None

@@ -1,0 +1,92 @@
+"""Arrays: empty, cut off, of objects, or something else; never an EOFError, never a traceback."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mambabench.errors import DataError, StoreError
+from mambabench.reading.arrays import read_array, read_arrays
+
+
+def saved(array: object) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(array))
+    return file.getvalue()
+
+
+def archived(**arrays: object) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **{name: np.asarray(value) for name, value in arrays.items()})
+    return file.getvalue()
+
+
+GOOD = saved(np.arange(600.0).reshape(20, 30))
+BROKEN = [
+    ("missing", None, "is missing"),
+    ("0 bytes", b"", r"is empty \(0 bytes\)"),
+    ("cut off", GOOD[:-100], "is damaged or cut off"),
+    ("cut in the header", GOOD[:40], "is damaged or cut off"),
+    ("text", b"1,2,3\n", "is no array of numbers"),
+    ("objects", saved(np.array([{}, None], dtype=object)), "is no array of numbers"),
+    ("words", saved(["a", "b"]), "holds values of type <U1, not numbers"),
+    ("archive", archived(a=[1]), "is an archive of arrays"),
+    ("header that is no header", GOOD.replace(b"'descr'", b"'dexcr'"), "is damaged or cut off"),
+    ("a size beyond memory", GOOD.replace(b"(20, 30), }    ", b"(9**15, 99999), }"), "damaged"),
+]
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize(("data", "message"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_broken_arrays_are_named(
+    tmp_path: Path, data: bytes | None, message: str, mapped: bool
+) -> None:
+    path = tmp_path / "x.npy"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"x\.npy .*{message}.*; copy it again"):
+        read_array(path, remedy="copy it again", mapped=mapped)
+
+
+def test_a_good_array_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    path.write_bytes(GOOD)
+    for mapped in (False, True):
+        np.testing.assert_array_equal(
+            read_array(path, remedy="", mapped=mapped), np.arange(600.0).reshape(20, 30)
+        )
+
+
+ARCHIVES = [
+    ("missing", None, "is missing"),
+    ("0 bytes", b"", r"is empty \(0 bytes\)"),
+    ("cut off", archived(a=np.random.default_rng(0).standard_normal(900))[:-300], "is damaged"),
+    ("one array", GOOD, "is one array, not an archive"),
+    ("text", b"{}", "is no array of numbers"),
+    ("absent", archived(b=[1]), "has no array named a"),
+    ("objects", archived(a=np.array([None], dtype=object)), "is no array of numbers"),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [a[1:] for a in ARCHIVES], ids=[a[0] for a in ARCHIVES]
+)
+def test_broken_archives_are_named(tmp_path: Path, data: bytes | None, message: str) -> None:
+    path = tmp_path / "x.npz"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(StoreError, match=rf"x\.npz .*{message}.*; probe again"):
+        read_arrays(path, ["a"], remedy="probe again", error=StoreError)
+
+
+def test_an_archive_with_flipped_bytes(tmp_path: Path) -> None:
+    data = bytearray(archived(a=np.arange(5000.0)))
+    middle = len(data) // 2
+    data[middle : middle + 40] = bytes(40)
+    path = tmp_path / "x.npz"
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="is damaged or cut off"):
+        read_arrays(path, ["a"], remedy="probe again", error=StoreError)
