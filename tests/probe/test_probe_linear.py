@@ -12,11 +12,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from mambabench.errors import ProtocolError
+from mambabench.probe.data import TaskRows
 from mambabench.probe.families import linear
 from mambabench.probe.families.linear import STRENGTHS, fit_linear, principal_axes, solve
 from mambabench.probe.plan import TaskPlan
 from mambabench.probe.protocols import PROTOCOLS
-from mambabench.probe.units import TaskRows
 from mambabench.probe.verb import probe
 from mambabench.store.records import read_predictions, read_record, record_paths
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mambabench.report.statistics.intervals import ranking
+from mambabench.report.statistics import ranking
 
 
 @pytest.fixture

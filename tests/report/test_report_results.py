@@ -176,7 +176,7 @@ def test_metric_without_a_rule_is_resampled_by_repetition(tmp_path, monkeypatch)
     from dataclasses import replace
 
     from mambabench.benchmarks.metrics import METRICS
-    from mambabench.report.statistics.intervals import resampling, scoring
+    from mambabench.report.statistics import resampling, scoring
 
     monkeypatch.setitem(METRICS, "odd", replace(METRICS["top1_acc"], name="odd"))
     write_scene(tmp_path, "weak", "task", skill=1.0, metric="odd", seeds=2)

@@ -8,7 +8,7 @@ import torch
 
 from mambabench.benchmarks.superb.metrics import equal_error_rate, error_rate
 from mambabench.errors import ProtocolError
-from mambabench.probe.heads.parameters import frame_heads as fh
+from mambabench.probe.heads import frame_heads as fh
 
 
 def utterances(n: int, seed: int, n_symbols: int = 8) -> tuple[list[np.ndarray], list[list[int]]]:

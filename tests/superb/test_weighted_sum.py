@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mambabench.errors import ProtocolError
-from mambabench.probe.heads.parameters import weighted_sum as ws
+from mambabench.probe.heads import weighted_sum as ws
 
 N_LAYERS, DIM = 4, 12
 
