@@ -3,6 +3,7 @@
     python -m venv peers && peers/bin/pip install -e . transformers mambapy
     peers/bin/python perf/scan.py            # CPU: forward, forward and backward, first call
     python perf/scan.py --gpu                # one GPU: against mamba_ssm's CUDA kernel
+    python perf/scan.py --silence            # the last table alone: silence beside sound
 
 Peers that are not installed are left out. Writes results/performance/scan.{json,md}.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from common import Timing, geometric_mean, rounds, write
 from peers import loop_scan, parallel_scan, reference_scan, transformers_scan
+from silence import TITLE, add_table, silence
 from torch import Tensor
 
 from mambabench.models.scan import selective_scan
@@ -234,8 +236,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--gpu", action="store_true", help="measure a GPU instead of the CPU")
+    parser.add_argument("--silence", action="store_true", help="measure silence beside sound only")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.silence:
+        add_table(silence(options.rounds))
+        return
     if options.gpu:
         write("scan_gpu", "python perf/scan.py --gpu", {"Forward": gpu(options.rounds)})
         return
@@ -253,6 +259,7 @@ def main() -> None:
             "GPU": [
                 {"against mamba_ssm": "not measured: no GPU", "static counts": "gpu_static.json"}
             ],
+            TITLE: silence(options.rounds),
         },
     )
     print(f"{time.monotonic() - begun:.0f} s")

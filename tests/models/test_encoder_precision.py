@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,24 @@ def test_bf16_is_recorded_and_a_refusal_warns(monkeypatch: pytest.MonkeyPatch) -
 def test_int8_is_near_and_replaces_the_products(name: str) -> None:
     full, small = (load_encoder(name, device="cpu", dtype=d) for d in (None, torch.int8))
     audio = tone(0.6)
-    cosine = cosine_similarity(full.scene(audio, None), small.scene(audio, None), dim=-1)
-    assert 0.99 < float(cosine.min()) < 1
-    kinds = {type(module) for module in small.model.modules()}
-    assert Int8Linear in kinds
-    assert Bf16Linear not in kinds
+    expected = full.scene(audio, None)
+    with torch.profiler.profile() as profile:
+        found = small.scene(audio, None)
+    assert float(cosine_similarity(expected, found, dim=-1).min()) > 0.99
+    layers = [m for m in small.model.modules() if isinstance(m, Int8Linear)]
+    products = {n.rpartition(".")[2] for n, m in full.model.named_modules() if is_product(m)}
+    left = {n.rpartition(".")[2] for n, m in small.model.named_modules() if is_product(m)}
+    assert left == {n for n in products if n.startswith("dt_proj")}
+    # what ran, and not how near it comes, shows that the replaced layers are the ones in use
+    ran = Counter(event.name for event in profile.events())
+    assert 0 < ran["quantized::linear_dynamic"] <= len(layers) * len(audio)
+    for layer in layers:
+        assert layer._packed.unpack()[0].dtype == torch.qint8
+    assert not any(isinstance(m, Bf16Linear) for m in small.model.modules())
+
+
+def is_product(module: torch.nn.Module) -> bool:
+    return type(module) is torch.nn.Linear
 
 
 def test_int8_is_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

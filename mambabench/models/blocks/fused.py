@@ -3,7 +3,8 @@
 Matrix products run on weights that oneDNN has packed once, convolution, scan, norm and gate in the
 scan's compiled kernels; both directions read one projection and write one sum, with no flips and no
 copies. `mix` and `add_norm` return None where they do not apply (gradients, tracing, another
-device, dtype or backend), and the caller goes its plain way.
+device, dtype or backend; sub-modules that were wrapped, hooked, parametrised or replaced), and the
+caller goes its plain way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from mambabench.models.blocks.precision import Bf16Linear, Int8Linear
+from mambabench.models.plain import is_eager, is_plain
 from mambabench.models.scan.backends import BACKENDS, VARIABLE, Request, choose_backend
 
 if TYPE_CHECKING:
@@ -61,13 +64,15 @@ def mix(mixer: MambaMixer, x: Tensor) -> Tensor | None:
     if mixer.training or not _applies(x) or x.ndim != 3 or x.numel() == 0:
         return None
     c = mixer.configuration
-    if c.d_inner % 16 or not _kernels_chosen(c.d_state):
+    if c.d_inner % 16 or x.shape[2] != c.d_model or not _kernels_chosen(c.d_state):
         return None
     mark = _mark(mixer)
-    if mark is None:
+    if mark is None or not _is_plain(mixer):
         return None
     prepared = _PREPARED.get(mixer)
     if prepared is None or prepared.mark != mark:
+        if not _fits(mixer):
+            return None
         prepared = _PREPARED[mixer] = _prepare(mixer, mark, x.shape[0] * x.shape[1])
     both = prepared.project_in(x)
     y = _scanned(mixer, prepared.paths, both[..., : c.d_inner], both[..., c.d_inner :])
@@ -107,8 +112,10 @@ def add_norm(norm: nn.Module, x: Tensor, residual: Tensor | None) -> tuple[Tenso
 
     `norm` is a LayerNorm or an RMSNorm with `weight` and `eps`.
     """
+    if not _applies(x) or x.shape[-1] % 16 or not is_plain(norm, _norms()):
+        return None
     weight, bias = norm.weight, getattr(norm, "bias", None)
-    if not _applies(x) or x.shape[-1] % 16 or not isinstance(weight, Tensor):
+    if type(weight) is not nn.Parameter:
         return None
     if not (weight.dtype == torch.float32 and x.is_contiguous() and _kernels_chosen(1)):
         return None
@@ -128,7 +135,9 @@ def _applies(x: Tensor) -> bool:
         and type(x) is Tensor
         and x.dtype == torch.float32
         and x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
+        and is_eager(x)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._len_torch_dispatch_stack()  # counters of operations see the plain ones
     )
 
 
@@ -141,11 +150,69 @@ def _is_numba(d_state: int, named: str | None) -> bool:
     return choose_backend(Request("cpu", torch.float32, d_state, False), named or None) == "numba"
 
 
+@functools.cache
+def _norms() -> tuple[type[nn.Module], ...]:
+    from mambabench.models.blocks.block import RMSNorm
+
+    return nn.LayerNorm, RMSNorm
+
+
+@functools.cache
+def _kinds() -> tuple[type[nn.Module], dict[str, tuple[type[nn.Module], ...]]]:
+    """Return the mixer's class and, by name, those of its sub-modules that this serves."""
+    from mambabench.models.blocks.mixer import Convolution, MambaMixer
+
+    called = (nn.Linear, Bf16Linear, Int8Linear)
+    kinds: dict[str, tuple[type[nn.Module], ...]] = {"in_proj": called, "out_proj": called}
+    for suffix in ("", "_b"):
+        kinds |= {f"conv1d{suffix}": (Convolution,), f"x_proj{suffix}": called}
+        kinds[f"dt_proj{suffix}"] = (nn.Linear,)  # its weight is read, its bias is the scan's
+    return MambaMixer, kinds
+
+
+def _is_plain(mixer: nn.Module) -> bool:
+    """Say whether mixer and sub-modules are what `_prepare` takes them for.
+
+    A subclass may have other steps; extra sub-modules may be used by nobody but a hook.
+    """
+    kind, kinds = _kinds()
+    if type(mixer) is not kind:
+        return False
+    return all(
+        name in kinds and is_plain(module, kinds[name]) for name, module in mixer._modules.items()
+    )
+
+
+def _fits(mixer: MambaMixer) -> bool:
+    """Say whether every weight that the kernels read is there, in the configuration's shape."""
+    c = mixer.configuration
+    inner, width = c.d_inner, c.dt_rank + 2 * c.d_state
+    shapes: dict[str, tuple[int, ...]] = {"out_proj.weight": (c.d_model, inner)}
+    shapes["in_proj.weight"] = (2 * inner, c.d_model)
+    if c.layer_scale:
+        shapes["gamma"] = (c.d_model,)
+    for suffix in ("", "_b") if c.directions == "v2" else ("",):
+        shapes |= {f"D{suffix}": (inner,), f"conv1d{suffix}.weight": (inner, 1, c.d_conv)}
+        shapes |= {f"conv1d{suffix}.bias": (inner,), f"x_proj{suffix}.weight": (width, inner)}
+        shapes |= {f"dt_proj{suffix}.weight": (inner, c.dt_rank), f"dt_proj{suffix}.bias": (inner,)}
+    for name in ("A_log",) if c.directions == "none" else ("A_log", "A_b_log"):
+        shapes[name] = (inner, c.d_state)
+    for name, shape in shapes.items():
+        owner, _, last = name.rpartition(".")
+        module: nn.Module = mixer.get_submodule(owner)
+        if type(module) in (Bf16Linear, Int8Linear):  # made from a layer, called as it is
+            continue
+        weight = module._parameters.get(last)
+        if weight is None or weight.shape != shape:
+            return False
+    return True
+
+
 def _mark(mixer: nn.Module) -> Mark | None:
     """Return what changes when any layer or weight changes: type, place, version, first element.
 
     The first element notices writes through `.data`, which keep the version. None where a weight
-    is not a plain float32 tensor on the CPU.
+    is not a plain float32 parameter on the CPU.
     """
     found: list[object] = []
     for module in (mixer, *mixer._modules.values()):
@@ -153,7 +220,9 @@ def _mark(mixer: nn.Module) -> Mark | None:
         for x in () if module is None else module._parameters.values():
             if x is None:
                 continue
-            if x.dtype != torch.float32 or not x.is_cpu or x.is_inference():
+            if type(x) is not nn.Parameter or x.dtype != torch.float32:
+                return None
+            if not x.is_cpu or x.is_inference():
                 return None
             place = x.data_ptr()
             found += (place, x._version, ctypes.c_float.from_address(place).value)

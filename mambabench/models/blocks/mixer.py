@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambabench.models.blocks.fused import mix
+from mambabench.models.blocks.fused import mix
+from mambabench.models.plain import is_plain
 from mambabench.models.scan import (
     Direction,
     causal_conv1d,
@@ -23,7 +25,8 @@ from mambabench.models.scan import (
 
 __all__ = ["MambaMixer", "MixerConfiguration"]
 
-Projected = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # time step, B, C
+# Time step before the softplus, the bias still to be added to it, B, C.
+Projected = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,18 @@ class MixerConfiguration:
         return math.ceil(self.d_model / 16)
 
 
-class _Convolution(nn.Module):
-    """The depthwise convolution's parameters, under the names of torch.nn.Conv1d."""
+class Convolution(nn.Conv1d):
+    """The depthwise convolution over [n, channels, length], padded on both ends as in mamba_ssm.
+
+    The mixer's kernels read its weights; called, as adapters and hooks need, it computes the same
+    causal convolution in its first `length` outputs. It draws no initial weights.
+    """
 
     def __init__(self, d_inner: int, d_conv: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(d_inner, 1, d_conv))
-        self.bias = nn.Parameter(torch.empty(d_inner))
+        super().__init__(d_inner, d_inner, d_conv, padding=d_conv - 1, groups=d_inner)
+
+    def reset_parameters(self) -> None:
+        """Leave the weights to whoever fills the whole model."""
 
 
 class MambaMixer(nn.Module):
@@ -87,31 +95,35 @@ class MambaMixer(nn.Module):
 
     def _add_path(self, suffix: str) -> None:
         c = self.configuration
-        self.add_module(f"conv1d{suffix}", _Convolution(c.d_inner, c.d_conv))
+        self.add_module(f"conv1d{suffix}", Convolution(c.d_inner, c.d_conv))
         x_proj = nn.Linear(c.d_inner, c.dt_rank + 2 * c.d_state, bias=False)
         self.add_module(f"x_proj{suffix}", x_proj)
         self.add_module(f"dt_proj{suffix}", nn.Linear(c.dt_rank, c.d_inner))
 
     def _project(self, u: torch.Tensor, suffix: str) -> Projected:
-        """Return time step (before bias and softplus), B and C of the convolved input."""
+        """Return time step (before softplus), its bias, B and C of the convolved input."""
         c = self.configuration
         projected = self.get_submodule(f"x_proj{suffix}")(u)
         dt, B, C = projected.split((c.dt_rank, c.d_state, c.d_state), dim=-1)
-        weight: torch.Tensor = self.get_parameter(f"dt_proj{suffix}.weight")
-        return F.linear(dt, weight), B, C
+        dt_proj = self.get_submodule(f"dt_proj{suffix}")
+        if isinstance(dt_proj, nn.Linear) and is_plain(dt_proj, (nn.Linear,)):
+            return F.linear(dt, dt_proj.weight), dt_proj.bias, B, C  # the scan adds the bias
+        return dt_proj(dt), None, B, C
 
     def _convolve(self, u: torch.Tensor, suffix: str, reverse: bool) -> torch.Tensor:
-        weight = self.get_parameter(f"conv1d{suffix}.weight").squeeze(1)
-        bias = self.get_parameter(f"conv1d{suffix}.bias")
-        return causal_conv1d(u, weight, bias, activation="silu", reverse=reverse)
+        layer = self.get_submodule(f"conv1d{suffix}")
+        if isinstance(layer, Convolution) and is_plain(layer, (Convolution,)):
+            weight = layer.weight.squeeze(1)
+            return causal_conv1d(u, weight, layer.bias, activation="silu", reverse=reverse)
+        rows = (u.flip(1) if reverse else u).transpose(1, 2)
+        y = F.silu(layer(rows)[..., : u.shape[1]]).transpose(1, 2)
+        return y.flip(1) if reverse else y
 
-    def _direction(
-        self, u: torch.Tensor, projected: Projected, names: tuple[str, str, str]
-    ) -> Direction:
-        """Bundle a scan's inputs; `names` are those of A_log, D and the time step's bias."""
-        dt, B, C = projected
-        A_log, D, bias = (self.get_parameter(name) for name in names)
-        return Direction(u, dt, -torch.exp(A_log), B, C, D, bias)
+    def _direction(self, u: torch.Tensor, projected: Projected, A_log: str, D: str) -> Direction:
+        """Bundle a scan's inputs, A_log and D by name."""
+        dt, bias, B, C = projected
+        # not get_parameter: parametrised and functional weights are other tensors
+        return Direction(u, dt, -torch.exp(getattr(self, A_log)), B, C, getattr(self, D), bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Mix `x` [n, length, d_model] along its length."""
@@ -122,17 +134,16 @@ class MambaMixer(nn.Module):
         u_in, z = self.in_proj(x).chunk(2, dim=-1)
         u = self._convolve(u_in, "", reverse=False)
         projected = self._project(u, "")
-        first = self._direction(u, projected, ("A_log", "D", "dt_proj.bias"))
+        first = self._direction(u, projected, "A_log", "D")
         if c.directions == "none":
             y = selective_scan(*first[:6], z=z, delta_bias=first.delta_bias, delta_softplus=True)
             assert isinstance(y, torch.Tensor)  # no last state asked for
         else:
             if c.directions == "v1":
-                second = self._direction(u, projected, ("A_b_log", "D", "dt_proj.bias"))
+                second = self._direction(u, projected, "A_b_log", "D")
             else:
                 u = self._convolve(u_in, "_b", reverse=True)
-                names = ("A_b_log", "D_b", "dt_proj_b.bias")
-                second = self._direction(u, self._project(u, "_b"), names)
+                second = self._direction(u, self._project(u, "_b"), "A_b_log", "D_b")
             halve = c.directions == "v2" and c.divide_out
             y = selective_scan_bidirectional(
                 first, second, z=z, delta_softplus=True, scale=0.5 if halve else 1.0

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from mambabench.errors import EncoderError, nearest_names
+from mambabench.models.plain import untraced
 
 __all__ = [
     "BACKENDS",
@@ -44,7 +45,7 @@ class Request:
     dtype: torch.dtype  # of the computation: float32 or wider
     d_state: int
     needs_grad: bool
-    groups: int = 1
+    transformed: bool = False  # under torch.func's transforms or forward-mode differentiation
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,15 @@ def _no_mamba_ssm() -> str | None:
     return None if torch.cuda.is_available() else "torch sees no CUDA device"
 
 
+_TRANSFORMED = (
+    "has no rule for torch.func's transforms and forward-mode differentiation; torch and reference "
+    "have"
+)
+
+
 def _numba_unsupported(request: Request) -> str | None:
+    if request.transformed:
+        return _TRANSFORMED
     return None if request.device == "cpu" else f"computes on the CPU, not on {request.device}"
 
 
@@ -120,6 +129,8 @@ def _triton_unsupported(request: Request) -> str | None:
         return f"computes on CUDA devices, not on {request.device}"
     if request.dtype != torch.float32:
         return "computes in float32, not in float64"
+    if request.transformed:
+        return _TRANSFORMED
     return None if request.d_state <= 64 else "keeps at most 64 states in registers"
 
 
@@ -128,6 +139,8 @@ def _mamba_ssm_unsupported(request: Request) -> str | None:
         return f"computes on CUDA devices, not on {request.device}"
     if request.dtype != torch.float32:
         return "computes in float32, not in float64"
+    if request.transformed:
+        return _TRANSFORMED
     return None if request.d_state <= 256 else "supports at most 256 states"
 
 
@@ -153,22 +166,25 @@ def _failure(name: str, device: str) -> str | None:
     reason = backend.missing()
     if reason is not None or name in ("torch", "reference"):
         return reason
+    with torch.no_grad(), untraced():  # the first call may be a trace
+        error = _self_check(backend, device)
+    if error <= 1e-5:
+        return None
+    return f"its self-check against the reference is off by {error:.1e}"
+
+
+def _self_check(backend: Backend, device: str) -> float:
+    """Return the largest error of `backend` in a tiny scan."""
     u = torch.linspace(-1.0, 1.0, 3 * 32).reshape(1, 3, 32)
     delta, z = u.flip(1), u.flip(2)
     A = -torch.arange(1.0, 3.0).expand(32, 2)
     B, C = u[..., :2], u[..., 2:4]
     vector = torch.linspace(0.5, 1.0, 32)
     inputs = (u, delta, A, B, C, vector, z, vector)
-    with torch.no_grad():
-        expected, state = BACKENDS["reference"].load().scan(*inputs, True, True)
-        moved = [x.to(device) for x in inputs]
-        found, last = backend.load().scan(*moved, True, True)
-    error = max(
-        float((found.cpu() - expected).abs().max()), float((last.cpu() - state).abs().max())
-    )
-    if error <= 1e-5:
-        return None
-    return f"its self-check against the reference is off by {error:.1e}"
+    expected, state = BACKENDS["reference"].load().scan(*inputs, True, True)
+    moved = [x.to(device) for x in inputs]
+    found, last = backend.load().scan(*moved, True, True)
+    return max(float((found.cpu() - expected).abs().max()), float((last.cpu() - state).abs().max()))
 
 
 def _why_not(name: str, request: Request) -> str | None:
@@ -206,7 +222,7 @@ def _choose(request: Request, name: str | None, source: str) -> str:
     for candidate in ORDER.get(request.device, ("torch",)):
         reason = _why_not(candidate, request)
         if reason is None:
-            if candidate == "torch" and reasons:
+            if candidate == "torch" and reasons and not request.transformed:
                 _warn_slow(request.device, "; ".join(reasons))
             return candidate
         reasons.append(f"{candidate}: {reason}")

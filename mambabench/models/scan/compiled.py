@@ -21,6 +21,7 @@ from mambabench.models.scan import kernels
 
 __all__ = [
     "bidirectional_forward",
+    "conv_backward",
     "conv_forward",
     "scan_backward",
     "scan_forward",
@@ -201,6 +202,29 @@ def conv_forward(
     bias = None if bias is None else bias.contiguous()
     run_conv(x, weight.t().contiguous(), bias, out, silu, reverse)
     return out
+
+
+def conv_backward(
+    dout: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of (x, weight, bias), the last one empty without a bias."""
+    batch, length, dim = x.shape
+    x, dout = _rows(x), _rows(dout)
+    bias = None if bias is None else bias.contiguous()
+    taps = weight.t().contiguous()
+    dx = x.new_empty(x.shape)
+    dweight, dbias = torch.zeros_like(taps), x.new_zeros(0 if bias is None else dim)
+    arguments: tuple[Any, ...] = (
+        _KINDS[x.dtype], *_strided(x), *_strided(dout), taps.data_ptr(), _address(bias),
+        *_strided(dx), dweight.data_ptr(), _address(None if bias is None else dbias), batch,
+        length, dim, taps.shape[0], int(silu), int(reverse),
+    )  # fmt: skip
+
+    def blocks(first: int, end: int) -> None:
+        kernels.conv_backward(*arguments, first, end)
+
+    _in_ranges(blocks, dim * x.element_size() // 64, 3 * batch * length * dim)
+    return dx, dweight.t().contiguous(), dbias
 
 
 def run_conv(

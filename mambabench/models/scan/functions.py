@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambabench.errors import EncoderError
+from mambabench.models.plain import is_transformed, sizes, untraced
 from mambabench.models.scan.backends import BACKENDS, Request, choose_backend
 
 __all__ = ["Direction", "causal_conv1d", "selective_scan", "selective_scan_bidirectional"]
@@ -57,7 +58,7 @@ def selective_scan(
     """
     _check_scan(u, delta, A, B, C, D, z, delta_bias)
     tensors: tuple[Tensor | None, ...] = (u, delta, A, B, C, D, z, delta_bias)
-    dtype, module = _dispatch(tensors, u, A.shape[1], backend)
+    dtype, module = _dispatch(tensors, u, sizes(A)[1], backend)
     if dtype is not None:
         tensors = _cast(tensors, dtype)
     y, last = module.scan(*tensors, delta_softplus, reverse)
@@ -81,13 +82,14 @@ def selective_scan_bidirectional(
     for direction in (forward, backward):
         u, delta, A, B, C, D, bias = direction
         _check_scan(u, delta, A, B, C, D, z, bias)
-    if forward.u.shape != backward.u.shape:
+    first_shape, second_shape = tuple(sizes(forward.u)), tuple(sizes(backward.u))
+    if first_shape != second_shape:
         raise EncoderError(
-            f"the directions differ in shape: u is {tuple(forward.u.shape)} forward and "
-            f"{tuple(backward.u.shape)} backward"
+            f"the directions differ in shape: u is {first_shape} forward and {second_shape} "
+            "backward"
         )
     tensors: tuple[Tensor | None, ...] = (*forward, *backward, z)
-    dtype, module = _dispatch(tensors, forward.u, forward.A.shape[1], backend)
+    dtype, module = _dispatch(tensors, forward.u, sizes(forward.A)[1], backend)
     if dtype is not None:
         tensors = _cast(tensors, dtype)
     pair: Any = tensors
@@ -120,13 +122,7 @@ def causal_conv1d(
     """
     if activation not in (None, "silu", "swish"):
         raise EncoderError(f"activation={activation!r} is unknown: use 'silu' or None")
-    if x.ndim != 3 or weight.ndim != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] < 1:
-        raise EncoderError(
-            f"x {tuple(x.shape)} and weight {tuple(weight.shape)} do not fit: x is [batch, length, "
-            "dim], weight is [dim, taps]"
-        )
-    if bias is not None and bias.shape != x.shape[2:]:
-        raise EncoderError(f"bias has shape {tuple(bias.shape)}, expected {tuple(x.shape[2:])}")
+    _check_conv(x, weight, bias)
     tensors: tuple[Tensor | None, ...] = (x, weight, bias)
     dtype, module = _dispatch(tensors, x, 1, backend)
     if dtype is not None:
@@ -149,16 +145,20 @@ def _dispatch(
             if x.device != u.device:
                 raise EncoderError(f"the inputs lie on {u.device} and on {x.device}: move them")
     grad = grad and torch.is_grad_enabled()
-    name = _choose(u.device.type, dtype, d_state, grad, backend)
+    transformed = is_transformed(tensors)
+    name = _choose(u.device.type, dtype, d_state, grad, backend, transformed)
     module = _LOADED[name]
     if (same and u.dtype == dtype) or hasattr(module, "NARROW"):
         return None, module  # nothing to convert, or done there without widening the large inputs
     return dtype, module
 
 
-def _choose(device: str, dtype: torch.dtype, d_state: int, grad: bool, backend: str | None) -> str:
+def _choose(
+    device: str, dtype: torch.dtype, d_state: int, grad: bool, backend: str | None,
+    transformed: bool = False,
+) -> str:  # fmt: skip
     """Return the name of the backend, its module loaded; tracing takes it for a constant."""
-    name = choose_backend(Request(device, dtype, d_state, grad), backend)
+    name = choose_backend(Request(device, dtype, d_state, grad, transformed), backend)
     if name not in _LOADED:
         _LOADED[name] = BACKENDS[name].load()
     return name
@@ -172,7 +172,15 @@ def _cast(tensors: tuple[Tensor | None, ...], dtype: torch.dtype) -> tuple[Tenso
     return tuple(None if x is None else x.to(dtype) for x in tensors)
 
 
-def _check_scan(
+def _check_scan(*tensors: Tensor | None) -> None:
+    if not torch.compiler.is_compiling() and torch._C._is_tracing():
+        with untraced():
+            _compare(*tensors)  # type: ignore[arg-type]
+    else:
+        _compare(*tensors)  # type: ignore[arg-type]
+
+
+def _compare(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
     z: Tensor | None, bias: Tensor | None,
 ) -> None:  # fmt: skip
@@ -197,3 +205,14 @@ def _check_scan(
             raise EncoderError(f"{name} has dtype {x.dtype}: only real floating dtypes are scanned")
     if not u.is_floating_point():
         raise EncoderError(f"u has dtype {u.dtype}: only real floating dtypes are scanned")
+
+
+def _check_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    shape, taps = sizes(x), sizes(weight)
+    if len(shape) != 3 or len(taps) != 2 or taps[0] != shape[2] or taps[1] < 1:
+        raise EncoderError(
+            f"x {tuple(shape)} and weight {tuple(taps)} do not fit: x is [batch, length, "
+            "dim], weight is [dim, taps]"
+        )
+    if bias is not None and tuple(sizes(bias)) != tuple(shape[2:]):
+        raise EncoderError(f"bias has shape {tuple(sizes(bias))}, expected {tuple(shape[2:])}")

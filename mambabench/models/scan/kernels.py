@@ -2,7 +2,9 @@
 
 Everything that numba compiles is in this one file, the vector type included: numba's cache on disk
 notices edits only of the file that defines a function, so a vector type elsewhere could leave
-stale machine code behind.
+stale machine code behind. The exception are the two calls of `mambabench.subnormals`, which every
+kernel called from outside makes: subnormal numbers cost nothing, and the thread's arithmetic is
+left as it was.
 
 A vector holds 64 bytes (16 float32 or 8 float64) and lowers to one AVX-512, two AVX2 or four NEON
 registers. SIMD runs over the channels, never over the states, so no state count wastes lanes. The
@@ -26,8 +28,19 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["CHUNK", "HAS_TABLE", "add_norm", "conv_forward", "scan_backward", "scan_forward"]
+from mambabench.subnormals import flush_subnormals, restore_arithmetic
 
+__all__ = [
+    "CHUNK",
+    "HAS_TABLE",
+    "add_norm",
+    "conv_backward",
+    "conv_forward",
+    "scan_backward",
+    "scan_forward",
+]
+
+_PART = 64  # time steps that the convolution's gradients are summed over at a time
 CHUNK = 16  # time steps whose states stay in registers in the forward kernel
 _INT32 = ir.IntType(32)
 _LOG2E = 1.4426950408889634
@@ -585,6 +598,7 @@ def scan_forward(
     n_chunks = (length + CHUNK - 1) // CHUNK
     start = length - 1 if reverse != 0 else 0
     sign = -1 if reverse != 0 else 1
+    before = flush_subnormals()
     for i in range(first, end):
         b = i // blocks
         _scan_block(
@@ -603,6 +617,7 @@ def scan_forward(
             length, dim, n_states, (i % blocks) * w * nv, nv, softplus, accumulate, scale,
             weight, rank, scratch,
         )  # fmt: skip
+    restore_arithmetic(before)
 
 
 @_compile
@@ -788,6 +803,7 @@ def scan_backward(
     n_chunks = (length + CHUNK - 1) // CHUNK
     start = length - 1 if reverse != 0 else 0
     sign = -1 if reverse != 0 else 1
+    before = flush_subnormals()
     for b in range(first, end):
         # kept out of the call: numba takes no conditional among so many arguments
         gate = z + (b * zb + start * zs) * size if z != 0 else 0
@@ -818,6 +834,7 @@ def scan_backward(
                 to_bias,
                 sign * os, length, dim, n_states, padded, d0, nv, softplus, scratch,
             )  # fmt: skip
+    restore_arithmetic(before)
 
 
 @_compile
@@ -869,6 +886,7 @@ def conv_forward(
     blocks = dim // w
     start = length - 1 if reverse != 0 else 0
     sign = -1 if reverse != 0 else 1
+    before = flush_subnormals()
     for i in range(first, end):
         b = i // blocks
         d = (i % blocks) * w
@@ -881,6 +899,77 @@ def conv_forward(
             _conv_block(
                 kind, row, -sign * xs, weight_b, bias_b, to, -sign * os, length, dim, taps, silu, d
             )
+    restore_arithmetic(before)
+
+
+@_compile
+def _conv_gradients(
+    kind, x, xs, dout, gs, weight, bias, dx, os, dweight, dbias, length, dim, taps, silu, d,
+):  # fmt: skip
+    """Gradients of the channels from d of one batch element; those of `weight`, `bias` are added.
+
+    Sums over time in parts of _PART steps, so that rounding does not grow with the length. `dx`
+    first takes the gradient before the activation, then its own values over it, in place: entry t
+    needs only entries from t on.
+    """
+    zero = _fill(kind, 0.0)
+    one = _fill(kind, 1.0)
+    offset = _load(kind, bias, d) if bias != 0 else zero
+    for start in range(0, length, _PART):
+        stop = min(start + _PART, length)
+        to_bias = zero
+        for t in range(start, stop):
+            g = _load(kind, dout, t * gs + d)
+            if silu != 0:
+                y = offset
+                for k in range(max(0, taps - 1 - t), taps):
+                    value = _load(kind, x, (t - (taps - 1 - k)) * xs + d)
+                    y = _fma(value, _load(kind, weight, k * dim + d), y)
+                s = _sigmoid(y)
+                g = _mul(g, _mul(s, _fma(y, _sub(one, s), one)))
+            _store(dx, t * os + d, g)
+            to_bias = _add(to_bias, g)
+        if dbias != 0:
+            _store(dbias, d, _add(_load(kind, dbias, d), to_bias))
+        for k in range(taps):
+            back = taps - 1 - k
+            total = zero
+            for t in range(max(start, back), stop):
+                value = _load(kind, x, (t - back) * xs + d)
+                total = _fma(_load(kind, dx, t * os + d), value, total)
+            _store(dweight, k * dim + d, _add(_load(kind, dweight, k * dim + d), total))
+    for t in range(length):
+        g = zero
+        for k in range(max(0, taps - (length - t)), taps):
+            value = _load(kind, dx, (t + taps - 1 - k) * os + d)
+            g = _fma(value, _load(kind, weight, k * dim + d), g)
+        _store(dx, t * os + d, g)
+
+
+@_compile
+def conv_backward(
+    kind, x, xb, xs, dout, gb, gs, weight, bias, dx, ob, os, dweight, dbias, batch, length, dim,
+    taps, silu, reverse, first, end,
+):  # fmt: skip
+    """Gradients of `conv_forward` for the channel blocks first <= i < end of all dim / lanes.
+
+    `dweight` [taps, dim] and, where there is a bias, `dbias` [dim] are zeros on entry: a block sums
+    over the whole batch, so that the number of threads changes no bit.
+    """
+    w = _lanes(kind)
+    size = 64 // w
+    start = length - 1 if reverse != 0 else 0
+    sign = -1 if reverse != 0 else 1
+    before = flush_subnormals()
+    for i in range(first, end):
+        for b in range(batch):
+            _conv_gradients(
+                kind, x + (b * xb + start * xs) * size, sign * xs,
+                dout + (b * gb + start * gs) * size, sign * gs, weight, bias,
+                dx + (b * ob + start * os) * size, sign * os, dweight, dbias, length, dim, taps,
+                silu, i * w,
+            )  # fmt: skip
+    restore_arithmetic(before)
 
 
 @_compile
@@ -892,6 +981,7 @@ def add_norm(kind, x, residual, weight, bias, total, out, dim, rms, epsilon, fir
     """
     w = _lanes(kind)
     size = 64 // w
+    before = flush_subnormals()
     for i in range(first, end):
         row = x + i * dim * size
         if residual != 0:
@@ -921,3 +1011,4 @@ def add_norm(kind, x, residual, weight, bias, total, out, dim, rms, epsilon, fir
             if bias != 0:
                 value = _add(value, _load(kind, bias, d))
             _store(result, d, value)
+    restore_arithmetic(before)

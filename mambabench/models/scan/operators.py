@@ -9,6 +9,7 @@ kernels are called directly: an operator's dispatch costs more than a small scan
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mambabench.models.plain import is_eager, is_transformed, sizes
 from mambabench.models.scan.functions import Direction
+from mambabench.models.scan.reference import causal_conv, scan_chunked
 
 __all__ = ["bidirectional", "conv", "run_conv", "run_scan", "scan"]
 
@@ -27,9 +30,8 @@ def _needs_grad(tensors: tuple[Tensor | None, ...]) -> bool:
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
-def _plain(x: Tensor) -> bool:
-    """Say whether `x` holds data here and now: no tracing, no tensor subclass."""
-    return type(x) in (Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+def _traced() -> bool:
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
 
 
 def _kernels(name: str) -> Any:
@@ -40,8 +42,9 @@ def run_scan(kernels: str, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     """Return y and the last state [batch, d_state, dim] from the module `kernels`, as an operator
     where gradients or tracing ask for one. `inputs`: u to delta_bias, softplus, reverse."""
     grad = _needs_grad(inputs[:8])
-    if grad or not _plain(inputs[0]):
-        y, last, _ = torch.ops.mambabench.selective_scan(*inputs, grad, kernels)
+    if grad or not is_eager(inputs[0]):
+        keep = grad or _traced()  # a trace may be used with gradients later
+        y, last, _ = torch.ops.mambabench.selective_scan(*inputs, keep, kernels)
     else:
         y, last, _ = _kernels(kernels).scan_forward(*inputs, True)
     return y, last
@@ -49,7 +52,7 @@ def run_scan(kernels: str, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
 
 def run_conv(kernels: str, inputs: tuple[Any, ...]) -> Tensor:
     """Convolve with the module `kernels`; `inputs`: x, weight, bias, silu, reverse."""
-    if _needs_grad(inputs[:3]) or not _plain(inputs[0]):
+    if _needs_grad(inputs[:3]) or not is_eager(inputs[0]):
         return torch.ops.mambabench.causal_conv1d(*inputs, kernels)  # type: ignore[no-any-return]
     return _kernels(kernels).conv_forward(*inputs)  # type: ignore[no-any-return]
 
@@ -71,7 +74,7 @@ def scan(
     bias: Tensor | None, softplus: bool, reverse: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return y [batch, length, dim] and the last state [batch, dim, d_state]."""
-    dim = u.shape[2]
+    dim = sizes(u)[2]
     odd = -dim % 16
     if odd:
         u, delta, A, B, C, D, bias = _padded_direction(Direction(u, delta, A, B, C, D, bias), odd)
@@ -85,7 +88,7 @@ def bidirectional(
 ) -> Tensor:
     """Return scale * (y_forward + y_backward) * silu(z), [batch, length, dim]."""
     u = forward.u
-    if _needs_grad((*forward, *backward, z)) or not _plain(u):
+    if _needs_grad((*forward, *backward, z)) or not is_eager(u):
         first = scan(*forward[:6], None, forward.delta_bias, softplus, False)[0]
         second = scan(*backward[:6], None, backward.delta_bias, softplus, True)[0]
         y = (first + second) * scale
@@ -101,7 +104,7 @@ def bidirectional(
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool, reverse: bool) -> Tensor:
     """Return the convolved `x` [batch, length, dim]; `weight` [dim, taps]."""
-    dim = x.shape[2]
+    dim = sizes(x)[2]
     odd = -dim % 16
     if odd:
         x, bias = _padded(x, odd), _padded(bias, odd)
@@ -159,12 +162,56 @@ def _keep_scan(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) ->
     ctx.set_materialize_grads(False)
 
 
+def _again(tensors: Sequence[Tensor | None], given: Sequence[Tensor | None]) -> bool:
+    """Say whether gradients are asked for that have gradients or pass torch.func's transforms."""
+    asked = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return asked or is_transformed((*tensors, *given))
+
+
+def _differentiable(
+    function: Callable[..., Any], tensors: Sequence[Any], given: Sequence[Tensor | None]
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of `tensors` under `function`, in torch's own operations.
+
+    `given` are the gradients of its results. Slower than the kernels, for second derivatives only.
+    """
+    with torch.enable_grad():
+        results = function(*tensors)
+        pairs = [(y, g.to(y.dtype)) for y, g in zip(results, given, strict=False) if g is not None]
+        wanted = [x for x in tensors if x is not None and x.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True,
+                allow_unused=True,
+            )
+        )  # fmt: skip
+    return tuple(next(found) if x is not None and x.requires_grad else None for x in tensors)
+
+
+def _wide(tensors: Sequence[Tensor | None]) -> list[Any]:
+    return [x if x is None or x.dtype == torch.float64 else x.float() for x in tensors]
+
+
+def _scan_of(softplus: bool, reverse: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the scan with the operator's results, in float32 or wider, by torch alone."""
+
+    def scan_again(*tensors: Tensor | None) -> tuple[Tensor, Tensor]:
+        u, delta, A, B, C, D, z, bias = _wide(tensors)
+        y, last = scan_chunked(u, delta, A, B, C, D, z, bias, softplus, reverse)
+        return y, last.transpose(1, 2)
+
+    return scan_again
+
+
 def _scan_gradients(ctx: Any, dout: Any, dlast: Any, _: Any) -> tuple[Tensor | None, ...]:
     *tensors, saved = ctx.saved_tensors
     if not ctx.kept:
         raise RuntimeError("mambabench::selective_scan keeps nothing to differentiate: keep=False")
     if dout is None:
         dout = torch.zeros_like(tensors[0])
+    if _again(tensors, (dout, dlast)):
+        again = _differentiable(_scan_of(ctx.softplus, ctx.reverse), tensors, (dout, dlast))
+        return (*again, None, None, None, None)
     gradients = torch.ops.mambabench.selective_scan_backward(
         dout, dlast, *tensors, saved, ctx.softplus, ctx.reverse, ctx.kernels
     )
@@ -199,7 +246,11 @@ def _conv_backward(
     kernels: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Return the gradients of (x, weight, bias), the last one empty without a bias."""
-    convolve = _kernels(kernels).conv_forward
+    module = _kernels(kernels)
+    if hasattr(module, "conv_backward"):
+        found = module.conv_backward(dout, x, weight, bias, silu, reverse)
+        return found  # type: ignore[no-any-return]
+    convolve = module.conv_forward
     if silu:
         y = convolve(x, weight, bias, False, reverse)
         s = torch.sigmoid(y)
@@ -230,6 +281,13 @@ def _keep_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _conv_gradients(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
     settings = (ctx.silu, ctx.reverse, ctx.kernels)
+    if _again(tensors, (dout,)):
+
+        def convolve(*inputs: Tensor | None) -> tuple[Tensor]:
+            x, weight, bias = _wide(inputs)
+            return (causal_conv(x, weight, bias, ctx.silu, ctx.reverse),)
+
+        return (*_differentiable(convolve, tensors, (dout,)), None, None, None)
     found = torch.ops.mambabench.causal_conv1d_backward(dout, *tensors, *settings)
     gradients = (None if x is None else g for x, g in zip(tensors, found, strict=True))
     return (*gradients, None, None, None)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mambabench.models.plain import is_transformed
+
 __all__ = ["causal_conv", "conv", "scan", "scan_chunked", "scan_stepwise"]
 
 _STEPS = 8  # measured best of 4 to 64 on a CPU: larger chunks leave the cache
@@ -88,7 +90,7 @@ def scan_chunked(
 def _advance(decays: Tensor, drives: Tensor, h: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
     """Return the state after a chunk and the states at its steps, [steps, batch, dim, d_state]."""
     order = range(len(drives))
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or is_transformed((decays, drives, h)):
         states: list[Tensor] = []
         for t in reversed(order) if reverse else order:
             h = torch.addcmul(drives[t], decays[t], h)

@@ -8,6 +8,7 @@ differentiable, so a foreign Mamba block runs on a CPU by changing one import.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambabench.errors import EncoderError
+from mambabench.models.plain import sizes
 from mambabench.models.scan.functions import causal_conv1d, selective_scan
 from mambabench.models.scan.reference import scan_stepwise
 
@@ -44,24 +46,26 @@ def selective_scan_fn(
     """Return y [batch, dim, length] (and the last state [batch, dim, d_state]) like mamba_ssm's.
 
     `u`, `delta`, `z` [batch, dim, length]; `A` [dim, d_state], real; `B`, `C` [batch, d_state,
-    length], [batch, groups, d_state, length] or constant [dim, d_state]. Constant ones run through
+    length], [batch, groups, d_state, length] or constant [dim, d_state]. Groups divide the channels
+    evenly, in their order; B and C may have different numbers of them. Constant ones run through
     the reference. The last two arguments are hints that transformers passes to its own function;
-    they change nothing. Raises EncoderError for complex A.
+    they change nothing. Raises EncoderError for complex A and for groups that do not divide.
     """
     if A.is_complex() or B.is_complex() or C.is_complex():
         raise EncoderError("complex A, B or C are not supported: Mamba's are real")
+    n_groups = [_n_groups(name, x, u) for name, x in (("B", B), ("C", C))]
     u, delta = u.transpose(1, 2), delta.transpose(1, 2)
     z = None if z is None else z.transpose(1, 2)
     if B.ndim == 2 or C.ndim == 2:
         y, last = _with_constants(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
     else:
-        groups = max(x.shape[1] if x.ndim == 4 else 1 for x in (B, C))
+        groups = math.lcm(*n_groups)
         ys, states = [], []
         for i in range(groups):
             inputs: list[Any] = [_slice(x, i, groups) for x in (u, delta, D, z, delta_bias)]
             rates = A if groups == 1 else A.chunk(groups)[i]
             found = selective_scan(
-                inputs[0], inputs[1], rates, _group(B, i), _group(C, i),
+                inputs[0], inputs[1], rates, _group(B, i, groups), _group(C, i, groups),
                 D=inputs[2], z=inputs[3], delta_bias=inputs[4], delta_softplus=delta_softplus,
                 return_last_state=True,
             )  # fmt: skip
@@ -78,10 +82,27 @@ def _slice(x: Tensor | None, i: int, groups: int) -> Tensor | None:
     return x if x is None or groups == 1 else x.chunk(groups, -1)[i]
 
 
-def _group(x: Tensor, i: int) -> Tensor:
-    """Return group `i` of [batch, (groups,) d_state, length] as [batch, length, d_state]."""
+def _n_groups(name: str, x: Tensor, u: Tensor) -> int:
+    """Return the number of groups of B or C beside u [batch, dim, length]; refuse what is wrong."""
+    shape, dim = tuple(sizes(x)), sizes(u)[1]
+    if len(shape) not in (2, 3, 4):
+        raise EncoderError(
+            f"{name} has shape {shape}: expected [batch, d_state, length], "
+            "[batch, groups, d_state, length] or [dim, d_state]"
+        )
+    groups = shape[1] if len(shape) == 4 else 1
+    if groups < 1 or dim % groups:
+        raise EncoderError(
+            f"{name} has {groups} groups, shape {shape}, for the {dim} channels of u "
+            f"{tuple(sizes(u))}: the channels must be a multiple of the groups"
+        )
+    return groups
+
+
+def _group(x: Tensor, i: int, groups: int) -> Tensor:
+    """Return [batch, d_state, length], or its part `i` of `groups`, as [batch, length, d_state]."""
     if x.ndim == 4:
-        x = x[:, min(i, x.shape[1] - 1)]
+        x = x[:, i * sizes(x)[1] // groups]
     return x.transpose(1, 2)
 
 
@@ -90,7 +111,7 @@ def _with_constants(
     z: Tensor | None, bias: Tensor | None, softplus: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Scan with B or C that do not depend on time, [dim, d_state]; the other may be grouped."""
-    B, C = (x if x.ndim == 2 else _per_channel(x, u.shape[2]) for x in (B, C))
+    B, C = (x if x.ndim == 2 else _per_channel(x, sizes(u)[2]) for x in (B, C))
     inputs: list[Any] = [u, delta, A, B, C, D, z, bias]
     wide = [x if x is None or x.dtype == torch.float64 else x.float() for x in inputs]
     every = [*wide, softplus, False]
@@ -101,7 +122,7 @@ def _with_constants(
 def _per_channel(x: Tensor, dim: int) -> Tensor:
     """Return [batch, (groups,) d_state, length] as [batch, length, dim, d_state]."""
     x = x if x.ndim == 4 else x[:, None]
-    return x.permute(0, 3, 1, 2).repeat_interleave(dim // x.shape[1], 2)
+    return x.permute(0, 3, 1, 2).repeat_interleave(dim // sizes(x)[1], 2)
 
 
 def causal_conv1d_fn(

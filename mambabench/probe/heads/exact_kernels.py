@@ -3,8 +3,9 @@
 Activations lie as ``[batch, units]``, as in torch. Every sum runs in torch's order, a fused
 multiply-add stands where torch's binary has one, and nothing else may be contracted or reordered:
 the results are torch's bit for bit (`exact.rounds_as_torch` compares first). Panels of
-256 units keep small batches in the second-level cache between the passes. Importing this module
-needs numba.
+256 units keep small batches in the second-level cache between the passes. Subnormal numbers are
+treated as the calling thread does, which is torch's way too: kept, at the price that torch pays, or
+zero after `torch.set_flush_denormal(True)`. Importing this module needs numba.
 """
 
 from __future__ import annotations

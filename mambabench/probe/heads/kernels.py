@@ -3,7 +3,9 @@
 Activations lie as ``[units, batch]``: a hidden unit's whole batch is one contiguous row, so that
 its statistics, normalisation, dropout and ReLU run while the row is in the first-level cache, and
 the matrix products around them are plain ones. Serial and without the interpreter's lock: a head
-runs on one thread. Importing this module needs numba (`heads.numba_available`).
+runs on one thread. Subnormal numbers (moments of units whose gradients ended) are taken for zero,
+or they would slow a step many times down on some processors. Importing this module needs numba
+(`heads.numba_available`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from mambabench.subnormals import flush_subnormals, restore_arithmetic
 
 __all__ = [
     "adam_step",
@@ -72,6 +76,7 @@ def norm_forward(
     [ceil(batch / 32), units] packed mask; moments [2, units] receives mean and 1 / standard
     deviation for the backward step.
     """
+    before = flush_subnormals()
     units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
     unbiased = np.float32(batch) / np.float32(batch - 1)
@@ -104,6 +109,7 @@ def norm_forward(
                 x = x if x > np.float32(0.0) else np.float32(0.0)
                 kept = (np.uint32(word >> np.uint32(b)) & np.uint32(1)) != np.uint32(0)
                 a[start + b] = x if kept else np.float32(0.0)
+    restore_arithmetic(before)
 
 
 @_kernel(fastmath=True)
@@ -121,6 +127,7 @@ def norm_backward(
 
     A unit is open where A > 0: kept and positive.
     """
+    before = flush_subnormals()
     units = Z.shape[0]
     per_row = np.float32(1.0) / np.float32(batch)
     for j in range(units):
@@ -146,11 +153,13 @@ def norm_backward(
         for b in range(batch):
             t = d[b] if a[b] > np.float32(0.0) else np.float32(0.0)
             d[b] = t * open_scale - constant - slope * z[b]
+    restore_arithmetic(before)
 
 
 @_kernel(fastmath=True)
 def scale_shift_relu(Z: F32, scale: F32, shift: F32) -> None:
     """Set Z = relu(Z * scale + shift) in place; scale, shift [units]."""
+    before = flush_subnormals()
     units, batch = Z.shape
     for j in range(units):
         factor = scale[j]
@@ -159,6 +168,7 @@ def scale_shift_relu(Z: F32, scale: F32, shift: F32) -> None:
         for b in range(batch):
             x = z[b] * factor + term
             z[b] = x if x > np.float32(0.0) else np.float32(0.0)
+    restore_arithmetic(before)
 
 
 @_kernel(fastmath=True)
@@ -175,6 +185,7 @@ def adam_step(
 
     rate = lr / (1 - .9^t); second_scale = 1 / sqrt(1 - .999^t); shrink = 1 - lr * weight_decay.
     """
+    before = flush_subnormals()
     for i in range(weight.size):
         g = gradient[i]
         m = first[i] + np.float32(0.1) * (g - first[i])
@@ -182,6 +193,7 @@ def adam_step(
         first[i] = m
         second[i] = v
         weight[i] = weight[i] * shrink - rate * m / (np.sqrt(v) * second_scale + np.float32(1e-8))
+    restore_arithmetic(before)
 
 
 @_kernel(fastmath=False)
