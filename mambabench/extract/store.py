@@ -70,6 +70,9 @@ class StoredTask:
     layers: tuple[int, ...] | None  # None: the encoder's own output
     missing: dict[str, str]  # "<split>/<clip>" -> reason, for clips that could not be embedded
     layout: str = "store"  # or "hear-eval-kit"
+    precision: str = ""  # of the encoder; "" where unknown
+    sample_rate_hz: int | None = None  # the encoder's
+    resampled_from_hz: int | None = None  # the audio's, where that is another
 
 
 def encoder_key(label: str) -> str:
@@ -152,6 +155,9 @@ def _stored_task(directory: Path) -> StoredTask | None:
             task=load_task(directory, manifest["task"]),
             layers=None if layers is None else tuple(layers),
             missing=dict(manifest["missing"]),
+            precision=manifest.get("precision", ""),
+            sample_rate_hz=manifest.get("sample_rate_hz"),
+            resampled_from_hz=manifest.get("resampled_from_hz"),
         )
     except KeyError as error:
         raise StoreError(

@@ -49,6 +49,9 @@ class FoldResult:
     n_epochs: int | None
     n_test: int  # test clips
     head_sha256: str | None  # of the head's parameter bytes
+    n_train: int | None = None  # training rows (clips, or frames of a timestamp task)
+    batch_size: int | None = None  # rows of an optimiser step; null where there are no steps
+    n_steps: int | None = None  # optimiser steps of the whole fit, n_epochs long
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ class RunRecord:
     restricted: bool = False
     inputs_sha256: str = ""  # of all that the result follows from: a changed one is trained again
     missing: tuple[str, ...] = ()  # "<split>/<clip>" left out because it has no embedding
+    precision: str = ""  # of the encoder: "fp32", "bf16", "int8"; "" where unknown
+    sample_rate_hz: int | None = None  # the encoder's
+    resampled_from_hz: int | None = None  # the audio's, where that is another
+    limited: str = ""  # what of the task was used, where that is not all of it
 
 
 def protocol_folder(protocol: str) -> str:

@@ -181,6 +181,9 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         restricted=task.restricted,
         inputs_sha256=unit.inputs_sha256,
         missing=tuple(sorted(stored.missing)),
+        precision=stored.precision,
+        sample_rate_hz=stored.sample_rate_hz,
+        resampled_from_hz=stored.resampled_from_hz,
     )
     predictions = {
         f"{fold.fold}/{name}": array

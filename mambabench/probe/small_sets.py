@@ -1,0 +1,33 @@
+"""Say where a kit protocol hardly trains: one optimiser step an epoch on a small set."""
+
+from __future__ import annotations
+
+from mambabench.probe.protocols import PROTOCOLS
+from mambabench.probe.records import RunRecord
+
+__all__ = ["hardly_trained"]
+
+
+def hardly_trained(record: RunRecord) -> str | None:
+    """Return a sentence for a reader of the record, or None where nothing needs to be said.
+
+    It works from what the record holds: the preset's name, and rows, batch size, steps and learning
+    rate of every fold's head. Records without these say nothing.
+    """
+    preset = PROTOCOLS.get(record.protocol.partition("+")[0].partition("/")[0])
+    if preset is None or not preset.kit:
+        return None
+    small = [
+        (fold.n_steps, fold.n_train, fold.grid_point.get("lr"))
+        for fold in record.folds
+        if fold.n_train and fold.batch_size and fold.n_steps and fold.n_train <= fold.batch_size
+    ]
+    if not small:
+        return None
+    steps, rows, rate = min(small, key=lambda head: head[0])
+    return (
+        f"one optimiser step an epoch: {rows} training rows are one batch of {preset.name}, and a "
+        f"head had {steps} steps at learning rate {rate}; the score may say more about the "
+        "training than about the encoder. --protocol sound takes smaller batches, --protocol "
+        "linear solves to the optimum"
+    )
