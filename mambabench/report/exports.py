@@ -54,9 +54,7 @@ def write_text(path: Path, text: str) -> Path:
     try:
         atomic_write(path, write)  # type: ignore[arg-type]
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror or error})"
-        ) from error
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 

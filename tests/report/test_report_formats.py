@@ -188,7 +188,6 @@ def test_disk_that_fills_up_while_the_cache_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr("mambabench.report.evidence.atomic_write", full)
     result = mambabench.report(tmp_path, "json")
     assert result.text == expected
-    assert "No space left on device" in (result.note or "No space left on device")
     with pytest.raises(OSError, match="No space left"):
         cache.usable_cache(tmp_path / "report" / "cache")
 
