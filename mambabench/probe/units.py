@@ -102,6 +102,9 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         missing=tuple(sorted(stored.missing)),
         protocol_version=plan.protocol.version,
         warnings=tuple(f"{clip}: {note}" for clip, note in sorted(stored.warnings.items())),
+        precision=stored.precision,
+        sample_rate_hz=stored.sample_rate_hz,
+        resampled_from_hz=stored.resampled_from_hz,
     )
     predictions = {
         f"{fold.fold}/{name}": array

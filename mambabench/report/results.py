@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mambabench.errors import StoreError
+from mambabench.errors import MambabenchError, StoreError, nearest_names
+from mambabench.report.flags import Flag
 from mambabench.store.records import RunRecord, read_record, record_paths
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ COLUMNS = (
 )
 
 
+_WHICH = ("primary", "all")  # of `load_results`
+
+
 @dataclass(frozen=True)
 class Run:
     """One finished (encoder, task, protocol, seed) and where it was read."""
@@ -52,6 +56,7 @@ class Run:
     has_predictions: bool  # per-clip predictions lie beside it
     source: str  # "mambabench" or "hear-eval-kit"
     pretraining_run: int = 1  # the digit after "_r" in the folder names of SSAM's authors
+    flags: tuple[Flag, ...] = ()  # what was found at reading, such as a changed file
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,19 +181,30 @@ def _group(key: tuple[str, str, str, str], runs: list[Run]) -> Group:
     return Group(label, identity, task, protocol, ordered)
 
 
-def load_results(out: str | Path | Sequence[str | Path] = "mambabench-out") -> pd.DataFrame:
-    """Return every stored score below one or several output folders as a pandas DataFrame.
+def load_results(
+    out: str | Path | Sequence[str | Path] = "mambabench-out", *, metrics: str = "primary"
+) -> pd.DataFrame:
+    """Return the stored scores below one or several output folders as a pandas DataFrame.
 
-    One row per encoder, task, protocol, seed, fold and metric, with exactly the columns `COLUMNS`
-    (docs/report.md says what each holds); a run without a score is one row with its `reason`.
+    One row per encoder, task, protocol, seed and fold: the score of the task's primary metric;
+    with `metrics` "all" a row for every metric besides, told apart by the columns `metric` and
+    `primary`. The columns are exactly `COLUMNS` (docs/report.md says what each holds); a run
+    without a score is one row with its `reason`. MambabenchError for another word than these two.
     Raises StoreError where a folder is missing, empty or contradicts another.
     """
     import pandas as pd
 
+    if metrics not in _WHICH:
+        raise MambabenchError(
+            f"metrics is {metrics!r}; it is one of {', '.join(_WHICH)}"
+            f"{nearest_names(metrics, _WHICH)}"
+        )
     outs = [out] if isinstance(out, (str, Path)) else list(out)
     runs = read_runs([Path(folder) for folder in outs])
     rows = [row for group in group_runs(runs) for run in group.runs for row in _rows(group, run)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    if metrics == "primary":
+        frame = frame[frame["primary"].astype(bool)].reset_index(drop=True)
     for column in ("best_epoch", "n_epochs", "n_test"):
         frame[column] = frame[column].astype("Int64")
     for column in ("score", "validation_score"):

@@ -10,13 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.errors import EncoderError, nearest_names
+from mambabench.report.common import on_common_ground
 from mambabench.report.exchange.overall import Overall, overall_scores
 from mambabench.report.exchange.published import PublishedRow, published_beside
 from mambabench.report.exchange.superb_score import superb_scores
+from mambabench.report.families import corrected, smallest_differences
+from mambabench.report.flags import Flag, flags_of, unsound
 from mambabench.report.results import Group, Run, group_runs, read_runs
+from mambabench.report.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
-from mambabench.report.statistics.intervals import percentile_interval, t_interval, tie_groups
+from mambabench.report.statistics.intervals import percentile_interval, tie_groups
+from mambabench.report.versus import Versus, versus
 
 __all__ = ["Row", "Summary", "summarise"]
 
@@ -51,6 +56,8 @@ class Row:
     selected_on_test: bool = False  # its checkpoint was chosen by the test score (s3prl's ASV)
     source: str = "mambabench"
     pretraining_run: int = 1
+    flags: tuple[Flag, ...] = ()  # what to know of the number; a changed one is never best
+    smallest_difference: float | None = None  # that the clips of this task can show
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Summary:
     published: tuple[PublishedRow, ...]
     baseline: str | None
     runs: tuple[Run, ...]  # what all of it was computed from
+    versus: tuple[Versus, ...] = ()  # pairs over all tasks
 
 
 def summarise(
@@ -91,6 +99,7 @@ def summarise(
             progress("resampling", number, len(groups))
         evidence[group] = gather(group, cache)
     comparisons = compare(groups, evidence, baseline, cache)
+    comparisons = corrected(on_common_ground(comparisons, groups, evidence, cache))
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
     rows = _rank(rows, comparisons) + _beehive(rows, groups, evidence)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
@@ -101,6 +110,7 @@ def summarise(
         published=published_beside(rows),
         baseline=baseline,
         runs=runs,
+        versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
     )
 
 
@@ -124,6 +134,7 @@ def _row(group: Group, evidence: Evidence) -> Row:
         reason=evidence.reason,
         seeds=group.seeds,
         source=group.runs[0].source,
+        flags=flags_of(group.runs),
         pretraining_run=group.runs[0].pretraining_run,
         selected_on_test=any(
             fold.grid_point.get("selected_on") == "test"
@@ -139,21 +150,22 @@ def _row(group: Group, evidence: Evidence) -> Row:
 
 def _with_statistics(row: Row, scores: tuple[float, ...], resampled: object) -> Row:
     """Fill in mean and intervals; what is undefined is said in `reason`."""
-    seeds = t_interval(scores)
+    seeds = seed_interval(row.metric, scores)
     clips = percentile_interval(resampled) if isinstance(resampled, np.ndarray) else None
     reasons = [row.reason] if row.reason else []
     if seeds is None:
-        reasons.append("one seed: no spread over seeds")
+        reasons.append(no_seed_interval(len(scores)))
     if clips is None and isinstance(resampled, np.ndarray):
         reasons.append("no bootstrap: the score is undefined on some resamples")
+    lowest, highest = metric_range(row.metric)
     return replace(
         row,
         mean=float(np.mean(scores)),
         std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         ci95_low=seeds.low if seeds else None,
         ci95_high=seeds.high if seeds else None,
-        boot_low=clips.low if clips else None,
-        boot_high=clips.high if clips else None,
+        boot_low=max(clips.low, lowest) if clips else None,
+        boot_high=min(clips.high, highest) if clips else None,
         reason="; ".join(reasons) or None,
         scores=scores,
     )
@@ -207,6 +219,7 @@ def _mean_row(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Row:
         n_test=(first.n_test or 0) + (second.n_test or 0) or None,
         reason=evidence[one].reason or evidence[other].reason,
         n_units=None,
+        flags=flags_of((*one.runs, *other.runs)),
     )
     if not first.scores or not second.scores:
         return joined
@@ -216,7 +229,11 @@ def _mean_row(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Row:
 
 
 def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
-    """Mark the best row of each task and give tie groups to the encoders that were all compared."""
+    """Mark the best rows of each task and give tie groups to the encoders that were all compared.
+
+    Equal means are all best; a changed record's is none.
+    """
+    smallest = smallest_differences(comparisons)
     tests_of: dict[tuple[str, str], dict[frozenset[str], float]] = {}
     for c in comparisons:
         if c.p_holm is not None:
@@ -237,12 +254,19 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
         )
         tests = tests_of.get((own[0].protocol, own[0].task), {})
         letters = _letters([row.encoder for row in known], tests)
-        best = known[0] if len(known) > 1 else None
+        sound = [row for row in known if not unsound(row.flags)]
+        best = sound[0].mean if len(known) > 1 and sound else None
         for row in own:
-            top = best is not None and row.encoder == best.encoder
-            overlaps = top and any(_overlap(row, other) for other in known[1:])
+            top = best is not None and row in sound and row.mean == best
+            overlaps = top and any(_overlap(row, other) for other in known if other is not row)
             ranked.append(
-                replace(row, ties=letters.get(row.encoder, ""), best=top, overlaps=overlaps)
+                replace(
+                    row,
+                    ties=letters.get(row.encoder, ""),
+                    best=top,
+                    overlaps=overlaps,
+                    smallest_difference=smallest.get((row.protocol, row.task)),
+                )
             )
     return ranked
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambabench.errors import MambabenchError, nearest_names
+from mambabench.errors import MambabenchError, StoreError, nearest_names
 from mambabench.files import read_json, write_json
+from mambabench.report.cache import usable_cache
 from mambabench.report.exchange.exports import (
     write_kit_tree,
     write_leaderboard,
@@ -31,7 +32,7 @@ class ReportResult:
     text: str  # in the format asked for
     summary: Summary
     files: tuple[Path, ...]  # written below <first out>/report
-    note: str | None  # why no files could be written
+    note: str | None  # which files could not be written, and why
 
 
 def report(
@@ -47,8 +48,9 @@ def report(
 
     Writes tables, page and plots to ``<first out>/report`` and returns the text of `format`, one
     of `FORMATS`; `width` and `color` are for the terminal's. `baseline` compares every encoder with
-    this one only. Raises StoreError for missing, empty or contradicting folders, EncoderError for
-    an unknown baseline, MambabenchError for an unknown format.
+    this one only. What cannot be written (a full disk, a read-only folder) is said in `note`, and
+    the text is there all the same. Raises StoreError for missing, empty or contradicting folders,
+    EncoderError for an unknown baseline, MambabenchError for an unknown format.
     """
     if format not in FORMATS:
         raise MambabenchError(
@@ -60,7 +62,9 @@ def report(
     folder, note = _folder(outs[0])
     cache = folder / "cache" if folder else None
     summary = summarise(outs, baseline=baseline, cache=cache, progress=progress)
-    files = _write(folder, summary) if folder else []
+    files: list[Path] = []
+    if folder:
+        files, note = _write(folder, summary)
     return ReportResult(render(summary, format, width, color), summary, tuple(files), note)
 
 
@@ -87,29 +91,50 @@ def _folder(out: Path) -> tuple[Path | None, str | None]:
     folder = out / "report"
     try:
         folder.mkdir(exist_ok=True)
-        (folder / "cache").mkdir(exist_ok=True)
+        usable_cache(folder / "cache")
     except OSError as error:
-        return None, f"no files written: {folder} cannot be made ({error.strerror})"
+        why = error.strerror or error
+        return None, (
+            f"no files written: {folder} cannot be written ({why}); to have them, report with a "
+            "folder of yours as the first --out, or free space"
+        )
     return folder, None
 
 
-def _write(folder: Path, summary: Summary) -> list[Path]:
-    """Write every file of the report; the plot only where it would change."""
+def _write(folder: Path, summary: Summary) -> tuple[list[Path], str | None]:
+    """Write every file of the report; return those written and a line on those that were not."""
     from mambabench.report.formats import tables
     from mambabench.report.formats.page import as_page
 
     json_text = tables.as_json(summary)
-    files = [
-        write_text(folder / "report.json", json_text),
-        write_text(folder / "scores.csv", tables.as_csv(summary)),
-        write_text(folder / "comparisons.csv", tables.comparisons_csv(summary)),
-        write_text(folder / "report.html", as_page(summary)),
-        *write_leaderboard(folder, summary.rows),
-        *write_ssam_files(folder / "ssam", summary.rows),
-        *write_ssam_files(folder / "ssam-exact", summary.rows, "ssam2024+exact"),
-        *write_kit_tree(folder / "hear-eval-kit", summary.runs),
-    ]
-    return files + _draw(folder, summary, json_text)
+    rows = summary.rows
+    steps: dict[str, Callable[[], Sequence[Path]]] = {
+        "report.json": lambda: [write_text(folder / "report.json", json_text)],
+        "scores.csv": lambda: [write_text(folder / "scores.csv", tables.as_csv(summary))],
+        "comparisons.csv": lambda: [
+            write_text(folder / "comparisons.csv", tables.comparisons_csv(summary))
+        ],
+        "report.html": lambda: [write_text(folder / "report.html", as_page(summary))],
+        "hear_leaderboard.*.csv": lambda: write_leaderboard(folder, rows),
+        "ssam/": lambda: write_ssam_files(folder / "ssam", rows),
+        "ssam-exact/": lambda: write_ssam_files(folder / "ssam-exact", rows, "ssam2024+exact"),
+        "hear-eval-kit/": lambda: write_kit_tree(folder / "hear-eval-kit", summary.runs),
+        "scores.*.pdf, .png": lambda: _draw(folder, summary, json_text),
+    }
+    files: list[Path] = []
+    failed: dict[str, list[str]] = {}  # reason -> what
+    for name, step in steps.items():
+        try:
+            files += step()
+        except (OSError, StoreError) as error:
+            cause = error.__cause__ if isinstance(error, StoreError) else error
+            if not isinstance(cause, OSError):
+                raise  # no fault of the folder
+            failed.setdefault(cause.strerror or str(cause), []).append(name)
+    if not failed:
+        return files, None
+    said = "; ".join(f"{', '.join(names)} ({why})" for why, names in failed.items())
+    return files, f"{folder}: not written: {said}; free space or give another --out first"
 
 
 def _draw(folder: Path, summary: Summary, json_text: str) -> list[Path]:

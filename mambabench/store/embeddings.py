@@ -73,6 +73,9 @@ class StoredTask:
     missing: dict[str, str]  # "<split>/<clip>" -> reason, for clips that could not be embedded
     layout: str = "store"  # or "hear-eval-kit"
     warnings: dict[str, str] = field(default_factory=dict)  # of clips embedded all the same
+    precision: str = ""  # of the encoder; "" where unknown
+    sample_rate_hz: int | None = None  # the encoder's
+    resampled_from_hz: int | None = None  # the audio's, where that is another
 
 
 def encoder_key(label: str) -> str:
@@ -156,6 +159,9 @@ def _stored_task(directory: Path) -> StoredTask | None:
             layers=None if layers is None else tuple(layers),
             missing=dict(manifest["missing"]),
             warnings=dict(manifest.get("warnings", {})),
+            precision=manifest.get("precision", ""),
+            sample_rate_hz=manifest.get("sample_rate_hz"),
+            resampled_from_hz=manifest.get("resampled_from_hz"),
         )
     except KeyError as error:
         raise StoreError(

@@ -85,6 +85,10 @@ class RunRecord:
     missing: tuple[str, ...] = ()  # "<split>/<clip>" left out because it has no embedding
     protocol_version: int = 1  # of the preset: numbers of two versions are not comparable
     warnings: tuple[str, ...] = ()  # "<split>/<clip>: ..." of clips that are in it all the same
+    precision: str = ""  # of the encoder: "fp32", "bf16", "int8"; "" where unknown
+    sample_rate_hz: int | None = None  # the encoder's
+    resampled_from_hz: int | None = None  # the audio's, where that is another
+    limited: str = ""  # what of the task was used, where that is not all of it
 
 
 def protocol_folder(protocol: str) -> str:

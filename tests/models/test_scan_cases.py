@@ -16,8 +16,8 @@ from torch.nn.utils import parametrizations, parametrize
 from mambabench.errors import EncoderError
 from mambabench.models.blocks import fused
 from mambabench.models.blocks.block import Block
-from mambabench.models.blocks.precision import Int8Linear
 from mambabench.models.blocks.mixer import MambaMixer, MixerConfiguration
+from mambabench.models.blocks.precision import Int8Linear
 from mambabench.models.scan import (
     Direction,
     causal_conv1d,

@@ -67,7 +67,7 @@ def write_kit(folder, scores, **hparams):
 
 def test_hear_eval_kit_results_are_read_with_their_infinities(tmp_path):
     write_kit(tmp_path / "embeddings" / "my.module" / ESC, {"fold00": 0.5, "fold01": 0.7})
-    frame = mambabench.load_results(tmp_path)
+    frame = mambabench.load_results(tmp_path, metrics="all")
     assert set(frame.metric) == {"top1_acc", "mAP", "d_prime"}
     assert frame[frame.metric == "d_prime"].score.isna().all()
     primary = frame[frame.primary]
@@ -253,7 +253,7 @@ def test_min_max_normalisation_by_hand():
 
 
 def test_overall_names_pool_and_what_is_missing(tmp_path):
-    for name, skill in (("a", 0.5), ("b", 1.0), ("c", 1.5)):
+    for name, skill in (("a", 0.5), ("b", 1.0), ("c", 1.5), ("d", 0.7)):
         for task in ("one", "two", "three"):
             if (name, task) != ("c", "three"):
                 write_scene(tmp_path, name, task, skill=skill, seeds=2)
@@ -261,7 +261,12 @@ def test_overall_names_pool_and_what_is_missing(tmp_path):
     scores = {(one.normalisation, one.encoder): one for one in overall}
     assert scores["min-max", "c"].score is None
     assert scores["min-max", "c"].reason == "no score without all tasks; missing three"
-    assert scores["min-max", "a"].pool == ("a", "b")
+    assert scores["min-max", "a"].pool == ("a", "b", "d")
     assert scores["min-max", "b"].score == 100.0
-    assert scores["hear-leaderboard", "c"].imputed == ("three",)
-    assert scores["hear-leaderboard", "c"].score > scores["hear-leaderboard", "a"].score
+    assert scores["hear-leaderboard", "c"].score is None
+    assert scores["hear-leaderboard", "b"].score > scores["hear-leaderboard", "a"].score
+    common = scores["hear-leaderboard, common tasks", "c"]
+    assert common.tasks == ("one", "two")
+    assert common.pool == ("a", "b", "c", "d")
+    assert common.score > scores["hear-leaderboard, common tasks", "b"].score
+    assert not any(one.n_imputed for one in overall)

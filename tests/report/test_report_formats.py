@@ -35,7 +35,7 @@ def run(*arguments):
 def test_json_alone_on_stdout(out):
     result = run("--out", out, "--format", "json")
     assert result.exception is None
-    assert json.loads(result.stdout)["schema"] == "mambabench.report/1"
+    assert json.loads(result.stdout)["schema"] == "mambabench.report/2"
 
 
 def test_terminal_shows_scores_metrics_missing_cells_and_files(out):
@@ -139,17 +139,57 @@ def test_folder_that_cannot_be_written_still_prints(tmp_path, monkeypatch):
     assert "no files written" in result.stderr
 
 
-def test_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    from mambabench.errors import StoreError
-
+def test_file_that_cannot_be_written_is_named_below_the_tables(tmp_path, monkeypatch):
     write_scene(tmp_path, "weak", "task", skill=1.0, seeds=2)
 
     def full(path, write):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mambabench.report.exchange.exports.atomic_write", full)
-    with pytest.raises(StoreError, match=r"report\.json: cannot be written \(No space left"):
-        mambabench.report(tmp_path)
+    result = run("--out", tmp_path)
+    assert result.exception is None
+    assert "weak" in result.stdout
+    assert "Written to" not in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert "not written: report.json, scores.csv, comparisons.csv, report.html" in line
+    assert "(No space left on device)" in line
+
+
+def test_read_only_folder_prints_the_same_tables(tmp_path, monkeypatch):
+    for name, skill in (("weak", 0.8), ("strong", 2.0)):
+        write_scene(tmp_path, name, "task", skill=skill, seeds=2)
+    expected = mambabench.report(tmp_path).text
+
+    def read_only(*arguments, **options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("mambabench.files.tempfile.mkstemp", read_only)
+    result = mambabench.report(tmp_path)
+    assert result.text == expected
+    assert result.files == ()
+    assert "cannot be written (Read-only file system)" in result.note
+
+
+def test_disk_that_fills_up_while_the_cache_is_written(tmp_path, monkeypatch):
+    """The folder takes the first small file and no other."""
+    from mambabench.report import cache
+
+    for name in ("weak", "strong"):
+        write_scene(tmp_path, name, "task", skill=len(name) / 3, seeds=2, metric="uar")
+    monkeypatch.setattr("mambabench.report.verb.usable_cache", lambda folder: folder)
+
+    def full(path, write):
+        raise OSError(28, "No space left on device")
+
+    expected = mambabench.report(tmp_path, "json").text
+    for file in (tmp_path / "report").rglob("*.*"):
+        file.unlink(missing_ok=True) if file.is_file() else None
+    monkeypatch.setattr("mambabench.files.atomic_write", full)
+    monkeypatch.setattr("mambabench.report.statistics.evidence.atomic_write", full)
+    result = mambabench.report(tmp_path, "json")
+    assert result.text == expected
+    with pytest.raises(OSError, match="No space left"):
+        cache.usable_cache(tmp_path / "report" / "cache")
 
 
 def test_help_is_light():

@@ -56,11 +56,12 @@ def test_load_results_columns_are_pinned(out):
 
 def test_json_contract(out):
     body, rows = rows_of(out)
-    assert list(body) == ["schema", "rows", "overall"]
-    assert body["schema"] == "mambabench.report/1"
+    assert list(body) == ["schema", "rows", "overall", "pairs"]
+    assert body["schema"] == "mambabench.report/2"
     assert (
         *("encoder", "task", "metric", "higher_is_better", "protocol", "n_seeds", "n_test", "mean"),
         *("std", "ci95_low", "ci95_high", "boot_low", "boot_high", "reason"),
+        *("ties", "best", "smallest_difference", "flags"),
     ) == ROW_KEYS
     assert all(tuple(row) == ROW_KEYS for row in body["rows"])
     assert {(row["encoder"], row["task"]) for row in body["rows"]} == set(rows)
@@ -193,16 +194,41 @@ def test_metric_without_a_rule_is_resampled_by_repetition(tmp_path, monkeypatch)
     assert rows_of(tmp_path)[1]["weak", "task"]["boot_low"] is not None
 
 
-def test_comparison_wants_the_same_seeds_and_clips(tmp_path):
-    write_scene(tmp_path, "one", "task", skill=1.0, seeds=3)
-    write_scene(tmp_path, "two", "task", skill=1.0, seeds=2)
-    write_scene(tmp_path, "three", "task", skill=1.0, seeds=3, folds={"test": 100})
-    reasons = {
-        frozenset((c.encoder, c.other)): c.reason
-        for c in mambabench.report(tmp_path).summary.comparisons
+def test_comparison_is_made_on_common_seeds_and_clips(tmp_path):
+    """It equals the comparison in a folder that holds these seeds and clips alone."""
+    from mambabench.store.records import read_predictions
+
+    write_scene(tmp_path / "all", "one", "task", skill=1.0, seeds=3)
+    write_scene(tmp_path / "all", "two", "task", skill=1.4, seeds=2, folds={"test": 100})
+    paths = {
+        name: write_scene(tmp_path / "cut", name, "task", skill=skill, seeds=2, folds={"test": n})
+        for name, skill, n in (("one", 1.0, 240), ("two", 1.4, 100))
     }
-    assert reasons[frozenset(("one", "two"))] == "different seeds: 0,1,2 and 0,1"
-    assert reasons[frozenset(("one", "three"))] == "different test clips"
+    hits = {}
+    for name, own in paths.items():
+        arrays = [read_predictions(path) for path in own]
+        hits[name] = np.mean(
+            [(a["test/probability"].argmax(1) == a["test/target"])[:100] for a in arrays], axis=0
+        )
+    (one,) = mambabench.report(tmp_path / "all").summary.comparisons
+    assert one.common == "on the common 2 seeds (0, 1) and 100 test clips of 100 and 240"
+    assert one.difference == pytest.approx(float((hits["one"] - hits["two"]).mean()), abs=1e-12)
+    difference = hits["one"] - hits["two"]
+    signs = np.random.default_rng(0).choice([-1, 1], (20_000, 100))
+    p = (np.abs(signs @ difference) >= abs(difference.sum()) - 1e-9).mean()
+    assert one.p == pytest.approx(p, abs=0.01)
+    assert one.boot_low < one.difference < one.boot_high
+    assert one.reason is None
+    text = mambabench.report(tmp_path / "all", "markdown").text
+    assert "on the common 2 seeds (0, 1) and 100 test clips" in text
+
+
+def test_nothing_in_common_is_said(tmp_path):
+    write_scene(tmp_path, "one", "task", skill=1.0, seeds=2, folds={"fold00": 40, "fold01": 40})
+    write_scene(tmp_path, "two", "task", skill=1.0, seeds=2, folds={"test": 100})
+    (one,) = mambabench.report(tmp_path).summary.comparisons
+    assert one.reason == "different folds of test clips"
+    assert one.p is None
 
 
 def test_baseline_compares_with_it_only(tmp_path):

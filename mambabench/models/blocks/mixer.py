@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambabench.models.blocks.fused import mix
-from mambabench.models.blocks.fused import mix
 from mambabench.models.plain import is_plain
 from mambabench.models.scan import (
     Direction,

@@ -12,6 +12,7 @@ from mambabench.errors import StoreError
 from mambabench.files import atomic_write, canonical_json, sha256_bytes
 from mambabench.report.exchange.hear_eval_kit import SCORES_FILE, kit_body
 from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
+from mambabench.report.statistics.intervals import t_interval
 from mambabench.store.embeddings import encoder_key
 from mambabench.store.records import protocol_folder
 
@@ -53,9 +54,7 @@ def write_text(path: Path, text: str) -> Path:
     try:
         atomic_write(path, write)  # type: ignore[arg-type]
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be written ({error.strerror}); free space or give another --out first"
-        ) from error
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 
@@ -101,8 +100,9 @@ def write_ssam_files(folder: Path, rows: Sequence[Row], protocol: str = "ssam202
         place = folder / encoder_key(row.encoder)
         lines = "".join(f"{score}\n" for score in row.scores)
         written.append(write_text(place / f"{name}_scores.txt", lines))
-        if row.mean is not None and row.ci95_low is not None and row.ci95_high is not None:
-            half = (row.ci95_high - row.ci95_low) / 2
+        interval = t_interval(row.scores)  # theirs, of any number of seeds and uncut
+        if row.mean is not None and interval is not None:
+            half = (interval.high - interval.low) / 2
             text = f"{row.mean:.05f}\n{half:.05f}\n"
             written.append(write_text(place / f"{name}_stats.txt", text))
         exp = row.encoder.removesuffix(f"_r{row.pretraining_run}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ LEADERBOARD_COLUMNS = {
     "Vocal Imitation": "vocal_imitation-v1.1.3-full",
     "VoxLingua107 top 10": "vox_lingua_top10-hear2021-full",
 }
+_FEWEST_ENCODERS = 3  # two of them are -1 and 1, or 0 and 100, on every task
 _BEEHIVE_HALF = re.compile(r"beehive_states_fold[01]-.*")
 
 
@@ -56,12 +57,12 @@ class Overall:
 
     encoder: str
     protocol: str
-    normalisation: str  # "hear-leaderboard", "hear-leaderboard+published" or "min-max"
+    normalisation: str  # "hear-leaderboard", "min-max", each with ", common tasks", or others
     score: float | None
     n_tasks: int
     tasks: tuple[str, ...]
     pool: tuple[str, ...]  # the models that the normalisation rests on
-    imputed: tuple[str, ...]  # tasks whose score was filled in for this encoder
+    n_imputed: int  # scores of other models in the pool that were filled in: never one of ours
     reason: str | None
 
 
@@ -109,8 +110,10 @@ def min_max_scores(scores: Array) -> Array:
 def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
     """Return the overall scores of every protocol that has at least two encoders and two tasks.
 
-    Under `hear2021` the encoders are also placed among the models of the HEAR leaderboard.
-    Beehive's two directories count once, as their mean.
+    A score goes to the encoders that have every task of the protocol; where some lack tasks, all
+    of them are scored once more on the tasks that they have in common. Nothing is filled in for an
+    encoder of ours. Under `hear2021` the encoders are also placed among the models of the HEAR
+    leaderboard. Beehive's two directories count once, as their mean.
     """
     result: list[Overall] = []
     for protocol in sorted({row.protocol for row in rows}):
@@ -123,11 +126,26 @@ def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
         tasks = sorted({row.task for row in own})
         table = _table(own, encoders, tasks)
         if len(encoders) > 1 and len(tasks) > 1:
-            result += _by_leaderboard(protocol, encoders, tasks, table)
-            result += _by_min_max(protocol, encoders, tasks, table)
+            result += _normalised(protocol, encoders, tasks, table)
         if protocol.removesuffix("+exact") == "hear2021":
             result += _among_published(protocol, encoders, tasks, table)
     return tuple(result)
+
+
+def _normalised(
+    protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
+) -> list[Overall]:
+    """Score the encoders on all tasks and, where some lack one, on those that all have."""
+    result: list[Overall] = []
+    common = np.asarray(~np.isnan(table).any(axis=0))
+    for name, scores in (("hear-leaderboard", leaderboard_scores), ("min-max", min_max_scores)):
+        result += _by(name, scores, protocol, encoders, tasks, table)
+        if 1 < common.sum() < len(tasks):
+            shared = [task for task, kept in zip(tasks, common, strict=True) if kept]
+            result += _by(
+                f"{name}, common tasks", scores, protocol, encoders, shared, table[:, common]
+            )
+    return result
 
 
 def _table(rows: Sequence[Row], encoders: Sequence[str], tasks: Sequence[str]) -> Array:
@@ -140,68 +158,37 @@ def _table(rows: Sequence[Row], encoders: Sequence[str], tasks: Sequence[str]) -
     return table
 
 
-def _by_leaderboard(
-    protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
-) -> list[Overall]:
-    there = np.asarray(~np.isnan(table))
-    columns = np.asarray(there.any(axis=0))  # a task without any score cannot be filled in
-    models = there.any(axis=1)
-    scores = np.full(len(encoders), np.nan)
-    if models.sum() > 1 and columns.any():
-        scores[models] = leaderboard_scores(table[models][:, columns])
-    used = [task for task, kept in zip(tasks, columns, strict=True) if kept]
-    return [
-        _one(name, protocol, "hear-leaderboard", scores[i], used, encoders, there[i, columns])
-        for i, name in enumerate(encoders)
-    ]
-
-
-def _one(
-    encoder: str,
-    protocol: str,
+def _by(
     normalisation: str,
-    score: float,
+    scores: Callable[[Array], Array],
+    protocol: str,
+    encoders: Sequence[str],
     tasks: Sequence[str],
-    pool: Sequence[str],
-    there: Array,
-) -> Overall:
-    known = bool(np.isfinite(score))
-    filled = [task for task, has in zip(tasks, there, strict=True) if not has]
-    return Overall(
-        encoder=encoder,
-        protocol=protocol,
-        normalisation=normalisation,
-        score=float(score) if known else None,
-        n_tasks=len(tasks),
-        tasks=tuple(tasks),
-        pool=tuple(pool),
-        imputed=tuple(filled) if known else (),
-        reason=None if known else "no scores to normalise",
-    )
-
-
-def _by_min_max(
-    protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
+    table: Array,
 ) -> list[Overall]:
-    """Give s(m) to the encoders that have every task; they are each other's pool."""
+    """Give a normalised score to the encoders that have every task; they are each other's pool."""
     complete = np.asarray(~np.isnan(table).any(axis=1))
     pool = [name for name, has in zip(encoders, complete, strict=True) if has]
-    scores = np.full(len(encoders), np.nan)
-    if len(pool) > 1:
-        scores[complete] = min_max_scores(table[complete])
+    found = np.full(len(encoders), np.nan)
+    if len(pool) >= _FEWEST_ENCODERS:
+        found[complete] = scores(table[complete])
     result = []
     for i, name in enumerate(encoders):
         missing = [task for task, x in zip(tasks, table[i], strict=True) if np.isnan(x)]
         reason = "all encoders are equal on every task"
         if missing:
             reason = f"no score without all tasks; missing {', '.join(missing)}"
-        elif len(pool) < 2:
-            reason = "fewer than two encoders have every task"
-        known = bool(np.isfinite(scores[i]))
-        score = float(scores[i]) if known else None
+        elif len(pool) < _FEWEST_ENCODERS:
+            reason = (
+                f"no normalised score below {_FEWEST_ENCODERS} encoders with every task "
+                f"({len(pool)} here): they would stand at the ends of every scale, however near "
+                "they are; see the pairs"
+            )
+        known = bool(np.isfinite(found[i]))
+        score = float(found[i]) if known else None
         result.append(
             Overall(
-                *(name, protocol, "min-max", score, len(tasks), tuple(tasks), tuple(pool), ()),
+                *(name, protocol, normalisation, score, len(tasks), tuple(tasks), tuple(pool), 0),
                 reason=None if known else reason,
             )
         )
@@ -229,11 +216,14 @@ def _among_published(
             scores = others.setdefault(row.model, [float("nan")] * len(names))
             scores[names.index(row.task)] = row.score
     joined = np.concatenate([table[:, shared], np.array(list(others.values()))])
-    pool = [*encoders, *others]
-    scores_ = leaderboard_scores(joined)
-    everything = np.ones(len(names), bool)
-    kind = "hear-leaderboard+published"
+    pool = (*encoders, *others)
+    found = leaderboard_scores(joined)
+    n_imputed = int(np.isnan(joined).sum())
     return [
-        _one(name, protocol, kind, scores_[i], names, pool, everything)
+        Overall(
+            *(name, protocol, "hear-leaderboard+published", float(found[i])),
+            *(len(names), tuple(names), pool, n_imputed),
+            reason=None,
+        )
         for i, name in enumerate(encoders)
     ]

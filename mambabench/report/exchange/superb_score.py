@@ -71,6 +71,6 @@ def _one(
         n_tasks=len(tasks),
         tasks=tasks,
         pool=("FBANK", "best of 2021"),
-        imputed=(),
+        n_imputed=0,
         reason=reason,
     )

@@ -10,6 +10,7 @@ from mambabench.report.formats.tables import (
     COMPARISON_HEADINGS,
     OVERALL_HEADINGS,
     PUBLISHED_HEADINGS,
+    VERSUS_HEADINGS,
     cells,
     comparison_cells,
     notes,
@@ -18,6 +19,7 @@ from mambabench.report.formats.tables import (
     published_cells,
     tables_of,
     unit,
+    versus_cells,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ def as_page(summary: Summary) -> str:
         parts.append("<h2>Over all tasks</h2>")
         parts.append(_plain_table(OVERALL_HEADINGS, map(overall_cells, summary.overall)))
         parts.append("<ul>" + "".join(f"<li>{escape(x)}</li>" for x in pools(summary)) + "</ul>")
+    if summary.versus:
+        rows = map(versus_cells, summary.versus)
+        parts.append(_folded("Pairs over all tasks", VERSUS_HEADINGS, rows, len(summary.versus)))
     if summary.comparisons:
         rows = map(comparison_cells, summary.comparisons)
         parts.append(_folded("Comparisons", COMPARISON_HEADINGS, rows, len(summary.comparisons)))
@@ -74,11 +79,12 @@ def _head(headings: Sequence[str]) -> str:
 
 def _score_row(row: Row, first: bool) -> str:
     values = []
+    said = "; ".join([*(flag.text for flag in row.flags), *([row.reason] if row.reason else [])])
     for number, text in enumerate(cells(row)):
         kinds = ["n"] if number in (3, 4, 5) else []
         if number == 4:
             kinds += ["best"] if row.best else ["missing"] if row.mean is None else []
-        note = f' title="{escape(row.reason)}"' if number == 4 and row.reason else ""
+        note = f' title="{escape(said)}"' if number == 4 and said else ""
         css = f' class="{" ".join(kinds)}"' if kinds else ""
         values.append(f"<td{css}{note}>{escape(text)}</td>")
     return f"<tr{' class=first' if first else ''}>{''.join(values)}</tr>"

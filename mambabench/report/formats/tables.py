@@ -12,15 +12,17 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
+from mambabench.report.flags import Flag, letters
 from mambabench.report.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
     from mambabench.report.exchange.overall import Overall
     from mambabench.report.exchange.published import PublishedRow
     from mambabench.report.summary import Row, Summary
+    from mambabench.report.versus import Versus
 
 __all__ = [
     "JSON_SCHEMA",
@@ -37,7 +39,7 @@ __all__ = [
     "tables_of",
 ]
 
-JSON_SCHEMA = "mambabench.report/1"
+JSON_SCHEMA = "mambabench.report/2"
 ROW_KEYS = (
     "encoder",
     "task",
@@ -53,6 +55,10 @@ ROW_KEYS = (
     "boot_low",
     "boot_high",
     "reason",
+    "ties",
+    "best",
+    "smallest_difference",
+    "flags",
 )
 _OVERALL_KEYS = (
     "encoder",
@@ -62,31 +68,35 @@ _OVERALL_KEYS = (
     "n_tasks",
     "tasks",
     "pool",
-    "imputed",
+    "n_imputed",
     "reason",
 )
-_PLAIN = ("d_prime", "segment_1s_er")  # not shares of anything: printed as they are
+_UNSCALED = ("d_prime", "segment_1s_er")  # not shares of anything: printed as they are
 
 
 def as_json(summary: Summary) -> str:
     """Return the whole report as one JSON object of schema `JSON_SCHEMA`, without NaN."""
     body = {
         "schema": JSON_SCHEMA,
-        "rows": [{key: _finite(getattr(row, key)) for key in ROW_KEYS} for row in summary.rows],
+        "rows": [{key: _plain(getattr(row, key)) for key in ROW_KEYS} for row in summary.rows],
         "overall": [
-            {key: _finite(getattr(one, key)) for key in _OVERALL_KEYS} for one in summary.overall
+            {key: _plain(getattr(one, key)) for key in _OVERALL_KEYS} for one in summary.overall
         ],
+        "pairs": [asdict(one) for one in summary.versus],
     }
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _finite(value: object) -> object:
+def _plain(value: object) -> object:
+    """Return a value as JSON has it: no infinities, flags as objects."""
+    if isinstance(value, tuple):
+        return [asdict(one) if isinstance(one, Flag) else one for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_csv(summary: Summary) -> str:
-    """Return the rows as CSV: the keys of the JSON rows and the tie group; empty where null."""
-    columns = (*ROW_KEYS, "ties", "source")
+    """Return the rows as CSV: the keys of the JSON rows and the source; empty where null."""
+    columns = (*ROW_KEYS, "source")
     return _csv(columns, ([getattr(row, key) for key in columns] for row in summary.rows))
 
 
@@ -107,6 +117,8 @@ def _csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
 def _cell(value: object) -> object:
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return "; ".join(f"{one.code}: {one.text}" for one in value)
     return repr(value) if isinstance(value, float) else value
 
 
@@ -114,7 +126,7 @@ def shown(metric: str, value: float | None) -> str:
     """Return a score as printed: percent with two decimals, or three decimals where no share."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if metric in _PLAIN else f"{100 * value:.2f}"
+    return f"{value:.3f}" if metric in _UNSCALED else f"{100 * value:.2f}"
 
 
 def shown_interval(metric: str, low: float | None, high: float | None) -> str:
@@ -126,7 +138,7 @@ def shown_interval(metric: str, low: float | None, high: float | None) -> str:
 
 def unit(metric: str, higher_is_better: bool) -> str:
     """Return what stands behind a metric's name: its unit, and the direction if it is unusual."""
-    text = "" if metric in _PLAIN else " %"
+    text = "" if metric in _UNSCALED else " %"
     return text + ("" if higher_is_better else " (lower is better)")
 
 
@@ -148,9 +160,14 @@ def _order(row: Row) -> tuple[bool, float, str]:
 
 def marked(row: Row) -> str:
     """Return the mean as printed: † where the best's interval overlaps another's, ‡ where the
-    checkpoint was selected on the test set."""
+    checkpoint was selected on the test set; then the letters of its flags."""
     overlap = "†" if row.best and row.overlaps else ""
-    return shown(row.metric, row.mean) + overlap + ("‡" if row.selected_on_test else "")
+    return (
+        shown(row.metric, row.mean)
+        + overlap
+        + ("‡" if row.selected_on_test else "")
+        + letters(row.flags)
+    )
 
 
 def notes(summary: Summary) -> list[str]:
@@ -162,9 +179,9 @@ def notes(summary: Summary) -> list[str]:
     ]
     if any(row.best for row in summary.rows):
         lines.append(
-            "Bold: best mean of the task; †: its interval over clips overlaps another encoder's. "
-            "Encoders that share a letter do not differ (paired permutation test, Holm-corrected "
-            "over all comparisons of the protocol, p < .05)."
+            "Bold: best mean of the task (all of equal ones); †: its interval over clips overlaps "
+            "another encoder's. Encoders that share a letter do not differ on this task (paired "
+            "permutation test, Holm-corrected over the pairs of the task, p < .05)."
         )
     if any(row.selected_on_test for row in summary.rows):
         lines.append(
@@ -173,7 +190,11 @@ def notes(summary: Summary) -> list[str]:
         )
     if len({row.protocol for row in summary.rows}) > 1:
         lines.append("Protocols are never compared with each other.")
+    lines += _smallest(summary.rows)
     reasons: dict[str, list[Row]] = {}
+    for row in summary.rows:
+        for flag in row.flags:
+            reasons.setdefault(f"{letters([flag]).strip()} {flag.text}", []).append(row)
     for row in summary.rows:
         if row.reason:
             reasons.setdefault(row.reason, []).append(row)
@@ -192,6 +213,23 @@ def _warned(summary: Summary) -> list[str]:
         + (f" and {len(found) - 3} more warnings" if len(found) > 3 else "")
         for (encoder, task), found in sorted(warned.items())
         if found
+    ]
+
+
+def _smallest(rows: Sequence[Row]) -> list[str]:
+    """Return the line on the smallest difference that each task can show, if any is known."""
+    found = {
+        (row.protocol, row.task): f"{row.task} {shown(row.metric, row.smallest_difference)}"
+        for row in rows
+        if row.smallest_difference is not None
+    }
+    if not found:
+        return []
+    several = len({protocol for protocol, _ in found}) > 1
+    parts = [f"{text} ({key[0]})" if several else text for key, text in found.items()]
+    return [
+        "Smallest difference that a task's clips can show between these encoders (half the paired "
+        f"interval, median of the pairs): {', '.join(parts)}."
     ]
 
 
@@ -228,6 +266,9 @@ def as_markdown(summary: Summary) -> str:
         rows = [overall_cells(one) for one in summary.overall]
         parts.append("## Over all tasks\n\n" + _markdown_table(OVERALL_HEADINGS, rows))
         parts.append("\n".join(f"- {line}" for line in pools(summary)) + "\n")
+    if summary.versus:
+        rows = [versus_cells(one) for one in summary.versus]
+        parts.append("## Pairs over all tasks\n\n" + _markdown_table(VERSUS_HEADINGS, rows))
     if summary.comparisons:
         rows = [comparison_cells(one) for one in summary.comparisons]
         parts.append("## Comparisons\n\n" + _markdown_table(COMPARISON_HEADINGS, rows))
@@ -249,9 +290,12 @@ OVERALL_HEADINGS = ("Protocol", "Normalisation", "Encoder", "Score", "Tasks", "N
 
 def overall_cells(one: Overall) -> list[str]:
     """Return the printed cells of an overall score."""
-    note = one.reason or (f"filled in: {', '.join(one.imputed)}" if one.imputed else "")
-    digits = ".1f" if one.normalisation == "min-max" else "+.3f"
+    note = one.reason or (
+        f"{one.n_imputed} scores of other models imputed" if one.n_imputed else ""
+    )
+    digits = ".1f" if one.normalisation.startswith("min-max") else "+.3f"
     score = "–" if one.score is None else format(one.score, digits)
+    score += " (imputed)" if one.n_imputed and one.score is not None else ""
     return [one.protocol, one.normalisation, one.encoder, score, str(one.n_tasks), note]
 
 
@@ -266,7 +310,28 @@ def pools(summary: Summary, most: int = 60) -> list[str]:
     return list(lines.values())
 
 
-COMPARISON_HEADINGS = ("Protocol", "Task", "Difference", "Mean", "CI clips", "p", "p (Holm)")
+VERSUS_HEADINGS = (
+    *("Protocol", "Difference", "Wins", "Ties", "Losses", "Mean, points", "CI clips", "Over"),
+)
+
+
+def versus_cells(one: Versus) -> list[str]:
+    """Return the printed cells of a pair over all tasks."""
+    mean = "–" if one.mean is None else f"{100 * one.mean:+.2f}"
+    interval = "–"
+    if one.low is not None and one.high is not None:
+        interval = f"{100 * one.low:+.2f} … {100 * one.high:+.2f}"
+    untested = f", {one.untested} untested" if one.untested else ""
+    return [
+        *(one.protocol, f"{one.encoder} − {one.other}"),
+        *(str(one.wins), str(one.ties), str(one.losses), mean, interval),
+        f"{one.n_mean} tasks{untested}",
+    ]
+
+
+COMPARISON_HEADINGS = (
+    *("Protocol", "Task", "Difference", "Mean", "CI clips", "p", "p (task)", "p (report)", "On"),
+)
 
 
 def comparison_cells(one: Comparison) -> list[str]:
@@ -280,6 +345,8 @@ def comparison_cells(one: Comparison) -> list[str]:
         shown_interval(one.metric, one.boot_low, one.boot_high),
         _p(one.p) if one.p is not None else one.reason or "–",
         _p(one.p_holm),
+        _p(one.p_report),
+        one.common or "all",
     ]
 
 

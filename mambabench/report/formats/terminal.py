@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mambabench.report.formats.tables import (
     COMPARISON_HEADINGS,
     OVERALL_HEADINGS,
+    VERSUS_HEADINGS,
     cells,
     comparison_cells,
     notes,
@@ -16,6 +17,7 @@ from mambabench.report.formats.tables import (
     pools,
     shown,
     tables_of,
+    versus_cells,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +52,14 @@ def as_terminal(summary: Summary, width: int = 120, color: bool = False) -> str:
         console.print(table)
         for line in pools(summary, most=12):
             console.print(_plain(line), style="dim")
+    if summary.versus:
+        table = _table(VERSUS_HEADINGS, "Pairs over all tasks", right=(2, 3, 4, 5))
+        for pair in summary.versus[:_MOST_COMPARISONS]:
+            table.add_row(*map(_plain, versus_cells(pair)))
+        console.print(table)
+        left_out = len(summary.versus) - _MOST_COMPARISONS
+        if left_out > 0:
+            console.print(f"{left_out} more pairs in report.html and report.json.", style="dim")
     _comparisons(console, summary)
     if summary.published:
         _published(console, summary.published)
@@ -109,7 +119,7 @@ def _comparisons(console: Console, summary: Summary) -> None:
             f"{count} comparisons of two encoders: see comparisons.csv, or name a --baseline."
         )
     elif count:
-        table = _table(COMPARISON_HEADINGS, "Comparisons", right=(3, 5, 6))
+        table = _table(COMPARISON_HEADINGS, "Comparisons", right=(3, 5, 6, 7))
         for one in summary.comparisons:
             table.add_row(*map(_plain, comparison_cells(one)))
         console.print(table)

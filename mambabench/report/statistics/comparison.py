@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.files import canonical_json, read_json, write_json
+from mambabench.report.cache import keep
 from mambabench.report.results import Group
 from mambabench.report.statistics.evidence import Evidence
-from mambabench.report.statistics.intervals import flip_test, holm, swap_test
+from mambabench.report.statistics.intervals import flip_test, swap_test
 from mambabench.report.statistics.resampling import N_PERMUTATIONS
 from mambabench.report.statistics.scoring import score_of_counts
 
@@ -35,7 +36,9 @@ class Comparison:
     boot_low: float | None  # paired percentile bootstrap of the difference
     boot_high: float | None
     p: float | None  # two-sided paired permutation test
-    p_holm: float | None  # over all comparisons of the protocol
+    p_holm: float | None  # corrected over the pairs of this task and protocol
+    p_report: float | None = field(default=None, kw_only=True)  # over all tasks of the protocol
+    common: str | None = field(default=None, kw_only=True)  # seeds and clips, if not all of both
     reason: str | None
 
 
@@ -47,27 +50,21 @@ def compare(
 ) -> list[Comparison]:
     """Compare every pair of encoders on each task, or every encoder with the baseline.
 
-    Holm's family is everything that is compared under one protocol: pairs times tasks. P-values are
-    kept in `cache`, named by the content of what they follow from.
+    P-values are as they stand: `families.corrected` fills in the corrected ones. They are kept in
+    `cache`, named by the content of what they follow from.
     """
     result: list[Comparison] = []
     by_protocol: dict[str, dict[str, list[Group]]] = {}
     for group in groups:
         by_protocol.setdefault(group.protocol, {}).setdefault(group.task, []).append(group)
     for tasks in by_protocol.values():
-        family: list[Comparison] = []
         for own in tasks.values():
             pairs = [
                 (a, b) if b.encoder == baseline or baseline is None else (b, a)
                 for a, b in itertools.combinations(own, 2)
                 if baseline is None or baseline in (a.encoder, b.encoder)
             ]
-            family += _compare_task(pairs, evidence, cache)
-        tested = [index for index, one in enumerate(family) if one.p is not None]
-        adjusted = holm([p for one in family if (p := one.p) is not None])
-        for index, value in zip(tested, adjusted, strict=True):
-            family[index] = replace(family[index], p_holm=value)
-        result += family
+            result += _compare_task(pairs, evidence, cache)
     return result
 
 
@@ -173,7 +170,7 @@ def _p_values(
         for place, value in zip(chosen, values, strict=True):
             p_values[place] = value
     if file:
-        write_json(file, {"p": p_values})
+        keep(lambda: write_json(file, {"p": p_values}))
     return p_values
 
 

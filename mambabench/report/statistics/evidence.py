@@ -19,6 +19,7 @@ import numpy.typing as npt
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.reading.arrays import UNREADABLE
+from mambabench.report.cache import keep
 from mambabench.report.results import Group
 from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.statistics.scoring import RANKED, FoldScore, fold_score
@@ -58,7 +59,7 @@ def gather(group: Group, cache: Path | None) -> Evidence:
         return stored
     evidence = _compute(group, key)
     if file:
-        _save(file, evidence)
+        keep(lambda: _save(file, evidence))
     return evidence
 
 
