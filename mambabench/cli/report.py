@@ -28,6 +28,7 @@ def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
     """Print every task's mean, spread and intervals, paired comparisons and overall scores.
 
     Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report.
+    Records and predictions that do not hold are refused by name: exit code 1.
     """
     import shutil
 
@@ -42,4 +43,9 @@ def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
     elif format == "terminal":
         page = next((file for file in result.files if file.name == "report.html"), None)
         click.echo(f"\nWritten to {page.parent if page else out[0]}: report.html, CSV, JSON, plots")
-    return 0
+    defects = [defect for run in result.summary.runs for defect in run.defects]
+    for defect in defects[:20]:
+        click.echo(f"refused: {defect}", err=True)
+    if len(defects) > 20:
+        click.echo(f"and {len(defects) - 20} more: see `mambabench verify`", err=True)
+    return 1 if defects else 0
