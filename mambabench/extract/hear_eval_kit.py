@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DONE",
     "PREFIX",
+    "PROFILE",
     "changed_clips",
     "content_sha256",
     "is_sealed",
     "labels_at",
+    "profile_of",
     "read_labels",
     "read_sidecar",
     "read_split",
@@ -56,6 +58,7 @@ __all__ = [
 
 DONE = ".done.embeddings"
 SIDECAR = ".mambabench.json"  # what the kit has no place for: encoder, layers, missing clips
+PROFILE = "profile.embeddings.json"
 PREFIX = ".mambabench-"  # of our own other files
 SCHEMA = "mambabench.hear-eval-kit/2"
 _WITHOUT_HASHES = "mambabench.hear-eval-kit/1"
@@ -155,7 +158,7 @@ def seal(
             head["audio"] = sha256_file(directory / (PREFIX + AUDIO))
             write_hashed_json(directory / SIDECAR, head)
             write_hashed_json(directory / f"{PREFIX}provenance.json", provenance)
-            _write_profile(directory, provenance)
+            _write_compact(directory / PROFILE, profile_of(provenance))
             atomic_write(directory / DONE, lambda file: None)
         finish_work(directory)
 
@@ -221,13 +224,10 @@ def _write_split(
     return {f"{split}.{kind}": sha256_file(directory / f"{split}.{kind}") for kind in kinds}
 
 
-def _write_profile(directory: Path, provenance: dict[str, Any]) -> None:
-    profile = {
-        "time_elapsed": provenance["run"]["worker_s"],
-        "gpu_max_mem": None,
-        "gpu_device_name": None,
-    }
-    _write_compact(directory / "profile.embeddings.json", profile)
+def profile_of(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return what the kit's own file of times and memory says."""
+    elapsed = provenance["run"]["worker_s"]
+    return {"time_elapsed": elapsed, "gpu_max_mem": None, "gpu_device_name": None}
 
 
 def _write_compact(path: Path, value: object) -> None:

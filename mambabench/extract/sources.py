@@ -145,10 +145,10 @@ def _by_split(
         read = {name: h for name, h in found.items() if f"{split}/{name}" not in missing}
         if audio_sha256.get(split) not in (_one_hash(found), _one_hash(read)):
             changed[split] = tuple(clip.name for clip in clips)
-    if not changed and audio_sha256:
-        with suppress(OSError):
-            write_sources(directory, Sources(hashes, looks), prefix)
-    return changed if audio_sha256 else {}
+            hashes[split], looks[split] = {}, {}  # not known any more
+    with suppress(OSError):
+        write_sources(directory, Sources(hashes, looks), prefix)
+    return changed
 
 
 def _one_hash(hashes: dict[str, str]) -> str:
