@@ -238,14 +238,18 @@ def _kit_profile(directory: Path) -> Iterator[Finding]:
 def _kit_split(stored: StoredTask, split: str) -> Iterator[Finding]:
     """Hold the files of every clip against the matrix, the labels and the times of the split."""
     directory = stored.directory
+    listed = directory / f"{split}.filename-timestamps.json"
+    if stored.task.embedding_type == "event":
+        try:
+            folders = {str(file).rpartition("/")[0] for file, _ in json.loads(listed.read_bytes())}
+        except (OSError, ValueError, TypeError) as error:
+            yield _whole(directory, listed, f"cannot be read ({error})")
+            return
+        if len(folders) > 1:
+            yield _whole(directory, listed, "names files of several folders")
     found = kit.read_split(stored, split)
     clips = json.loads((directory / f"{split}.json").read_bytes())
     flat = found.embeddings.reshape(len(found.embeddings), -1)
-    if found.timestamps_ms is not None:
-        listed = directory / f"{split}.filename-timestamps.json"
-        folders = {str(file).rpartition("/")[0] for file, _ in json.loads(listed.read_bytes())}
-        if len(folders) > 1:
-            yield _whole(directory, listed, "names files of several folders")
     for i, name in enumerate(found.clip_names):
         start, stop = found.offsets[i : i + 2]
         stem = directory / split / name
