@@ -29,6 +29,7 @@ VERBS: dict[str, str] = {
     "train": "Train DepMamba or MMML, from data to weights.",
     "evaluate": "Judge trained systems and affect probes honestly.",
     "run": "Do extract, probe and report in one resumable folder.",
+    "verify": "Check everything below an output folder.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",
     "models": "List the encoders and what is known of them.",

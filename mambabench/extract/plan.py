@@ -22,11 +22,13 @@ from mambabench.files import canonical_json
 from mambabench.reading.audio import find_file
 from mambabench.reading.json_files import parse_json
 from mambabench.reading.text import decode_text
+from mambabench.selfhash import seen
 
 __all__ = [
     "Budget",
     "EncoderSpec",
     "PlannedClip",
+    "Seen",
     "Shard",
     "TaskPlan",
     "plan_task",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 RELATIONS = ("trials.csv", "relevance.csv")  # what labels of verification and search cannot say
+Seen = tuple[int, int, int]  # size, mtime in ns and inode of a file
 PLAN_VERSION = 1  # changes with anything that changes the bytes of a shard
 
 
@@ -71,6 +74,7 @@ class PlannedClip:
     n_frames: int  # at the file's rate; 0 where the header could not be read
     n_bytes: int
     part: AudioPart | None = None  # None: the whole file, as it is
+    seen: Seen | None = None  # how the file looked before it was read; no part of a key
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,11 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
     assumed = round(task.sample_duration_s * rate_hz) if task.sample_duration_s else 0
     clips = []
     headers = lru_cache(maxsize=None)(read_header)  # stored crops share a file
+    looks = lru_cache(maxsize=None)(seen)
     for index, clip in enumerate(task.clips[split]):
         path = find_file(clip.source.path) if clip.source else find_audio(folder, clip.name)
         part = _part(clip)
+        look = looks(path)
         try:
             header = headers(path)
             n_frames, n_bytes = header.n_frames, header.n_bytes
@@ -166,7 +172,9 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
             n_frames, n_bytes = assumed, -1
         if part is not None and part.duration_s is not None and n_frames:
             n_frames = min(n_frames, round(part.duration_s * rate_hz))
-        clips.append(PlannedClip(index, clip.name, os.path.abspath(path), n_frames, n_bytes, part))
+        clips.append(
+            PlannedClip(index, clip.name, os.path.abspath(path), n_frames, n_bytes, part, look)
+        )
     return clips
 
 

@@ -121,5 +121,11 @@ def _shard(value: dict[str, Any]) -> Shard:
 
 
 def _clip(value: dict[str, Any]) -> PlannedClip:
-    part = value["part"]
-    return PlannedClip(**{**value, "part": None if part is None else AudioPart(**part)})
+    part, seen = value["part"], value["seen"]
+    return PlannedClip(
+        **{
+            **value,
+            "part": None if part is None else AudioPart(**part),
+            "seen": None if seen is None else tuple(seen),
+        }
+    )

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
 from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
+from mambabench.files import sha256_file
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.heads.with_numba import numba_available
@@ -25,11 +27,18 @@ from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask
-from mambabench.store.records import RunRecord, read_record, record_stem, write_record
+from mambabench.store.records import (
+    DamagedRecordError,
+    RunRecord,
+    read_record,
+    record_stem,
+    stated_predictions_sha256,
+    write_record,
+)
 
-__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "probe"]
+__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "inputs_sha256", "probe"]
 
-RESULTS_VERSION = 1  # raise it when the same inputs give other results
+RESULTS_VERSION = 2  # raise it when the same inputs give other results
 
 
 @dataclass(frozen=True)
@@ -175,12 +184,16 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
             protocol=protocol,
             seed=seed,
             stem=record_stem(out, encoder, task, protocol.name, seed),
-            inputs_sha256=hashlib.sha256(
-                f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}".encode()
-            ).hexdigest(),
+            inputs_sha256=inputs_sha256(fingerprint, protocol, seed),
         )
         for seed in seeds
     ]
+
+
+def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:
+    """Return the hash of all that a unit follows from; `fingerprint` is `task_fingerprint`'s."""
+    content = f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -254,12 +267,27 @@ class _Session:
 
 
 def _present(key: _Key) -> RunRecord | None:
-    """Return the unit's record if it is whole and follows from the same inputs."""
-    path = key.stem.with_suffix(".json")
-    if not path.is_file() or not key.stem.with_suffix(".npz").is_file():
+    """Return the unit's record if it is whole and follows from the same inputs.
+
+    A damaged one is trained again, with a warning: all that it followed from is at hand.
+    """
+    path, predictions = key.stem.with_suffix(".json"), key.stem.with_suffix(".npz")
+    if not path.is_file() or not predictions.is_file():
         return None
-    record = read_record(path)
-    return record if record.folds and record.inputs_sha256 == key.inputs_sha256 else None
+    try:
+        record = read_record(path)
+        stated = stated_predictions_sha256(path.read_bytes())
+    except DamagedRecordError as error:
+        warnings.warn(f"{error} (done now)", stacklevel=2)
+        return None
+    if not record.folds or record.inputs_sha256 != key.inputs_sha256:
+        return None
+    if sha256_file(predictions) != stated:
+        warnings.warn(
+            f"{predictions} is not what {path.name} was written with; trained again", stacklevel=2
+        )
+        return None
+    return record
 
 
 class _SharedPlan:

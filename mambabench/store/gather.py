@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mambabench.errors import StoreError
-from mambabench.extract.plan import Shard, TaskPlan
+from mambabench.extract.plan import Seen, Shard, TaskPlan
 from mambabench.files import sha256_file
 from mambabench.store.shards import ShardRecord, read_record, rows_path
 
@@ -49,6 +49,7 @@ class Gathered(NamedTuple):
     has_timestamps: bool
     failures: dict[str, str]  # clip -> reason
     audio_sha256: dict[str, str]  # clip -> hash of its file
+    seen: dict[str, Seen]  # clip -> how its file looked before it was read
 
 
 def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
@@ -80,11 +81,13 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
     places: list[Place] = []
     failures: dict[str, str] = {}
     audio: dict[str, str] = {}
+    looks: dict[str, Seen] = {}
     shapes: set[tuple[int, int, bool]] = set()
     for shard in shards:
         record = _checked_record(directory, shard)
         failures |= record.failures
         audio |= record.audio_sha256
+        looks |= record.seen
         path = rows_path(directory, split, shard.key)
         first, total = 0, sum(record.n_rows)
         for index, n_rows in zip(record.indices, record.n_rows, strict=True):
@@ -102,6 +105,7 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
         has_timestamps=has_timestamps,
         failures=dict(sorted(failures.items())),
         audio_sha256=audio,
+        seen=looks,
     )
 
 

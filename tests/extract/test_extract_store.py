@@ -257,7 +257,7 @@ def test_a_damaged_store_is_named(make_task: Make, provider: Provide, tmp_path: 
     with pytest.raises(StoreError, match="no split named 'tran'; did you mean 'train'"):
         read_embeddings(stored, "tran")
     manifest = stored.directory / "manifest.json"
-    manifest.write_text(manifest.read_text().replace("store/1", "store/99"))
+    manifest.write_text(manifest.read_text().replace("store/2", "store/99"))
     with pytest.raises(StoreError, match=r"has schema 'mambabench\.store/99', this version reads"):
         list_stored_tasks(tmp_path / "out")
     manifest.write_text("{")

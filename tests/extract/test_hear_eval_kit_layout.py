@@ -73,6 +73,7 @@ def test_files_of_a_scene_task(make_task: Make, provider: Provide, tmp_path: Pat
     }  # fmt: skip
     once = {"task_metadata.json", "labelvocabulary.csv", "profile.embeddings.json"}
     marks = {".done.embeddings", ".mambabench.json", ".mambabench-provenance.json"}
+    marks |= {".mambabench-audio.json", ".mambabench-audio-seen.json"}
     assert names == per_split | once | marks
     raw = np.fromfile(folder / "train.embeddings.npy", dtype="<f4")
     assert json.loads((folder / "train.embedding-dimensions.json").read_text()) == [5, 6]

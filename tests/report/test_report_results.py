@@ -295,16 +295,6 @@ def test_missing_and_empty_folders(tmp_path):
         mambabench.report(tmp_path, "markdwn")
 
 
-def test_predictions_that_contradict_the_record_give_no_interval(tmp_path):
-    (path,) = write_scene(tmp_path, "weak", "task", skill=1.0, seeds=1)
-    body = json.loads(path.read_text())
-    body["score"] = 0.99
-    path.write_text(json.dumps(body))
-    row = rows_of(tmp_path)[1]["weak", "task"]
-    assert row["boot_low"] is None
-    assert "the predictions give top1_acc" in row["reason"]
-
-
 def test_seeds_on_different_clips_are_an_error(tmp_path):
     write_scene(tmp_path, "weak", "task", skill=1.0, seeds=2)
     write_scene(tmp_path, "weak", "task", skill=1.0, seeds=1, folds={"test": 100})
