@@ -71,6 +71,20 @@ def _cli() -> None:
     """
 
 
+_whole_tracebacks = False
+
+
+def show_whole(wanted: bool = True) -> None:
+    """Have the whole traceback of a provider's fault printed: what --traceback asks for."""
+    global _whole_tracebacks
+    _whole_tracebacks = wanted
+
+
+def shown_whole() -> bool:
+    """Say whether --traceback was given."""
+    return _whole_tracebacks
+
+
 def _show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -95,19 +109,38 @@ def _show_usage_error(error: click.ClickException) -> None:
     print(text, file=sys.stderr)
 
 
+def _show_error(error: MambabenchError) -> None:
+    """Print an error; of a provider's fault the last lines of its traceback, or all of it."""
+    print(f"mambabench: {error}", file=sys.stderr)
+    if error.traceback and shown_whole():
+        print(error.traceback, file=sys.stderr)
+        return
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
+    if error.traceback:
+        print("--traceback prints all of it", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for Ctrl-C
+            print(f"mambabench: a file ended too early ({error.__cause__})", file=sys.stderr)
+            if shown_whole():
+                import traceback
+
+                traceback.print_exception(error.__cause__)
+            sys.exit(2)
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
         _show_usage_error(error)
         sys.exit(error.exit_code)
     except MambabenchError as error:
-        print(f"mambabench: {error}", file=sys.stderr)
+        _show_error(error)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)

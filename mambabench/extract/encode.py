@@ -41,6 +41,7 @@ class BatchLimit:
 
     n_samples: int | None = None  # None: whatever the plan says
     n_halvings: int = field(default=0)
+    fault: MambabenchError | None = None  # the first of the encoder, with its traceback
 
     def halve(self, n_samples: int) -> None:
         """Allow half of the `n_samples` that did not fit."""
@@ -91,10 +92,15 @@ def encode_shard(
             yield rows
         progress(len(planned), sum(clip.n_frames for clip in planned) / shard.rate_hz)
     if n_encoded == 0 and first_fault is not None:
-        raise EncoderError(
+        raised = EncoderError(
             f"encoder {job.encoder.label!r} failed on every clip of a part of split "
             f"{shard.split!r}; the first is {first_fault.clip.name}: {first_fault.failure}"
         )
+        if job.limit.fault is not None:
+            raised.traceback = job.limit.fault.traceback
+            for note in getattr(job.limit.fault, "__notes__", ()):
+                raised.add_note(note)
+        raise raised
 
 
 def _ahead(
@@ -147,6 +153,8 @@ def _encode_equal(
         memory = _is_out_of_memory(error)
         if not (memory or isinstance(error, EncoderError)):
             error = _as_encoder_error(job.encoder, error)
+        if job.limit.fault is None and isinstance(error, MambabenchError):
+            job.limit.fault = error
         if len(clips) == 1:
             reason = "does not fit into memory, even alone" if memory else str(error)
             yield ClipRows(clips[0], None, None, audio[0].sha256, reason)
