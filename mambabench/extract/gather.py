@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.errors import StoreError
 from mambabench.extract.plan import Shard, TaskPlan
 from mambabench.extract.shards import ShardRecord, read_record, rows_path
@@ -62,9 +63,20 @@ def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
     return dict(sorted(missing.items()))
 
 
+def label_notes(plan: TaskPlan) -> dict[str, str]:
+    """Return "<split>.json" -> what is wrong with the times of its events, by the planned clips."""
+    duration_s = {
+        (shard.split, clip.name): clip.n_frames / shard.rate_hz
+        for shard in plan.shards
+        for clip in shard.clips
+    }
+    found = event_time_defects(plan.task, duration_s)
+    return {defect.file: f"{defect.problem}; {defect.remedy}" for defect in found}
+
+
 def shard_notes(directory: Path, plan: TaskPlan) -> dict[str, str]:
     """Return "<split>/<clip>" -> what must be known of clips that are embedded all the same."""
-    notes: dict[str, str] = {}
+    notes = label_notes(plan)
     for shard in plan.shards:
         record = read_record(directory, shard.split, shard.key)
         found = {} if record is None else record.notes

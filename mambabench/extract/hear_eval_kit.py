@@ -21,6 +21,7 @@ from mambabench.extract.gather import Gathered, gather_split, read_place, shard_
 from mambabench.extract.seal import check_plan, finish_work, locked, manifest_head, sealing
 from mambabench.extract.store import MANIFEST, EmbeddingSet, StoredTask, array_path
 from mambabench.files import atomic_write, read_json, write_json
+from mambabench.reading.arrays import UNREADABLE
 from mambabench.reading.text import same_name
 
 if TYPE_CHECKING:
@@ -248,9 +249,9 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
     directory = stored.directory
     path = array_path(directory, split, "embeddings")
     try:
-        n_rows, width = read_json(directory / f"{split}.embedding-dimensions.json")
+        n_rows, width = map(int, read_json(directory / f"{split}.embedding-dimensions.json"))
         size = path.stat().st_size
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise StoreError(
             f"{directory}: split {split!r} is incomplete ({error}); remove {DONE} and embed again"
         ) from error
@@ -283,7 +284,7 @@ def read_labels(directory: Path, split: str) -> list[list[Any]]:
     try:
         with path.open("rb") as file:
             labels: list[list[Any]] = _Plain(file).load()
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, AttributeError, IndexError) as error:
         raise StoreError(f"{path} cannot be read ({error}); embed again") from error
     return labels
 
@@ -301,11 +302,19 @@ def _frames(
     """Return where each clip's rows end and the time of every row."""
     import numpy as np
 
-    pairs = read_json(directory / f"{split}.filename-timestamps.json")
+    path = directory / f"{split}.filename-timestamps.json"
+    remedy = f"remove {DONE} and embed again"
     lengths: dict[str, int] = {}
-    for file, _ in pairs:
-        name = str(file).replace("\\", "/").rpartition("/")[2]
-        lengths[name] = lengths.get(name, 0) + 1
+    times: list[float] = []
+    try:
+        for file, time_ms in read_json(path):
+            name = str(file).replace("\\", "/").rpartition("/")[2]
+            lengths[name] = lengths.get(name, 0) + 1
+            times.append(float(time_ms))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; {remedy}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} is empty, cut off or damaged ({error}); {remedy}") from error
     if tuple(lengths) != names:
         raise StoreError(
             f"{directory}: {split}.filename-timestamps.json does not list the clips in the order "
@@ -313,7 +322,7 @@ def _frames(
         )
     ends = np.cumsum(list(lengths.values()))
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return offsets, np.array([t for _, t in pairs], dtype=np.float32)
+    return offsets, np.array(times, dtype=np.float32)
 
 
 def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:

@@ -174,7 +174,7 @@ def test_unusual_methods_of_a_model(tmp_path: Path, method: str) -> None:
 def test_without_a_state_dict_the_parameters_tell_who_it_is(tmp_path: Path) -> None:
     method = "def state_dict(self, *a, **k):\n        raise RuntimeError('no')"
     file = tmp_path / "scale.txt"
-    load = f"Model.weight_scale = float(open({str(file)!r}).read())"
+    load = f"import pathlib; Model.weight_scale = float(pathlib.Path({str(file)!r}).read_text())"
     changes = [
         ("# methods", method),
         ("# load", load),
