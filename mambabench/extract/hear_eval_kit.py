@@ -13,6 +13,7 @@ import json
 import pickle
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -46,6 +47,7 @@ __all__ = [
 
 DONE = ".done.embeddings"
 SIDECAR = ".mambabench.json"  # what the kit has no place for: encoder, layers, missing clips
+SIDECAR_FIELDS = ("layers", "encoder", "encoder_identity", "missing")
 SCHEMA = "mambabench.hear-eval-kit/1"
 END_TOLERANCE_MS = 1e-4  # an event still sounds at its own end
 
@@ -226,6 +228,11 @@ def stored_task(directory: Path) -> StoredTask | None:
         return None
     task = load_task(directory, directory.name)
     sidecar = _read_sidecar(directory)
+    absent = set(SIDECAR_FIELDS) - set(SIDECAR_FIELDS if sidecar is None else sidecar)
+    if absent:
+        raise StoreError(
+            f"{directory / SIDECAR} lacks {', '.join(sorted(absent))}; remove {DONE}, embed again"
+        )
     layers = sidecar["layers"] if sidecar else None
     return StoredTask(
         directory=directory,
@@ -341,11 +348,13 @@ def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:
 def _read_sidecar(directory: Path) -> dict[str, Any] | None:
     path = directory / SIDECAR
     try:
-        value: dict[str, Any] = read_json(path)
+        value = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read ({error}); remove {DONE}, embed again") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} holds no object; remove {DONE}, embed again")
     return value
 
 
@@ -354,7 +363,8 @@ def _identity(directory: Path, task: Task) -> str:
 
     digest = hashlib.sha256(directory.parent.name.encode())
     for split in _existing(task.splits, directory):
-        digest.update((directory / f"{split}.embedding-dimensions.json").read_bytes())
+        with suppress(FileNotFoundError):  # told when the split is read
+            digest.update((directory / f"{split}.embedding-dimensions.json").read_bytes())
         with array_path(directory, split, "embeddings").open("rb") as file:
             digest.update(file.read(1 << 20))
     return digest.hexdigest()
