@@ -33,3 +33,9 @@ def goldens_dir() -> Path:
 def test_data_dir() -> Path:
     """Folder of real audio: `unpack.py` and `hear_small`."""
     return _material("MAMBABENCH_TEST_DATA", "../shared/data")
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of small inputs on which users met trouble, a folder each with what must happen."""
+    return _material("MAMBABENCH_CASES", "../shared/cases")

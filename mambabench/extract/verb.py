@@ -104,7 +104,7 @@ def extract(
     setups = _setups(gpus, device)
     out = Path(out)
     # providers may change the working directory while their threads run: absolute from here on
-    chosen_tasks = _tasks(tuple(Path(t).absolute() for t in tasks), tuple(task), out.absolute())
+    chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
     device = "cuda" if gpus else device
     works = []
     try:
@@ -169,7 +169,8 @@ def _tasks(directories: tuple[Path, ...], names: tuple[str, ...], out: Path) -> 
             raise StoreError(
                 f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
             ) from error
-    return discover(directories, names)
+    found = discover(directories, names)
+    return tuple(replace(task, directory=task.directory.absolute()) for task in found)
 
 
 @dataclass
