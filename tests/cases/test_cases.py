@@ -69,7 +69,9 @@ def _embed(run, *files, output="x.npz"):
 
 
 def _extract(run, *extra, encoder=SOUND, task="task", code=0):
-    said = run("extract", "--encoder", encoder, "--tasks", task, "--out", "out", *extra)
+    said = run(
+        "extract", "--encoder", encoder, "--tasks", task, "--out", "out", "--jobs", "1", *extra
+    )
     assert said.code == code, said.text
     return said.text
 
