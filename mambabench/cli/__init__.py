@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TextIO
 
 import click
@@ -124,6 +125,8 @@ def _show_error(error: MambabenchError) -> None:
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
     except click.exceptions.Abort as error:

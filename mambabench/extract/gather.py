@@ -12,6 +12,7 @@ from mambabench.errors import StoreError
 from mambabench.extract.plan import Shard, TaskPlan
 from mambabench.extract.shards import ShardRecord, read_record, rows_path
 from mambabench.files import sha256_file
+from mambabench.reading.text import same_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,14 +65,21 @@ def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
 
 
 def label_notes(plan: TaskPlan) -> dict[str, str]:
-    """Return "<split>.json" -> what is wrong with the times of its events, by the planned clips."""
+    """Return what the plan shows: "<split>.json" -> what is wrong with the times of its events,
+    "<split>/<clip>" -> that its file is named in another form."""
     duration_s = {
         (shard.split, clip.name): clip.n_frames / shard.rate_hz
         for shard in plan.shards
         for clip in shard.clips
     }
     found = event_time_defects(plan.task, duration_s)
-    return {defect.file: f"{defect.problem}; {defect.remedy}" for defect in found}
+    notes = {defect.file: f"{defect.problem}; {defect.remedy}" for defect in found}
+    for shard in plan.shards:
+        for clip in shard.clips:
+            name = Path(clip.path).name
+            if name != clip.name and same_name(name) == same_name(clip.name):
+                notes[f"{shard.split}/{clip.name}"] = "its file is named in another Unicode form"
+    return notes
 
 
 def shard_notes(directory: Path, plan: TaskPlan) -> dict[str, str]:

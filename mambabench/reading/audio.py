@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # may stand for one another, best first
+SLOWEST_HZ, FASTEST_HZ = 50, 20_000_000  # a header that says another rate is damaged
 BLOCK = 1 << 22  # samples decoded at once
 # more samples per byte than any codec packs: FLAC's longest frame of one value is 11 bytes
 DENSEST = 65536 // 8
@@ -152,7 +153,7 @@ def _decode(mended: Mended) -> Audio:
 
     with _forwards()(io.BytesIO(mended.data)) as file:
         rate, n_channels = file.samplerate, file.channels
-        if rate <= 0 or n_channels <= 0:
+        if not SLOWEST_HZ <= rate <= FASTEST_HZ or n_channels <= 0:
             raise DataError(f"has a sample rate of {rate} Hz and {n_channels} channels: replace it")
         size = min(max(file.frames, 0), BLOCK // n_channels) + 1  # one more shows the end at once
         blocks = []
@@ -255,9 +256,10 @@ def twins(path: Path) -> tuple[str, ...]:
 def _absent(path: Path) -> str:
     if path.exists():
         return "is a folder or device, not a file: replace it"
-    other = twins(path)
-    if other:
-        return f"is missing: {other[0]} lies there and differs in case only; rename one of them"
+    for missed in (path, path.parent):
+        if not missed.exists() and (other := twins(missed)):
+            what = other[0] if missed is path else f"the folder {other[0]}"
+            return f"is missing: {what} lies there and differs in case only; rename one of them"
     return "is missing"
 
 

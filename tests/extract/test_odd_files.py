@@ -130,6 +130,7 @@ def test_names_in_another_unicode_form_are_the_same(
     assert all("another Unicode form" in d.problem for d in defects)
     (outcome,) = extract([provider()], [directory], out=tmp_path / "out", jobs=1).outcomes
     assert (outcome.state, outcome.missing) == ("sealed", {})
+    assert set(outcome.warnings.values()) == {"its file is named in another Unicode form"}
 
 
 @pytest.mark.parametrize(("old", "new"), [(".wav", ".WAV"), ("train", "Train")])

@@ -249,6 +249,18 @@ def test_a_file_of_another_ending_or_form_stands_for_a_clip(tmp_path: Path) -> N
     assert find_file(tmp_path / "b.wav") == tmp_path / "b.wav"
 
 
+def test_a_clash_of_case_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Train").mkdir()
+    with pytest.raises(DataError, match=r"is missing: the folder Train lies there and differs"):
+        read_audio(tmp_path / "train" / "a.wav")
+
+
+@pytest.mark.parametrize("rate", [1, 0xFFFFFFF0])
+def test_a_rate_that_cannot_be(rate: int) -> None:
+    with pytest.raises(DataError, match="sample rate|no readable audio"):
+        decode_bytes(WAV[:24] + struct.pack("<I", rate) + WAV[28:])
+
+
 def test_a_clash_of_case_is_named(tmp_path: Path) -> None:
     (tmp_path / "Train0.WAV").write_bytes(WAV)
     assert twins(tmp_path / "train0.wav") == ("Train0.WAV",)
