@@ -147,4 +147,9 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None or error.filename is None or shown_whole():
+            raise
+        print(f"mambabench: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

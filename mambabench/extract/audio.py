@@ -89,7 +89,7 @@ def decode(
     audio = decode_bytes(data)
     samples, rate = audio.samples, audio.sample_rate_hz
     if not len(samples):
-        raise DataError("has no samples: replace or remove it")
+        raise DataError(f"{audio.problem or 'has no samples'}: replace or remove it")
     if expected_rate_hz is not None and rate != expected_rate_hz:
         raise DataError(
             f"has {rate} Hz but lies in the folder of {expected_rate_hz} Hz: move or resample it"

@@ -113,6 +113,7 @@ def foreign_code(
         raise EncoderError(
             f"provider {name!r} ended the program (exit status {error.code}) while {doing}; "
             "a HEAR module must not parse sys.argv or call sys.exit: give its options defaults"
+            f"{place_of(error, folder)}"
         ) from error
     except Exception as error:
         text = f": {error}" if str(error) else ""
@@ -222,7 +223,11 @@ def load_as_it_is(provider: Provider, checkpoint: str | Path | None) -> Any:
 
 def on_device(provider: Provider, model: Any, device: str) -> Any:
     """Return the model with its tensors on `device`; its ``to`` is called only if one is not."""
-    with foreign_code(provider.name, "its model's parameters were listed", provider.folder):
+    places: set[str] = set()  # a model that cannot list its parameters is moved where it must be
+    with (
+        contextlib.suppress(EncoderError),
+        foreign_code(provider.name, "its model's parameters were listed", provider.folder),
+    ):
         places = {str(tensor.device) for tensor in _tensors_of(model)} - {"meta"}
     exact = ":" in device  # cuda:1 is another place than cuda:0
     elsewhere = {p for p in places if (p if exact else p.partition(":")[0]) != device}
@@ -237,7 +242,7 @@ def on_device(provider: Provider, model: Any, device: str) -> Any:
         )
     with foreign_code(provider.name, f"its model's to({device!r}) was called", provider.folder):
         moved = model.to(device)
-    return model if moved is None else moved
+    return moved if hasattr(moved, "sample_rate") else model
 
 
 def _tensors_of(model: Any) -> list[Any]:
@@ -250,13 +255,17 @@ def _tensors_of(model: Any) -> list[Any]:
 
 def in_evaluation(provider: Provider, model: Any) -> Any:
     """Return the model in evaluation mode; its ``eval`` is called only if a part is not."""
-    with foreign_code(provider.name, "its model's modules were listed", provider.folder):
+    parts = "its modules"  # unless they can be listed
+    with (
+        contextlib.suppress(EncoderError),
+        foreign_code(provider.name, "its model's modules were listed", provider.folder),
+    ):
         parts = training_parts(model)
     if not parts or not callable(getattr(model, "eval", None)):
         return model
     with foreign_code(provider.name, "its model's eval() was called", provider.folder):
         changed = model.eval()
-    return model if changed is None else changed
+    return changed if hasattr(changed, "sample_rate") else model
 
 
 def training_parts(model: Any) -> str:

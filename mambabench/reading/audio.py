@@ -18,6 +18,8 @@ from mambabench.reading.containers import (
     Mended,
     bare,
     kind_of,
+    mend_aiff,
+    mend_au,
     mend_flac,
     mend_wav,
     mp3_inside_wav,
@@ -119,10 +121,9 @@ def _mended(data: bytes) -> list[Mended]:
     if kind == "wav":
         inside = mp3_inside_wav(data)
         return [mend_wav(data) if inside is None else mend_mp3(inside)]
-    if kind == "flac":
-        return [mend_flac(data)]
-    if kind == "mp3":
-        return [mend_mp3(data)]
+    mend = {"flac": mend_flac, "mp3": mend_mp3, "aiff": mend_aiff, "au": mend_au}.get(kind)
+    if mend is not None:
+        return [mend(data)]
     if kind == "ogg":
         streams, ended = chained_streams(data)
         problem = None if ended else "its last page is missing"

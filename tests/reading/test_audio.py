@@ -30,6 +30,7 @@ def encoded(kind: str, subtype: str | None = None, signal: np.ndarray = SIGNAL) 
 
 
 WAV, FLAC, MP3 = encoded("WAV"), encoded("FLAC"), encoded("MP3")
+AIFF, AU, RF64 = encoded("AIFF"), encoded("AU"), encoded("RF64")
 VORBIS, OPUS = encoded("OGG", "VORBIS"), encoded("OGG", "OPUS")
 
 
@@ -134,6 +135,10 @@ CUT = [
     ("vorbis", VORBIS[: len(VORBIS) // 2], "its last page is missing"),
     ("opus", OPUS[: len(OPUS) // 2], "its last page is missing"),
     ("mp3", MP3[: len(MP3) // 2], "is cut off: it holds"),
+    ("aiff", AIFF[: len(AIFF) // 3], r"is cut off: it holds 0\.6\d s, its header promises 2\.00 s"),
+    ("au", AU[: len(AU) // 3], r"is cut off: it holds 0\.6\d s, its header promises 2\.00 s"),
+    ("rf64", RF64[: len(RF64) // 3], r"is cut off: it holds 0\.6\d s, its header promises 2\.00 s"),
+    ("wav header alone", WAV[:44], r"is cut off: it holds 0\.00 s, its header promises 2\.00 s"),
     ("mp3 without header", without_xing(MP3)[:-20], "its last frame is cut off"),
 ]
 
