@@ -43,7 +43,7 @@ def _process() -> list[Undo]:
         folder: str | None = os.getcwd()
     except OSError:  # it was deleted under us
         folder = None
-    environment = os.environ.copy()
+    environment = os.environb.copy()  # without decoding every value
     filters, show = warnings.filters[:], warnings.showwarning
     streams = (sys.stdin, sys.stdout, sys.stderr)
     hook, limit = sys.excepthook, sys.getrecursionlimit()
@@ -52,10 +52,10 @@ def _process() -> list[Undo]:
         if folder is not None and (not _is_here(folder)):
             with contextlib.suppress(OSError):
                 os.chdir(folder)
-        if os.environ != environment:
-            for key in set(os.environ) - set(environment):
-                del os.environ[key]
-            os.environ.update(environment)
+        if os.environb != environment:
+            for key in set(os.environb) - set(environment):
+                del os.environb[key]
+            os.environb.update(environment)
         if warnings.filters != filters:
             warnings.resetwarnings()  # tells Python's cache too
             warnings.filters[:] = filters  # type: ignore[index]

@@ -18,6 +18,7 @@ __all__ = [
     "mend_flac",
     "mend_wav",
     "mp3_inside_wav",
+    "plain_pcm16",
 ]
 
 UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFFFFE)  # what encoders write to a pipe
@@ -135,6 +136,21 @@ def mend_wav(data: bytes) -> Mended:
         longer = f"its header promises {size // align} samples, but audio goes on behind them"
         return Mended(_with_size(data, start, left, order), problem=longer)
     return Mended(data)
+
+
+def plain_pcm16(data: bytes) -> tuple[int, int, int, int] | None:
+    """Return (offset, samples per channel, channels, rate) of a WAV file of 16-bit samples, which
+    need no decoder; None for every other file."""
+    if data[:4] != b"RIFF":
+        return None
+    chunks = _chunks(data)
+    if b"fmt " not in chunks or b"data" not in chunks or chunks[b"fmt "][0] + 16 > len(data):
+        return None
+    tag, n_channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", data, chunks[b"fmt "][0])
+    if tag != 1 or bits != 16 or not 1 <= n_channels <= 64 or align != 2 * n_channels:
+        return None
+    start, size = chunks[b"data"]
+    return start, min(size, len(data) - start) // align, n_channels, rate
 
 
 def mend_aiff(data: bytes) -> Mended:

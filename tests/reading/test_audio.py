@@ -234,6 +234,16 @@ def test_the_end_of_a_flac_file_is_found_from_behind(blocksize: int) -> None:
         assert flac_end(encoded("FLAC", None, signal)) == n
 
 
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8", "FLOAT", "ULAW"])
+def test_samples_are_those_of_libsndfile(n_channels: int, subtype: str) -> None:
+    signal = np.random.default_rng(0).uniform(-1, 1, (999, n_channels))
+    data = encoded("WAV", subtype, signal)
+    for part in (data, data[:-501]):
+        wanted, _ = soundfile.read(io.BytesIO(part), dtype="float32", always_2d=True)
+        np.testing.assert_array_equal(decode_bytes(part).samples, wanted)
+
+
 def test_many_channels_and_long_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from mambabench.reading import audio as module
 
