@@ -44,6 +44,8 @@ SAMPLE_RATES_HZ = (16000, 22050, 32000, 44100, 48000)  # HEAR 2021 rules, "Commo
 # short names of our bridges to other libraries' models; the checkpoint says which model
 BRIDGES = {"hf": "mambabench.hear_api.hf", "s3prl": "mambabench.hear_api.s3prl"}
 
+LONGEST_TEXT = 600  # letters of a provider's own message that are repeated
+
 _shield = threading.RLock()
 
 
@@ -116,7 +118,8 @@ def foreign_code(
             f"{place_of(error, folder)}"
         ) from error
     except Exception as error:
-        text = f": {error}" if str(error) else ""
+        said = " ".join(str(error).split())  # one line: reasons are listed clip by clip
+        text = f": {said[:LONGEST_TEXT]}" if said else ""
         raised = EncoderError(
             f"provider {name!r} raised {type(error).__name__} while {doing}{text}"
             f"{place_of(error, folder)}"
