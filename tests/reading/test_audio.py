@@ -53,11 +53,7 @@ def vbr_without_header() -> bytes:
     """Noise, then silence: the first frames tell nothing of the rest."""
     rng = np.random.default_rng(0)
     signal = np.concatenate([0.5 * rng.uniform(-1, 1, 3 * RATE), np.zeros(3 * RATE)])
-    file = io.BytesIO()
-    soundfile.write(
-        file, signal, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
-    )
-    return without_xing(file.getvalue())
+    return without_xing(encoded("MP3", None, signal))
 
 
 WHOLE = [
