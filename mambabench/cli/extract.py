@@ -40,6 +40,7 @@ __all__ = ["command", "show_extracted"]
     metavar="T",
     help="Encode texts instead (sentiment tasks): words[:DIM] or a local model directory.",
 )
+@options.traceback
 def command(text_encoder: str | None, **arguments: Any) -> int:
     """Encode the clips of tasks into an embedding store.
 

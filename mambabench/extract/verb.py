@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambabench.errors import DataError, EncoderError, MambabenchError, nearest_names
+from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
 from mambabench.extract.sources import changed_in_shard, looked_at_again
 from mambabench.store.embeddings import LAYOUTS, store_folder
@@ -111,13 +111,14 @@ def extract(
     share = _share(shard)
     setups = _setups(gpus, device)
     out = Path(out)
+    # providers may change the working directory while their threads run: absolute from here on
     chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
     device = "cuda" if gpus else device
     works = []
     try:
         for name in dict.fromkeys(encoder or DEMO_ENCODERS):
             chosen = str(name) if hop_ms is None else with_option(str(name), "hop_ms", hop_ms)
-            works += _plans(chosen, chosen_tasks, out, layers, precision, device)
+            works += _plans(chosen, chosen_tasks, out.absolute(), layers, precision, device)
         run = _Run(works, layout, on_error, share, verify=verify)
         return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
     finally:
@@ -170,8 +171,14 @@ def _tasks(directories: tuple[Path, ...], names: tuple[str, ...], out: Path) -> 
     if not directories:
         from mambabench.benchmarks.demo import generate
 
-        directories = generate(out / "tasks")
-    return discover(directories, names)
+        try:
+            directories = generate(out / "tasks")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
+            ) from error
+    found = discover(directories, names)
+    return tuple(replace(task, directory=task.directory.absolute()) for task in found)
 
 
 @dataclass

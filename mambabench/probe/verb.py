@@ -112,8 +112,20 @@ def probe(
         name = protocol or stored.task.protocol or DEFAULT_PROTOCOL
         keys += _keys(out, stored, resolve_protocol(name, grid, exact), seeds)
     session = _Session(keys, progress)
-    session.run(jobs or usable_cores(), _device(device))
+    try:
+        session.run(jobs or usable_cores(), _device(device))
+    except OSError as error:
+        raise _refused(out, error) from error
     return session.result(out)
+
+
+def _refused(out: Path, error: OSError) -> StoreError:
+    """Return the error of a disk that refuses: a folder that is read-only, or no space left."""
+    folder = Path(error.filename).parent if error.filename else out / "probes"
+    return StoreError(
+        f"cannot write {folder}: {error.strerror or error}; free some space or fix the folder and "
+        "give the same command again: finished units stay"
+    )
 
 
 def _device(name: str) -> str:

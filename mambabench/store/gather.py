@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.errors import StoreError
 from mambabench.extract.plan import Seen, Shard, TaskPlan
 from mambabench.files import sha256_file
+from mambabench.reading.text import same_name
 from mambabench.store.shards import ShardRecord, read_record, rows_path
 
 if TYPE_CHECKING:
@@ -63,9 +65,27 @@ def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
     return dict(sorted(missing.items()))
 
 
+def label_notes(plan: TaskPlan) -> dict[str, str]:
+    """Return what the plan shows: "<split>.json" -> what is wrong with the times of its events,
+    "<split>/<clip>" -> that its file is named in another form."""
+    duration_s = {
+        (shard.split, clip.name): clip.n_frames / shard.rate_hz
+        for shard in plan.shards
+        for clip in shard.clips
+    }
+    found = event_time_defects(plan.task, duration_s)
+    notes = {defect.file: f"{defect.problem}; {defect.remedy}" for defect in found}
+    for shard in plan.shards:
+        for clip in shard.clips:
+            name = Path(clip.path).name
+            if name != clip.name and same_name(name) == same_name(clip.name):
+                notes[f"{shard.split}/{clip.name}"] = "its file is named in another Unicode form"
+    return notes
+
+
 def shard_notes(directory: Path, plan: TaskPlan) -> dict[str, str]:
     """Return "<split>/<clip>" -> what must be known of clips that are embedded all the same."""
-    notes: dict[str, str] = {}
+    notes = label_notes(plan)
     for shard in plan.shards:
         record = read_record(directory, shard.split, shard.key)
         found = {} if record is None else record.notes

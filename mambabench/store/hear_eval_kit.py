@@ -13,13 +13,16 @@ import json
 import pickle
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import StoreError
 from mambabench.extract.sources import AUDIO, Sources, changed_in_store, read_sources, write_sources
 from mambabench.files import atomic_write, read_json, sha256_bytes, sha256_file
-from mambabench.reading.text import same_name
+from mambabench.reading.arrays import UNREADABLE
+from mambabench.reading.json_files import parse_json
+from mambabench.reading.text import decode_text, same_name
 from mambabench.selfhash import (
     HashMismatchError,
     parse_hashed,
@@ -64,6 +67,7 @@ PROFILE = "profile.embeddings.json"
 PREFIX = ".mambabench-"  # of our own other files
 SCHEMA = "mambabench.hear-eval-kit/2"
 _WITHOUT_HASHES = "mambabench.hear-eval-kit/1"
+SIDECAR_FIELDS = ("layers", "encoder", "encoder_identity", "missing")
 END_TOLERANCE_MS = 1e-4  # an event still sounds at its own end
 
 
@@ -271,6 +275,11 @@ def stored_task(directory: Path) -> StoredTask | None:
         return None
     task = load_task(directory, directory.name)
     sidecar = read_sidecar(directory)
+    absent = set(SIDECAR_FIELDS) - set(SIDECAR_FIELDS if sidecar is None else sidecar)
+    if absent:
+        raise StoreError(
+            f"{directory / SIDECAR} lacks {', '.join(sorted(absent))}; remove {DONE}, embed again"
+        )
     layers = sidecar["layers"] if sidecar else None
     return StoredTask(
         directory=directory,
@@ -294,9 +303,9 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
     directory = stored.directory
     path = array_path(directory, split, "embeddings")
     try:
-        n_rows, width = read_json(directory / f"{split}.embedding-dimensions.json")
+        n_rows, width = map(int, read_json(directory / f"{split}.embedding-dimensions.json"))
         size = path.stat().st_size
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise StoreError(
             f"{directory}: split {split!r} is incomplete ({error}); remove {DONE} and embed again"
         ) from error
@@ -355,7 +364,7 @@ def read_labels(directory: Path, split: str) -> list[list[Any]]:
     try:
         with path.open("rb") as file:
             labels: list[list[Any]] = _Plain(file).load()
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, AttributeError, IndexError) as error:
         raise StoreError(f"{path} cannot be read ({error}); embed again") from error
     return labels
 
@@ -373,11 +382,19 @@ def _frames(
     """Return where each clip's rows end and the time of every row."""
     import numpy as np
 
-    pairs = read_json(directory / f"{split}.filename-timestamps.json")
+    path = directory / f"{split}.filename-timestamps.json"
+    remedy = f"remove {DONE} and embed again"
     lengths: dict[str, int] = {}
-    for file, _ in pairs:
-        name = _base_name(file)
-        lengths[name] = lengths.get(name, 0) + 1
+    times: list[float] = []
+    try:
+        for file, time_ms in read_json(path):
+            name = str(file).replace("\\", "/").rpartition("/")[2]
+            lengths[name] = lengths.get(name, 0) + 1
+            times.append(float(time_ms))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; {remedy}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} is empty, cut off or damaged ({error}); {remedy}") from error
     if tuple(lengths) != names:
         raise StoreError(
             f"{directory}: {split}.filename-timestamps.json does not list the clips in the order "
@@ -385,7 +402,7 @@ def _frames(
         )
     ends = np.cumsum(list(lengths.values()))
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return offsets, np.array([t for _, t in pairs], dtype=np.float32)
+    return offsets, np.array(times, dtype=np.float32)
 
 
 def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:
@@ -409,8 +426,9 @@ def read_sidecar(directory: Path) -> dict[str, Any] | None:
     path = directory / SIDECAR
     try:
         data = path.read_bytes()
-        value: dict[str, Any] = json.loads(data)
-        return value if value.get("schema") == _WITHOUT_HASHES else parse_hashed(data)
+        value = parse_json(decode_text(data))
+        if isinstance(value, dict) and value.get("schema") != _WITHOUT_HASHES:
+            parse_hashed(data)
     except FileNotFoundError:
         return None
     except HashMismatchError as error:
@@ -419,6 +437,9 @@ def read_sidecar(directory: Path) -> dict[str, Any] | None:
         ) from error
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); remove {DONE}, embed again") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} holds no object; remove {DONE}, embed again")
+    return value
 
 
 def _identity(directory: Path, task: Task) -> str:
@@ -426,7 +447,8 @@ def _identity(directory: Path, task: Task) -> str:
 
     digest = hashlib.sha256(directory.parent.name.encode())
     for split in _existing(task.splits, directory):
-        digest.update((directory / f"{split}.embedding-dimensions.json").read_bytes())
+        with suppress(FileNotFoundError):  # told when the split is read
+            digest.update((directory / f"{split}.embedding-dimensions.json").read_bytes())
         with array_path(directory, split, "embeddings").open("rb") as file:
             digest.update(file.read(1 << 20))
     return digest.hexdigest()
