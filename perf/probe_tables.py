@@ -13,7 +13,8 @@ from mambabench.provenance import provenance
 
 GOALS = {"a": 2.8, "b": 4.0, "a-exact": 2.5, "b-exact": 3.0, "a-one": 5.0}
 NOT_RUN = "not run"
-REPLAYED = ("a", "b", "real-ssam_tiny_random", "real-logmel_stats")
+REPLAYED = ("a", "b", "m", "u", "l", "real-ssam_tiny_random", "real-logmel_stats")
+METRICS = {"m": "mAP", "u": "AUC", "l": "stopped on the loss"}
 
 
 def write_tables(work: Path, target: Path) -> None:
@@ -32,8 +33,38 @@ def write_tables(work: Path, target: Path) -> None:
         "ten_seeds": _ten(found),
         "pairs": _pairs(found.get("pairs")),
     }
+    _keep(summary, target / "probe.json")
     write_json(target / "probe.json", summary)
     (target / "probe.md").write_text(_markdown(summary))
+
+
+_MEASURED = {"whole_runs": "kit_cpu_s", "one_layer": "kit_ms_1", "gemm": "products_ms"}
+
+
+def _keep(summary: dict[str, Any], path: Path) -> None:
+    """Put rows of an earlier table in the place of those that were not measured now.
+
+    A kept row names the processor that it was measured on, where it is another one.
+    """
+    if not path.exists():
+        return
+    earlier = json.loads(path.read_text())
+    machine = summary["provenance"]["cpu"]
+    for section, value in {**_MEASURED, "replay": "fits"}.items():
+        known = {_named(row): row for row in earlier.get(section, [])}
+        for i, row in enumerate(summary[section]):
+            old = known.get(_named(row))
+            if row[value] is not None:
+                row["cpu"] = machine
+            elif old is not None and old[value] is not None:
+                summary[section][i] = {"cpu": earlier["provenance"]["cpu"], **old}
+    for section, value in (("ten_seeds", "our_cpu_s"), ("pairs", "n_pairs")):
+        if (summary[section] or {}).get(value) is None and earlier.get(section):
+            summary[section] = {"cpu": earlier["provenance"]["cpu"], **earlier[section]}
+
+
+def _named(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in ("case", "stream", "layers", "engine"))
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:
@@ -44,6 +75,8 @@ def _whole(found: dict[str, Any], case: str, exact: bool) -> dict[str, Any]:
     kit = found.get(f"kit-{case}")
     ours = found.get(f"ours-{case}-{'exact' if exact else 'default'}")
     kit_cpu, our_cpu = (None if r is None else r["cpu_s"] for r in (kit, ours))
+    kit_epochs = None if kit is None else sum(fit["n_epochs"] for fit in kit["fits"])
+    our_epochs = None if ours is None else ours["n_epochs"]
     return {
         "case": case,
         "stream": "exact" if exact else "default",
@@ -51,7 +84,9 @@ def _whole(found: dict[str, Any], case: str, exact: bool) -> dict[str, Any]:
         "our_cpu_s": our_cpu,
         "ratio": _ratio(kit_cpu, our_cpu),
         "goal": GOALS[f"{case}-exact" if exact else case],
-        "kit_epochs": None if kit is None else sum(fit["n_epochs"] for fit in kit["fits"]),
+        "kit_epochs": kit_epochs,
+        "our_epochs": our_epochs,
+        "ratio_per_epoch": _ratio(_ratio(kit_cpu, kit_epochs), _ratio(our_cpu, our_epochs)),
         "kit_peak_bytes": None if kit is None else kit["peak_bytes"],
     }
 
@@ -110,9 +145,12 @@ def _replay(found: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
         "engine": engine,
         "fits": len(fits),
         "identical": sum(fit["identical"] for fit in fits),
-        "largest_first_difference_clips": max(
-            (fit["first_difference_clips"] for fit in fits if not fit["identical"]), default=0.0
+        "kit_epochs": sum(fit["kit_epochs"] for fit in fits),
+        "our_epochs": sum(fit["our_epochs"] for fit in fits),
+        "largest_first_difference": max(
+            (fit["first_difference"] for fit in fits if not fit["identical"]), default=0.0
         ),
+        "unit": fits[0]["unit"],
     }
 
 
@@ -163,14 +201,18 @@ def _markdown(summary: dict[str, Any]) -> str:
         "machine was shared with other work: read ratios as +-20 %. `python perf/probe.py`.",
         "",
         "(a) 1200/400/400 rows, 512-d, 50 labels, 8 fits; (b) five folds of 47 rows, 384-d, 4 "
-        "labels, 8 + 4 fits; default grid, one seed.",
+        "labels, 8 + 4 fits; default grid, one seed. The default stream draws other numbers than "
+        "the kit's and trains another number of epochs: there the ratio per epoch compares the "
+        "work.",
         "",
-        "| case | stream | kit, CPU s | mambabench, CPU s | ratio | goal |",
-        "|---|---|---|---|---|---|",
+        "| case | stream | kit, CPU s | mambabench, CPU s | ratio | goal | epochs, kit | "
+        "epochs, mambabench | ratio per epoch |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| ({r['case']}) | {r['stream']} | {_text(r['kit_cpu_s'])} | {_text(r['our_cpu_s'])} | "
-        f"{_text(r['ratio'], 2)} | {r['goal']} |"
+        f"{_text(r['ratio'], 2)}{_other_work(r)} | {r['goal']} | {_count(r.get('kit_epochs'))} | "
+        f"{_count(r.get('our_epochs'))} | {_text(r.get('ratio_per_epoch'), 2)} |"
         for r in summary["whole_runs"]
     ]
     lines += [
@@ -198,21 +240,46 @@ def _equality(summary: dict[str, Any]) -> list[str]:
     lines = ["Replay of the kit's fits from its recorded states of the random generator:", ""]
     lines += [
         "| engine | case | fits | identical (best score, best epoch, epochs) | others: first "
-        "difference, at most |",
-        "|---|---|---|---|---|",
+        "difference, at most | epochs, kit | epochs, mambabench |",
+        "|---|---|---|---|---|---|---|",
     ]
     for r in summary["replay"]:
         if r["fits"] is None:
-            lines.append(f"| {r['engine']} | {r['case']} | {NOT_RUN} | | |")
+            lines.append(f"| {r['engine']} | {_case(r['case'])} | {NOT_RUN} | | | | |")
             continue
-        clips = r["largest_first_difference_clips"]
         lines.append(
-            f"| {r['engine']} | {r['case']} | {r['fits']} | {r['identical']} | {clips:.0f} clips |"
+            f"| {r['engine']} | {_case(r['case'])} | {r['fits']} | {r['identical']} | "
+            f"{_difference(r)} | {_count(r.get('kit_epochs'))} | {_count(r.get('our_epochs'))} |"
         )
     ten, pairs = summary["ten_seeds"], summary["pairs"]
     lines += ["", "Ten seeds of (b): " + _ten_text(ten)]
     lines += ["", "Default stream against the plain torch loop: " + _pairs_text(pairs)]
     return lines
+
+
+def _case(name: str) -> str:
+    return f"{name} ({METRICS[name]})" if name in METRICS else name
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if "largest_first_difference_clips" in row:  # a kept row
+        return f"{row['largest_first_difference_clips']:.0f} clips"
+    if row["identical"] == row["fits"]:
+        return "none"
+    digits = ".0f" if row["unit"] == "clips" else ".1g"
+    return f"{row['largest_first_difference']:{digits}} {row['unit']}"
+
+
+def _other_work(row: dict[str, Any]) -> str:
+    """Mark a ratio of runs that did not train the same epochs."""
+    ours = row.get("our_epochs")
+    if ours is None:
+        return " (epochs not counted)" if row["stream"] == "default" and row["ratio"] else ""
+    return "" if ours == row["kit_epochs"] else " (other epochs)"
+
+
+def _count(value: int | None) -> str:
+    return NOT_RUN if value is None else f"{value:,}"
 
 
 def _ten_text(ten: dict[str, Any]) -> str:
