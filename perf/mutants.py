@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import itertools
 import json
 import random
 import sys
@@ -23,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mutants_make import Site, mutated, sites
+from mutants_make import Site, compiles, mutated, sites
 from mutants_run import Tree, measure, try_mutant, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,12 +35,16 @@ FLOOR = 0.85
 
 def drawn(root: Path, seed: int, n: int) -> list[Site]:
     """Return `n` faults below the areas, in the order in which they were drawn."""
-    every = []
+    every: list[Site] = []
+    sources: dict[str, bytes] = {}
     for area in AREAS:
         for path in sorted((root / "mambabench" / area).rglob("*.py")):
-            every += sites(str(path.relative_to(root)), path.read_bytes())
+            name = str(path.relative_to(root))
+            sources[name] = path.read_bytes()
+            every += sites(name, sources[name])
     random.Random(seed).shuffle(every)
-    return every[:n]
+    good = (s for s in every if compiles(mutated(sources[s.file], s)))
+    return list(itertools.islice(good, n))
 
 
 def difference(root: Path, site: Site) -> str:
@@ -67,16 +72,18 @@ def run(options: argparse.Namespace) -> None:
     shard, n_shards = map(int, options.shard.split("/"))
     own = work / f"shard-{shard}"
     own.mkdir(exist_ok=True)
-    tree = Tree(ROOT, own / "tree")
-    warm_up()
-    tests = options.tests or [f"tests/{room}" for room in TESTS if (ROOT / "tests" / room).is_dir()]
-    baseline = measure(tree, tests, own, 3600)
+    root: Path = options.root.resolve()
+    tree = Tree(root, own / "tree")
+    if not options.cold:
+        warm_up()
+    tests = options.tests or [f"tests/{room}" for room in TESTS if (root / "tests" / room).is_dir()]
+    baseline = measure(tree, tests, work, 3600)
     print(f"{len(baseline.seconds)} tests, {len(baseline.failed)} skipped or failing", flush=True)
     known, started = outcomes(work), time.monotonic()
-    wanted = drawn(ROOT, options.seed, options.n)[shard - 1 :: n_shards]
+    wanted = drawn(root, options.seed, options.n)[shard - 1 :: n_shards]
     with (work / f"outcomes-{shard}.jsonl").open("a") as file:
         for i, site in enumerate(wanted, 1):
-            key = site.key((ROOT / site.file).read_bytes())
+            key = site.key((root / site.file).read_bytes())
             if key in known or (options.only and not site.file.startswith(options.only)):
                 continue
             if time.monotonic() - started > 60 * options.minutes:
@@ -98,12 +105,13 @@ def table(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(ROOT))
     from mambabench.provenance import provenance
 
+    root: Path = options.root.resolve()
     known = outcomes(options.work.resolve())
     rows = []
-    for site in drawn(ROOT, options.seed, options.n):
-        row = known.get(site.key((ROOT / site.file).read_bytes()))
+    for site in drawn(root, options.seed, options.n):
+        row = known.get(site.key((root / site.file).read_bytes()))
         if row is not None:
-            rows.append({**row, "kind": site.kind, "diff": difference(ROOT, site)})
+            rows.append({**row, "kind": site.kind, "diff": difference(root, site)})
     if not rows:
         raise SystemExit(f"no outcomes of this tree in {options.work}: `mutants.py run` first")
     areas = {area: _counted(rows, f"mambabench/{area}/") for area in AREAS}
@@ -170,6 +178,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests per mutant")
     parser.add_argument("--only", help="files that begin so, relative to the repository")
     parser.add_argument("--tests", action="append", help="instead of every room's")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository")
+    parser.add_argument("--cold", action="store_true", help="import no libraries beforehand")
     parser.add_argument("--work", type=Path, default=ROOT / "perf-mutants")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "quality")
     options = parser.parse_args()
@@ -178,10 +188,10 @@ def main() -> None:
     elif options.what == "table":
         table(options)
     else:
-        for site in drawn(ROOT, options.seed, options.n):
-            key = site.key((ROOT / site.file).read_bytes())
+        for site in drawn(options.root, options.seed, options.n):
+            key = site.key((options.root / site.file).read_bytes())
             if options.key in (None, key):
-                print(f"{key} {site.kind}\n--- {site.file}\n{difference(ROOT, site)}")
+                print(f"{key} {site.kind}\n--- {site.file}\n{difference(options.root, site)}")
 
 
 if __name__ == "__main__":

@@ -146,12 +146,13 @@ def _forked(work: Callable[[], int], log: Path, limit_s: float) -> tuple[int | N
         code = 70
         try:
             os.setsid()
-            with log.open("wb") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
+            with log.open("wb") as output:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
             code = work()
         except BaseException:
-            traceback.print_exc()
+            with log.open("a") as file:
+                traceback.print_exc(file=file)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
