@@ -44,7 +44,7 @@ _MEASURED = {"whole_runs": "kit_cpu_s", "one_layer": "kit_ms_1", "gemm": "produc
 def _keep(summary: dict[str, Any], path: Path) -> None:
     """Put rows of an earlier table in the place of those that were not measured now.
 
-    A kept row names the processor that it was measured on, where it is another one.
+    Every row names the processor that it was measured on.
     """
     if not path.exists():
         return
@@ -196,9 +196,9 @@ def _markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Probe training against hear-eval-kit 2021.1.3",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores, torch {machine['versions']['torch']}, "
-        f"numba {machine['versions']['numba']}; one thread, CPU seconds of whole processes. The "
-        "machine was shared with other work: read ratios as +-20 %. `python perf/probe.py`.",
+        f"torch {machine['versions']['torch']}, numba {machine['versions']['numba']}; one thread, "
+        "CPU seconds of whole processes, both sides of a row on one machine. The machines were "
+        "shared with other work: read ratios as +-20 %. `python perf/probe.py`.",
         "",
         "(a) 1200/400/400 rows, 512-d, 50 labels, 8 fits; (b) five folds of 47 rows, 384-d, 4 "
         "labels, 8 + 4 fits; default grid, one seed. The default stream draws other numbers than "
@@ -206,13 +206,13 @@ def _markdown(summary: dict[str, Any]) -> str:
         "work.",
         "",
         "| case | stream | kit, CPU s | mambabench, CPU s | ratio | goal | epochs, kit | "
-        "epochs, mambabench | ratio per epoch |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "epochs, mambabench | ratio per epoch | measured on |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| ({r['case']}) | {r['stream']} | {_text(r['kit_cpu_s'])} | {_text(r['our_cpu_s'])} | "
         f"{_text(r['ratio'], 2)}{_other_work(r)} | {r['goal']} | {_count(r.get('kit_epochs'))} | "
-        f"{_count(r.get('our_epochs'))} | {_text(r.get('ratio_per_epoch'), 2)} |"
+        f"{_count(r.get('our_epochs'))} | {_per_epoch_text(r)} | {r.get('cpu', '')} |"
         for r in summary["whole_runs"]
     ]
     lines += [
@@ -221,8 +221,9 @@ def _markdown(summary: dict[str, Any]) -> str:
         "our time that the bare matrix products take in a loop of their own (and what they take by "
         "`torch.mm`):",
         "",
-        "| case | hidden layers | kit | mambabench | ratio | products alone | share | by torch |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | hidden layers | kit | mambabench | ratio | products alone | share | by torch | "
+        "measured on |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     rows = {row["case"]: row for row in summary["one_layer"]}
     for g in summary["gemm"]:
@@ -230,7 +231,8 @@ def _markdown(summary: dict[str, Any]) -> str:
         lines.append(
             f"| ({g['case']}) | {n} | {_text(row[f'kit_ms_{n}'])} | {_text(row[f'our_ms_{n}'])} | "
             f"{_text(row[f'ratio_{n}'], 2)} | {_text(g['products_ms'])} | "
-            f"{_text(g['fraction'], 2)} | {_text(g['torch_products_ms'])} |"
+            f"{_text(g['fraction'], 2)} | {_text(g['torch_products_ms'])} | "
+            f"{g.get('cpu', '')} |"
         )
     lines += ["", *_equality(summary)]
     return "\n".join(lines) + "\n"
@@ -240,16 +242,17 @@ def _equality(summary: dict[str, Any]) -> list[str]:
     lines = ["Replay of the kit's fits from its recorded states of the random generator:", ""]
     lines += [
         "| engine | case | fits | identical (best score, best epoch, epochs) | others: first "
-        "difference, at most | epochs, kit | epochs, mambabench |",
-        "|---|---|---|---|---|---|---|",
+        "difference, at most | epochs, kit | epochs, mambabench | measured on |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in summary["replay"]:
         if r["fits"] is None:
-            lines.append(f"| {r['engine']} | {_case(r['case'])} | {NOT_RUN} | | | | |")
+            lines.append(f"| {r['engine']} | {_case(r['case'])} | {NOT_RUN} | | | | | |")
             continue
         lines.append(
             f"| {r['engine']} | {_case(r['case'])} | {r['fits']} | {r['identical']} | "
-            f"{_difference(r)} | {_count(r.get('kit_epochs'))} | {_count(r.get('our_epochs'))} |"
+            f"{_difference(r)} | {_count(r.get('kit_epochs'))} | {_count(r.get('our_epochs'))} | "
+            f"{r.get('cpu', '')} |"
         )
     ten, pairs = summary["ten_seeds"], summary["pairs"]
     lines += ["", "Ten seeds of (b): " + _ten_text(ten)]
@@ -274,18 +277,24 @@ def _other_work(row: dict[str, Any]) -> str:
     """Mark a ratio of runs that did not train the same epochs."""
     ours = row.get("our_epochs")
     if ours is None:
-        return " (epochs not counted)" if row["stream"] == "default" and row["ratio"] else ""
+        return " (perhaps other epochs)" if row["stream"] == "default" and row["ratio"] else ""
     return "" if ours == row["kit_epochs"] else " (other epochs)"
 
 
+def _per_epoch_text(row: dict[str, Any]) -> str:
+    ratio = row.get("ratio_per_epoch")
+    return _count(None) if ratio is None else _text(ratio, 2)
+
+
 def _count(value: int | None) -> str:
-    return NOT_RUN if value is None else f"{value:,}"
+    return "not counted" if value is None else f"{value:,}"
 
 
 def _ten_text(ten: dict[str, Any]) -> str:
     if ten["our_cpu_s"] is None:
         return f"{NOT_RUN}."
-    return (
+    on = f"{ten['cpu']}: " if "cpu" in ten else ""
+    return on + (
         f"{ten['our_cpu_s']:.0f} CPU s, {ten['our_wall_s']:.0f} s wall on {ten['jobs']} threads; "
         f"the kit, extrapolated from one run, {ten['kit_cpu_s_extrapolated']:.0f} CPU s: "
         f"{ten['ratio_cpu']:.1f} times. Ten seeds of (a) were not run."

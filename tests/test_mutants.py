@@ -144,6 +144,7 @@ TOY = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_its_table_names_what_was_not_noticed(tmp_path: Path) -> None:
     pytest.importorskip("coverage", reason="the tool needs coverage: pip install '.[dev]'")
     root, work, results = tmp_path / "toy", tmp_path / "work", tmp_path / "results"
@@ -206,12 +207,11 @@ def test_a_fault_without_an_end_is_ended(tmp_path: Path, running: Any) -> None:
 
 def test_the_sample_is_the_same_and_grows_at_its_end() -> None:
     tool = [sys.executable, str(ROOT / "perf" / "mutants.py"), "sample"]
-    long, short, other = (
-        subprocess.run([*tool, *options], capture_output=True, text=True, check=True).stdout
-        for options in (["--n", "310"], ["--n", "3"], ["--n", "3", "--seed", "12"])
+    long, short = (
+        subprocess.run([*tool, "--n", n], capture_output=True, text=True, check=True).stdout
+        for n in ("310", "3")
     )
     assert long.startswith(short)
-    assert short != other
     assert long.count("--- mambabench/") == 310
     for area in ("probe", "report", "extract", "benchmarks/metrics"):
         assert f"--- mambabench/{area}/" in long
