@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mutants_make import Site, compiles, mutated, sites
-from mutants_run import Tree, measure, try_mutant, warm_up
+from mutants_run import Outcome, Tree, measure, passes_alone, try_mutant, warm_up
 
 ROOT = Path(__file__).resolve().parent.parent
 AREAS = ("probe", "report", "extract", "benchmarks/metrics")
@@ -79,6 +79,21 @@ def run(options: argparse.Namespace) -> None:
     tests = options.tests or [f"tests/{room}" for room in TESTS if (root / "tests" / room).is_dir()]
     baseline = measure(tree, tests, work, 3600)
     print(f"{len(baseline.seconds)} tests, {len(baseline.failed)} skipped or failing", flush=True)
+    sound: dict[str, bool] = {}  # tests that have found a fault: do they pass without one?
+
+    def vetted(site: Site) -> Outcome:
+        while True:
+            outcome = try_mutant(tree, baseline, site, budget_s=options.budget, folder=own)
+            test = outcome.by
+            if test not in baseline.seconds:  # none known, or a collection that failed
+                return outcome
+            if test not in sound:
+                sound[test] = passes_alone(tree, baseline, test, own)
+            if sound[test]:
+                return outcome
+            print(f"left out, as it fails by itself: {test}", flush=True)
+            del baseline.seconds[test]
+
     known, started = outcomes(work), time.monotonic()
     wanted = drawn(root, options.seed, options.n)[shard - 1 :: n_shards]
     with (work / f"outcomes-{shard}.jsonl").open("a") as file:
@@ -89,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
             if time.monotonic() - started > 60 * options.minutes:
                 print("the time is up: run again to go on")
                 break
-            outcome = try_mutant(tree, baseline, site, budget_s=options.budget, folder=own)
+            outcome = vetted(site)
             row = {"key": key, **dataclasses.asdict(outcome), "file": site.file, "line": site.line}
             file.write(json.dumps(row) + "\n")
             file.flush()

@@ -28,7 +28,7 @@ from typing import Any
 
 from mutants_make import Site, mutated
 
-__all__ = ["Baseline", "Outcome", "Tree", "measure", "try_mutant", "warm_up"]
+__all__ = ["Baseline", "Outcome", "Tree", "measure", "passes_alone", "try_mutant", "warm_up"]
 
 LIBRARIES = (
     *("numpy", "scipy.optimize", "scipy.stats", "scipy.ndimage", "scipy.signal", "pandas"),
@@ -310,6 +310,15 @@ def try_mutant(
         return Outcome("timeout", seconds, len(tests), "")
     status = "survived" if code in (0, 5) else "killed"
     return Outcome(status, seconds, len(tests), _failed(log) if status == "killed" else "")
+
+
+def passes_alone(tree: Tree, baseline: Baseline, test: str, folder: Path) -> bool:
+    """Say whether a test passes by itself on the tree without a fault: one that does not tells
+    nothing about a fault either."""
+    arguments = ["-x", "--no-header", test]
+    limit_s = 150 + 5 * baseline.seconds.get(test, 0.0)
+    code, _ = _forked(lambda: _pytest(tree, arguments), folder / "alone.log", limit_s)
+    return code == 0
 
 
 def _failed(log: Path) -> str:

@@ -137,9 +137,10 @@ TOY = {
         "def larger(a, b):\n    return a if a > b else b\n\n\ndef unseen(a):\n    return a + 1\n"
     ),
     "tests/probe/test_rules.py": (
-        "from mambabench.probe.rules import larger, unseen\n\n\n"
+        "from mambabench.probe.rules import larger, unseen\n\nSEEN = []\n\n\n"
         "def test_larger():\n    assert larger(1, 2) == 2\n    assert larger(3, 2) == 3\n\n\n"
-        "def test_unseen():\n    unseen(1)\n"
+        "def test_unseen():\n    unseen(1)\n    SEEN.append(1)\n\n\n"
+        "def test_only_after_another():\n    assert unseen(1) and SEEN\n"
     ),
 }
 
