@@ -219,7 +219,7 @@ def _markdown(summary: dict[str, Any]) -> str:
         "CPU ms per epoch of the same fits (validation every 3 epochs included), and the share of "
         "our time that the bare matrix products take in a loop of their own:",
         "",
-        "| case | hidden layers | kit | mambabench | ratio | products alone | share | measured on |",
+        "| case | hidden layers | kit | mambabench | ratio | products alone | share | host |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = {row["case"]: row for row in summary["one_layer"]}

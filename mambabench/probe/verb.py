@@ -81,6 +81,7 @@ class _Key:
     seed: int
     stem: Path
     inputs_sha256: str
+    damage: str = ""  # why its embeddings cannot be read: the unit fails, others go on
 
 
 def probe(
@@ -188,7 +189,11 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
     if protocol.exact and protocol.exact_seeds is not None:
         seeds = protocol.exact_seeds
     task = stored.task.name
-    fingerprint = task_fingerprint(stored)
+    damage = fingerprint = ""
+    try:
+        fingerprint = task_fingerprint(stored)
+    except StoreError as error:
+        damage = str(error)
     encoder = store.encoder_key(stored.encoder)
     return [
         _Key(
@@ -197,6 +202,7 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
             seed=seed,
             stem=record_stem(out, encoder, task, protocol.name, seed),
             inputs_sha256=inputs_sha256(fingerprint, protocol, seed),
+            damage=damage,
         )
         for seed in seeds
     ]
@@ -322,6 +328,8 @@ def _recorded(
     key: _Key, plan: _SharedPlan, device: str
 ) -> Generator[list[Job], list[Any], _Recorded]:
     """Run a unit's jobs and write its record."""
+    if key.damage:
+        raise StoreError(key.damage)
     started = time.time()
     cache = TrialCache(key.stem.with_suffix(".work"), key.inputs_sha256)
     result = yield from unit_steps(Unit(plan(), key.seed, key.inputs_sha256, cache))
