@@ -340,11 +340,9 @@ def content_sha256(stored: StoredTask) -> str:
     content: dict[str, Any] = {}
     for split in stored.task.splits:
         path = array_path(stored.directory, split, "embeddings")
-        times: list[Any] = []
+        is_event = stored.task.embedding_type == "event"
+        times = _timestamps(stored.directory, split) if is_event else []
         try:
-            if stored.task.embedding_type == "event":
-                pairs = read_json(stored.directory / f"{split}.filename-timestamps.json")
-                times = [[_base_name(file), t] for file, t in pairs]
             content[split] = [sha256_once(path), sha256_of_json(times)]
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(
@@ -352,10 +350,6 @@ def content_sha256(stored: StoredTask) -> str:
                 "embed again"
             ) from error
     return sha256_of_json(content)
-
-
-def _base_name(file: object) -> str:
-    return str(file).replace("\\", "/").rpartition("/")[2]
 
 
 def read_labels(directory: Path, split: str) -> list[list[Any]]:
@@ -382,19 +376,10 @@ def _frames(
     """Return where each clip's rows end and the time of every row."""
     import numpy as np
 
-    path = directory / f"{split}.filename-timestamps.json"
-    remedy = f"remove {DONE} and embed again"
+    pairs = _timestamps(directory, split)
     lengths: dict[str, int] = {}
-    times: list[float] = []
-    try:
-        for file, time_ms in read_json(path):
-            name = str(file).replace("\\", "/").rpartition("/")[2]
-            lengths[name] = lengths.get(name, 0) + 1
-            times.append(float(time_ms))
-    except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing; {remedy}") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path} is empty, cut off or damaged ({error}); {remedy}") from error
+    for name, _ in pairs:
+        lengths[name] = lengths.get(name, 0) + 1
     if tuple(lengths) != names:
         raise StoreError(
             f"{directory}: {split}.filename-timestamps.json does not list the clips in the order "
@@ -402,7 +387,22 @@ def _frames(
         )
     ends = np.cumsum(list(lengths.values()))
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return offsets, np.array(times, dtype=np.float32)
+    return offsets, np.array([time_ms for _, time_ms in pairs], dtype=np.float32)
+
+
+def _timestamps(directory: Path, split: str) -> list[tuple[str, float]]:
+    """Return the clip and the time, in milliseconds, of every row."""
+    path = directory / f"{split}.filename-timestamps.json"
+    remedy = f"remove {DONE} and embed again"
+    try:
+        return [
+            (str(file).replace("\\", "/").rpartition("/")[2], float(time_ms))
+            for file, time_ms in read_json(path)
+        ]
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; {remedy}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} is empty, cut off or damaged ({error}); {remedy}") from error
 
 
 def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:
