@@ -12,10 +12,11 @@ import numpy as np
 from mambabench.errors import EncoderError, nearest_names
 from mambabench.report.comparison import Comparison, compare
 from mambabench.report.evidence import Evidence, gather
+from mambabench.report.intervals import Units, clip_interval, far_seeds, units_note
 from mambabench.report.overall import Overall, overall_scores
 from mambabench.report.published import PublishedRow, published_beside
 from mambabench.report.results import Group, Run, group_runs, read_runs
-from mambabench.report.statistics import percentile_interval, t_interval, tie_groups
+from mambabench.report.statistics import t_interval, tie_groups
 from mambabench.report.superb_score import superb_scores
 
 __all__ = ["Row", "Summary", "summarise"]
@@ -51,6 +52,8 @@ class Row:
     selected_on_test: bool = False  # its checkpoint was chosen by the test score (s3prl's ASV)
     source: str = "mambabench"
     pretraining_run: int = 1
+    boot_share: float | None = None  # of the resamples that have a score
+    note: str | None = None  # what to know about the intervals
 
 
 @dataclass(frozen=True)
@@ -133,28 +136,38 @@ def _row(group: Group, evidence: Evidence) -> Row:
     )
     if len(known) < len(scores):
         return row
-    row = _with_statistics(row, known, evidence.resampled)
-    return replace(row, n_units=evidence.n_units or None, clustered=evidence.clustered)
+    row = _with_statistics(row, known, evidence)
+    if evidence.units is None:
+        return row
+    return replace(row, n_units=evidence.units.n, clustered=evidence.units.clustered)
 
 
-def _with_statistics(row: Row, scores: tuple[float, ...], resampled: object) -> Row:
-    """Fill in mean and intervals; what is undefined is said in `reason`."""
+def _with_statistics(row: Row, scores: tuple[float, ...], evidence: Evidence) -> Row:
+    """Fill in mean and intervals; what is undefined is said in `reason`, the rest in `note`."""
     seeds = t_interval(scores)
-    clips = percentile_interval(resampled) if isinstance(resampled, np.ndarray) else None
+    mean = float(np.mean(scores))
     reasons = [row.reason] if row.reason else []
+    notes = [note] if (note := far_seeds(row.seeds, scores)) else []
+    clips, share = None, None
+    if evidence.resampled is not None and evidence.units is not None:
+        clips, share, said = clip_interval(row.metric, mean, evidence.resampled, evidence.units)
+        if clips is None:
+            reasons += said
+        else:
+            notes += [*said, *units_note(evidence.units, row.metric)]
     if seeds is None:
         reasons.append("one seed: no spread over seeds")
-    if clips is None and isinstance(resampled, np.ndarray):
-        reasons.append("no bootstrap: the score is undefined on some resamples")
     return replace(
         row,
-        mean=float(np.mean(scores)),
+        mean=mean,
         std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         ci95_low=seeds.low if seeds else None,
         ci95_high=seeds.high if seeds else None,
         boot_low=clips.low if clips else None,
         boot_high=clips.high if clips else None,
+        boot_share=share,
         reason="; ".join(reasons) or None,
+        note="; ".join(notes) or None,
         scores=scores,
     )
 
@@ -211,8 +224,22 @@ def _mean_row(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Row:
     if not first.scores or not second.scores:
         return joined
     scores = tuple((a + b) / 2 for a, b in zip(first.scores, second.scores, strict=True))
-    a, b = evidence[one].resampled, evidence[other].resampled
-    return _with_statistics(joined, scores, None if a is None or b is None else (a + b) / 2)
+    return _with_statistics(joined, scores, _mean_evidence(evidence[one], evidence[other]))
+
+
+def _mean_evidence(one: Evidence, other: Evidence) -> Evidence:
+    """Return the evidence on the mean of two scores on clips of their own."""
+    a, b = one.units, other.units
+    if one.resampled is None or other.resampled is None or a is None or b is None:
+        return replace(one, resampled=None, units=None)
+    units = Units(
+        n=a.n + b.n,
+        n_clips=a.n_clips + b.n_clips,
+        effective=a.effective + b.effective,
+        n_strata=a.n_strata + b.n_strata,
+        clustered=a.clustered and b.clustered,
+    )
+    return replace(one, resampled=(one.resampled + other.resampled) / 2, units=units)
 
 
 def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:

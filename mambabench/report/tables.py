@@ -86,7 +86,7 @@ def _finite(value: object) -> object:
 
 def as_csv(summary: Summary) -> str:
     """Return the rows as CSV: the keys of the JSON rows and the tie group; empty where null."""
-    columns = (*ROW_KEYS, "ties", "source")
+    columns = (*ROW_KEYS, "ties", "source", "boot_share", "note")
     return _csv(columns, ([getattr(row, key) for key in columns] for row in summary.rows))
 
 
@@ -175,8 +175,9 @@ def notes(summary: Summary) -> list[str]:
         lines.append("Protocols are never compared with each other.")
     reasons: dict[str, list[Row]] = {}
     for row in summary.rows:
-        if row.reason:
-            reasons.setdefault(row.reason, []).append(row)
+        for reason in (*(row.note or "").split("; "), row.reason or ""):
+            if reason:
+                reasons.setdefault(reason, []).append(row)
     for reason, rows in reasons.items():
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
