@@ -8,6 +8,7 @@ them; times, host and versions lie beside them in ``seed-007.provenance.json``.
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,9 +148,9 @@ def read_predictions(path: Path) -> dict[str, npt.NDArray[Any]]:
 
     file = path.with_suffix(".npz")
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise StoreError(
             f"{file}: predictions cannot be read ({error}): delete {path.name} and probe again"
         ) from error

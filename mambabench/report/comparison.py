@@ -14,7 +14,7 @@ import numpy as np
 from mambabench.files import canonical_json, read_json, write_json
 from mambabench.report.evidence import FENCED, Evidence, described, read_test
 from mambabench.report.exchange import exchange
-from mambabench.report.intervals import difference_intervals
+from mambabench.report.intervals import FEWEST_UNITS, difference_intervals
 from mambabench.report.permutation import ExchangeTest, exchange_test
 from mambabench.report.resampling import N_PERMUTATIONS, TestClips
 from mambabench.report.results import Group
@@ -23,7 +23,6 @@ from mambabench.report.statistics import Interval, flip_test, holm
 __all__ = ["Comparison", "compare"]
 
 _VERSION = 2  # of the tests in the cache: raise it when they change
-_FEWEST_UNITS = 6  # of which 2^6 exchanges reach p = .031
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def compare(
 
 def _counts(one: Comparison) -> bool:
     """Whether a test belongs to the family: one that could come out significant at all."""
-    return one.p is not None and (one.n_units or 0) >= _FEWEST_UNITS
+    return one.p is not None and (one.n_units or 0) >= FEWEST_UNITS
 
 
 def _compare_task(
@@ -126,7 +125,7 @@ def _n_units(evidence: Evidence) -> int:
 def _too_few(evidence: Evidence) -> str | None:
     """Say that so few units cannot be told apart at .05, whatever their scores."""
     n = _n_units(evidence)
-    if n >= _FEWEST_UNITS:
+    if n >= FEWEST_UNITS:
         return None
     kind = "clusters" if evidence.units and evidence.units.clustered else "clips"
     return f"too few {kind} to separate: with {n} no p-value is below {2.0 ** (1 - n):.4g}"

@@ -12,9 +12,17 @@ import numpy.typing as npt
 from mambabench.report.scoring import ACCURACIES
 from mambabench.report.statistics import Interval
 
-__all__ = ["Units", "clip_interval", "difference_intervals", "far_seeds", "units_note"]
+__all__ = [
+    "FEWEST_UNITS",
+    "Units",
+    "clip_interval",
+    "difference_intervals",
+    "far_seeds",
+    "units_note",
+]
 
 Array = npt.NDArray[Any]
+FEWEST_UNITS = 6  # of which 2^6 exchanges reach p = .031; fewer cannot show a difference at .05
 _FEW_ERRORS = 15  # below so many clips wrong (or right) an accuracy takes Wilson's interval
 _FEW_UNITS = 12  # below so many, a row says so
 _LEAST_DEFINED = 100  # resamples with a score that an interval needs
@@ -151,6 +159,8 @@ def units_note(units: Units, metric: str) -> tuple[str, ...]:
     if not units.clustered:
         notes.append("clips taken as independent")
     kind = "clusters" if units.clustered else "clips"
+    if units.n < FEWEST_UNITS:
+        notes.append(f"too few {kind} to separate encoders: {units.n}")
     if units.effective < _FEW_UNITS:
         as_many = "" if round(units.effective) >= units.n else " of unequal sizes, worth "
         as_many += f"{units.effective:.0f}" if as_many else ""

@@ -60,9 +60,10 @@ class _Test:
     def __init__(self, folds: Sequence[tuple[Exchange, Array]], n_units: int) -> None:
         self.folds = folds
         self.n_units = n_units
-        observed = self.differences(np.ones((n_units, 1), np.uint8))[0]
+        observed = abs(float(self.differences(np.ones((n_units, 1), np.uint8))[0]))
         # what is equal but for rounding is equal: it would decide ties at random
-        self.threshold = abs(float(observed)) - 1e-11 * max(1.0, abs(float(observed)))
+        rounding = 1e-11 * max(1.0, observed) if np.isfinite(observed) else 0.0
+        self.threshold = observed - rounding
 
     def differences(self, kept: Array) -> Array:
         total = np.zeros(kept.shape[1])

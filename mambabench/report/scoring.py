@@ -194,7 +194,8 @@ def _ranked(metric: str, seeds: Sequence[Seed]) -> FoldScore:
     def resampled(weights: Array) -> Array:
         def one(pair: tuple[Array, Array]) -> Array:
             values = weighted(pair[0], pair[1], weights)
-            return macro(metric, values.average_precision, values.auc, present)
+            score = macro(metric, values.average_precision, values.auc, present)
+            return np.where(np.isfinite(score), score, np.nan)  # an infinite d' is undefined
 
         with ThreadPoolExecutor() as pool:  # the kernel lets go of the interpreter's lock
             return np.asarray(np.mean(list(pool.map(one, pairs)), axis=0))

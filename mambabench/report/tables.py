@@ -269,7 +269,7 @@ def comparison_cells(one: Comparison) -> list[str]:
         mean if one.difference is None or one.difference < 0 else f"+{mean}",
         shown_interval(one.metric, one.boot_low, one.boot_high),
         _p(one.p) if one.p is not None else one.reason or "–",
-        _p(one.p_holm),
+        one.reason if one.p is not None and one.reason else _p(one.p_holm),
     ]
 
 

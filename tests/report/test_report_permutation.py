@@ -18,8 +18,9 @@ KEY = "5" * 64
 
 
 @pytest.fixture(autouse=True)
-def _no_drawing(monkeypatch):
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+def _no_files(monkeypatch):
+    """Files have tests of their own: these look at numbers only."""
+    monkeypatch.setattr("mambabench.report.verb._write", lambda *arguments: [])
 
 
 def write(out, encoder, metric, target, probability, task="task", clusters=None, seed=0):
@@ -266,24 +267,20 @@ def null_set(rng, metric, n, chances, skill=1.0):
 
 @pytest.mark.parametrize(
     ("metric", "n", "chances"),
-    [
-        ("uar", 60, (0.80, 0.15, 0.05)),
-        ("macro_f1", 60, (0.80, 0.15, 0.05)),
-        ("mAP", 60, (0.1, 0.1)),
-        ("aucroc", 60, (0.1,)),
-    ],
+    [("uar", 60, (0.80, 0.15, 0.05)), ("mAP", 60, (0.1, 0.1))],
 )
 def test_a_true_null_is_rarely_rejected(tmp_path, metric, n, chances):
-    """150 sets: a test that rejects 5 % passes 16 with probability .002; linearised ones fail."""
+    """100 sets: a test that rejects 5 % passes 12 with probability .001; perf/report_statistics.py has
+    more sets and settings."""
     rng = np.random.default_rng(sum(metric.encode()))
-    for number in range(150):
+    for number in range(100):
         target, scores = null_set(rng, metric, n, chances)
         for name, score in zip("ab", scores, strict=True):
             write(tmp_path, name, metric, target, score, task=f"set{number:03d}")
     p = np.array([one.p for one in mambabench.report(tmp_path).summary.comparisons])
-    assert len(p) == 150
-    assert (p < 0.05).sum() <= 16
-    assert (p < 0.01).sum() <= 6
+    assert len(p) == 100
+    assert (p < 0.05).sum() <= 12
+    assert (p < 0.01).sum() <= 5
     assert (p < 0.5).mean() > 0.3  # and the test is no stone
 
 
