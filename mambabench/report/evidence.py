@@ -12,13 +12,14 @@ import json
 import traceback
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.benchmarks.hear.clusters import cluster_names
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.probe.records import read_predictions
@@ -185,7 +186,18 @@ def _same_clips(
         clusters = rows[0].get("cluster", np.full(len(rows[0]["clip"]), ""))
         folds.append(Fold(fold, tuple(rows[0]["clip"].tolist()), tuple(clusters.tolist())))
         ordered.append(rows)
-    return TestClips(tuple(folds)), ordered
+    return TestClips(_named(group.task, folds)), ordered
+
+
+def _named(task: str, folds: Sequence[Fold]) -> tuple[Fold, ...]:
+    """Give the clips of HEAR's tasks the clusters that their file names tell, if none has one."""
+    if any(any(fold.clusters) for fold in folds):
+        return tuple(folds)
+    found = [cluster_names(task, fold.clips) for fold in folds]
+    return tuple(
+        fold if None in found else replace(fold, clusters=names or fold.clusters)
+        for fold, names in zip(folds, found, strict=True)
+    )
 
 
 def _resample(test: TestClips, scores: Sequence[FoldScore], recentre: bool) -> Array:
