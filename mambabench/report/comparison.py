@@ -7,17 +7,17 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mambabench.files import canonical_json, read_json, write_json
 from mambabench.report.evidence import FENCED, Evidence, described, read_test
-from mambabench.report.exchange import exchange
+from mambabench.report.exchange import exchange, prepared
 from mambabench.report.intervals import FEWEST_UNITS, difference_intervals
 from mambabench.report.permutation import ExchangeTest, exchange_test
 from mambabench.report.resampling import N_PERMUTATIONS, TestClips
 from mambabench.report.results import Group
+from mambabench.report.scoring import Seed
 from mambabench.report.statistics import Interval, flip_test, holm
 
 __all__ = ["Comparison", "compare"]
@@ -236,16 +236,19 @@ def _test(
     return found
 
 
+_Read = tuple[TestClips, list[list[Seed]]]  # the clips and, per fold and seed, what is compared
+
+
 class _Predictions:
     """The predictions last read, up to a limit in bytes: an encoder stands in many pairs."""
 
     def __init__(self, most_bytes: int = 1_000_000_000) -> None:
         self._most = most_bytes
-        self._read: dict[Group, tuple[TestClips, list[list[dict[str, Any]]]]] = {}
+        self._read: dict[Group, _Read] = {}
         self._bytes: dict[Group, int] = {}
 
-    def of(self, group: Group) -> tuple[TestClips, list[list[dict[str, Any]]]]:
-        found = self._read.pop(group, None) or read_test(group)
+    def of(self, group: Group) -> _Read:
+        found = self._read.pop(group, None) or self._prepared(group)
         self._read[group] = found  # the last used stands last
         seeds = (array for fold in found[1] for seed in fold for array in seed.values())
         self._bytes[group] = sum(array.nbytes for array in seeds)
@@ -253,3 +256,7 @@ class _Predictions:
             oldest = next(iter(self._read))
             del self._read[oldest], self._bytes[oldest]
         return found
+
+    def _prepared(self, group: Group) -> _Read:
+        test, folds = read_test(group)
+        return test, [[prepared(group.metric, seed) for seed in fold] for fold in folds]

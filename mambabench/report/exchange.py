@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.report.exchange_kernel import sweep_both_sides
+from mambabench.report.exchange_kernel import merge, sweep_both_sides
 from mambabench.report.scoring import (
     RANKED,
     ScoreOfCounts,
@@ -25,10 +25,10 @@ from mambabench.report.scoring import (
     multilabel,
 )
 
-__all__ = ["Exchange", "exchange"]
+__all__ = ["Exchange", "exchange", "prepared"]
 
 Array = npt.NDArray[Any]
-_SLOPE_SEEDS = 3  # the slopes only steer the draws: three seeds say enough
+_SLOPE_SEEDS = 2  # the slopes only steer the draws: two seeds say enough
 _LANES = 256  # permutations that one sweep of the kernel handles side by side
 _WORK_OF_A_CALL = 50_000  # what one call of a scene metric costs, in the units of `work`
 
@@ -39,7 +39,8 @@ class Exchange:
 
     sides: Callable[[Array], tuple[Array, Array]]
     """kept uint8 [n_clips, n] (1: the clip stays, 0: it changes sides) -> both scores [n]."""
-    slopes: Array  # [n_clips] float64: to first order, what each clip adds to the difference
+    slopes: Callable[[], Array]
+    """[n_clips] float64: to first order, what each clip adds to the difference, up to a factor."""
     work: float  # elementary steps of one permutation
 
 
@@ -72,15 +73,19 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
         own = first.reshape(-1, n_seeds, k)
         return score(own).mean(axis=1), score(whole - own).mean(axis=1)
 
-    slopes = np.zeros(n_clips)
-    for seed in range(n_seeds):
-        slopes += (one[seed] - other[seed]) @ gradient(score, whole[seed] / 2) / n_seeds
+    def slopes() -> Array:
+        total = np.zeros(n_clips)
+        for seed in range(n_seeds):
+            total += (one[seed] - other[seed]) @ gradient(score, whole[seed] / 2) / n_seeds
+        return total
+
     return Exchange(sides, slopes, 2.0 * n_seeds * k * n_clips / 8)
 
 
 def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
-    pools = [_Pool.of(a, b) for a, b in zip(one, other, strict=True)]
-    present = float(np.mean(pools[0].positive.any(axis=1)))
+    pairs = zip(one, other, strict=True)
+    pools = [_Pool.of(prepared(metric, a), prepared(metric, b)) for a, b in pairs]
+    present = float(np.mean(pools[0].one["positive"].any(axis=1)))
 
     def sides(kept: Array) -> tuple[Array, Array]:
         blocks = -(-kept.shape[1] // _LANES)
@@ -97,33 +102,54 @@ def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange
         first, second = scores[:, : kept.shape[1]] / len(pools)
         return first, second
 
-    slopes = np.mean([pool.slopes(metric) for pool in pools[:_SLOPE_SEEDS]], axis=0)
+    def slopes() -> Array:
+        own = [pool.slopes(metric) for pool in pools[:_SLOPE_SEEDS]]
+        return np.asarray(np.mean(own, axis=0))
+
     n_labels, n_entries = pools[0].order.shape
     return Exchange(sides, slopes, float(len(pools) * n_labels * n_entries))
+
+
+def prepared(metric: str, seed: Seed) -> Seed:
+    """Return what `exchange` takes from a seed of a fold, worked out once for all pairs.
+
+    Metrics of ranks: ``positive`` bool, ``ranks`` int32 (twice the mid-rank from the top, ties
+    equal) and ``order`` int32 (clips by falling score), each [n_labels, n_clips].
+    """
+    if metric not in RANKED or "ranks" in seed:
+        return seed
+    score = seed["probability"].T
+    order = np.argsort(-score, axis=1, kind="stable").astype(np.int32)
+    ordered = np.take_along_axis(score, order, axis=1)
+    n_labels, n = order.shape
+    first = np.ones((n_labels, n), bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    place = np.arange(n)
+    begin = np.maximum.accumulate(np.where(first, place, 0), axis=1)
+    last = np.ones((n_labels, n), bool)
+    last[:, :-1] = first[:, 1:]
+    end = np.minimum.accumulate(np.where(last, place, n)[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty((n_labels, n), np.int32)
+    np.put_along_axis(ranks, order, (begin + end).astype(np.int32), axis=1)
+    positive = multilabel(seed["target"], seed["probability"]).T
+    return {"positive": np.ascontiguousarray(positive), "ranks": ranks, "order": order}
 
 
 @dataclass(frozen=True)
 class _Pool:
     """The predictions of both encoders for one fold and seed, sorted together label by label."""
 
-    positive: Array  # [n_labels, n_clips] bool
-    ranks: tuple[Array, Array]  # of each encoder, [n_labels, n_clips] int64: twice the mid-rank
+    one: Seed
+    other: Seed
     order: Array  # [n_labels, 2 n] int32: the clip, + n_clips where the entry is the other's
     marks: Array  # [n_labels, 2 n] uint8, as in `ranking`
 
     @classmethod
     def of(cls, one: Seed, other: Seed) -> _Pool:
-        from scipy.stats import rankdata
-
-        from mambabench.report.ranking import sorted_marks
-
-        positive = multilabel(one["target"], one["probability"])
-        ranks = [
-            np.rint(2 * rankdata(seed["probability"], axis=0)).astype(np.int64)
-            for seed in (one, other)
-        ]
-        order, marks = sorted_marks(np.concatenate([positive] * 2), np.concatenate(ranks))
-        return cls(positive.T, (ranks[0].T, ranks[1].T), order, marks)
+        order, marks = merge(
+            one["order"], one["ranks"], other["order"], other["ranks"], one["positive"]
+        )
+        return cls(one, other, order, marks)
 
     def slopes(self, metric: str) -> Array:
         """Return what a clip adds to the difference of the sides, to first order: [n_clips].
@@ -131,17 +157,18 @@ class _Pool:
         It follows from the two predictions of a clip and from all predictions together, not from
         whose they are (but for the sign).
         """
-        n_labels, n_clips = self.positive.shape
-        width = 2 * n_clips + 1
+        positive = self.one["positive"]
+        n_labels, n_clips = positive.shape
+        width = 2 * n_clips
         row = np.arange(n_labels)[:, None] * width
-        keys = [row + width - 1 - ranks for ranks in self.ranks]  # the best first
+        keys = [row + seed["ranks"] for seed in (self.one, self.other)]
         size = n_labels * width
-        both = np.concatenate(keys, axis=1).ravel()
-        tied = np.bincount(both, minlength=size).reshape(n_labels, width)
-        hits = np.concatenate([self.positive] * 2, axis=1).ravel()
-        found = np.bincount(both, hits, minlength=size).reshape(n_labels, width)
+        tied, found = np.zeros((2, n_labels, width))
+        for key in keys:
+            tied += np.bincount(key.ravel(), minlength=size).reshape(n_labels, width)
+            found += np.bincount(key[positive], minlength=size).reshape(n_labels, width)
         table = _slope_tables(metric, tied, found)
-        own = [np.where(self.positive, *(t.ravel()[key] for t in table)) for key in keys]
+        own = [np.where(positive, *(t.ravel()[key] for t in table)) for key in keys]
         return np.asarray((own[0] - own[1]).mean(axis=0))
 
 
@@ -189,4 +216,5 @@ def _generic(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchang
                     scores[side, number] += function(a["target"], chosen) / len(one)
         return scores[0], scores[1]
 
-    return Exchange(sides, np.zeros(len(one[0]["target"])), 2.0 * len(one) * _WORK_OF_A_CALL)
+    n_clips = len(one[0]["target"])
+    return Exchange(sides, lambda: np.zeros(n_clips), 2.0 * len(one) * _WORK_OF_A_CALL)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["sweep_both_sides"]
+__all__ = ["merge", "sweep_both_sides"]
 
 Array = npt.NDArray[Any]
 
@@ -22,18 +22,73 @@ def sweep_both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Ar
     clip's predictions stay. The first side holds kept entries of the one encoder and changed ones
     of the other, the second side all others. NaN for a label without positives or negatives.
     """
-    return _kernel()(order, marks, kept)
+    return _kernels()[0](order, marks, kept)
+
+
+def merge(
+    order: Array, ranks: Array, other_order: Array, other_ranks: Array, positive: Array
+) -> tuple[Array, Array]:
+    """Return the entries of two encoders by rank and their marks, as `sweep_both_sides` takes them.
+
+    order int32: clips of falling score, ranks int32: smaller is better, positive bool, each
+    [n_labels, n_clips].
+    """
+    return _kernels()[1](order, ranks, other_order, other_ranks, positive)
 
 
 @cache
-def _kernel() -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+def _kernels() -> tuple[Callable[..., tuple[Array, Array]], Callable[..., tuple[Array, Array]]]:
     try:
         import numba
     except ImportError:
-        return _both_sides_numpy
-    compiled: Callable[[Array, Array, Array], tuple[Array, Array]]
-    compiled = numba.njit(nogil=True, cache=True)(_both_sides)
-    return compiled
+        return _both_sides_numpy, _merge_numpy
+    compile_ = numba.njit(nogil=True, cache=True)
+    return compile_(_both_sides), compile_(_merge)
+
+
+def _merge(
+    order: Array, ranks: Array, other_order: Array, other_ranks: Array, positive: Array
+) -> tuple[Array, Array]:
+    """Merge the two sorted lists of every label; mark groups of one rank that hold a positive."""
+    n_labels, n = order.shape
+    entries = np.empty((n_labels, 2 * n), np.int32)
+    marks = np.zeros((n_labels, 2 * n), np.uint8)
+    for label in range(n_labels):
+        i = j = 0
+        while i + j < 2 * n:
+            begin = i + j
+            rank = 2 * n
+            if i < n:
+                rank = ranks[label, order[label, i]]
+            if j < n:
+                rank = min(rank, other_ranks[label, other_order[label, j]])
+            holds = False
+            while i < n and ranks[label, order[label, i]] == rank:
+                clip = order[label, i]
+                entries[label, i + j] = clip
+                marks[label, i + j] = positive[label, clip]
+                holds = holds or positive[label, clip]
+                i += 1
+            while j < n and other_ranks[label, other_order[label, j]] == rank:
+                clip = other_order[label, j]
+                entries[label, i + j] = clip + n
+                marks[label, i + j] = positive[label, clip]
+                holds = holds or positive[label, clip]
+                j += 1
+            if holds:
+                marks[label, begin] += 2
+                marks[label, i + j - 1] += 4
+    return entries, marks
+
+
+def _merge_numpy(
+    order: Array, ranks: Array, other_order: Array, other_ranks: Array, positive: Array
+) -> tuple[Array, Array]:
+    """Do what `_merge` does by sorting, where numba cannot be imported."""
+    from mambabench.report.ranking import sorted_marks
+
+    both = np.concatenate([ranks, other_ranks], axis=1).T
+    return sorted_marks(np.concatenate([positive] * 2, axis=1).T, -both)
 
 
 def _both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Array]:

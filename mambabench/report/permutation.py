@@ -23,7 +23,7 @@ _MOST_UNITS = 15  # all exchanges of so few units are tried: at most 2^14, one s
 _FIRST = 255  # random exchanges that settle what is far from significant
 _SETTLED = 32  # so many of them as extreme as the data: p is above .1, and no more are drawn
 _FEWEST, _MOST = 255, 4_999  # steered exchanges
-_WORK = 1.5e9  # elementary steps that one test may take before it draws fewer
+_WORK = 2e9  # elementary steps that one test may take before it draws fewer
 _BATCH = 256
 _STRENGTHS = (0.0, 1.5, 3.0, 5.0, 7.5, 11.0, 16.0, 23.0, 32.0)  # of the steering, in deviations
 
@@ -101,7 +101,7 @@ class _Test:
         """
         slopes = np.zeros(self.n_units)
         for one, units in self.folds:
-            slopes += np.bincount(units, one.slopes, self.n_units)
+            slopes += np.bincount(units, one.slopes(), self.n_units)
         spread = float(np.sqrt((slopes**2).sum()))
         slopes = slopes / spread if spread > 0 else slopes
         strengths = np.array([*_STRENGTHS, *(-z for z in _STRENGTHS[1:])])

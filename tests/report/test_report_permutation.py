@@ -11,8 +11,13 @@ from synthetic_results import write_events, write_run, write_scene
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.report import permutation
-from mambabench.report.exchange import exchange
-from mambabench.report.exchange_kernel import _both_sides_numpy, sweep_both_sides
+from mambabench.report.exchange import exchange, prepared
+from mambabench.report.exchange_kernel import (
+    _both_sides_numpy,
+    _merge_numpy,
+    merge,
+    sweep_both_sides,
+)
 
 KEY = "5" * 64
 
@@ -188,19 +193,32 @@ def test_few_clips_are_exchanged_in_every_way(metric):
     assert found.n_permutations == 2**9
 
 
-def test_sweep_without_numba_is_the_same():
-    rng = np.random.default_rng(4)
-    one, other = random_pair("mAP", 5, n=30)
-    from mambabench.report.exchange import _Pool
+def test_sweep_and_merge_without_numba_are_the_same():
+    """With ties within and between the encoders; the order within a tie is free."""
+    one, other = ([prepared("mAP", seed) for seed in own] for own in random_pair("mAP", 5, n=30))
+    merged = [one[0][k] for k in ("order", "ranks")] + [other[0][k] for k in ("order", "ranks")]
+    order, marks = merge(*merged, one[0]["positive"])
+    plain_order, plain_marks = _merge_numpy(*merged, one[0]["positive"])
+    kept = np.random.default_rng(4).integers(0, 2, (2, 30, 64)).astype(np.uint8)
+    sweeps = [
+        sweep_both_sides(order, marks, kept),
+        sweep_both_sides(plain_order, plain_marks, kept),
+        _both_sides_numpy(plain_order, plain_marks, kept),
+    ]
+    for other_sweep in sweeps[1:]:
+        for a, b in zip(sweeps[0], other_sweep, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-12)
 
-    pool = _Pool.of(one[0], other[0])
-    kept = rng.integers(0, 2, (2, 30, 64)).astype(np.uint8)
-    for a, b in zip(
-        sweep_both_sides(pool.order, pool.marks, kept),
-        _both_sides_numpy(pool.order, pool.marks, kept),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-12)
+
+@pytest.mark.parametrize("metric", ["mAP", "aucroc", "d_prime", "macro_f1"])
+def test_slopes_point_where_the_difference_goes(metric):
+    """Over random exchanges the slopes explain most of the difference of the sides."""
+    one, other = random_pair(metric, 8, n=60, n_seeds=1)
+    pair = exchange(metric, one, other)
+    kept = np.random.default_rng(9).integers(0, 2, (60, 400)).astype(np.uint8)
+    first, second = pair.sides(kept)
+    explained = pair.slopes() @ (2.0 * kept - 1)
+    assert np.corrcoef(explained, first - second)[0, 1] > 0.9
 
 
 def test_long_runs_between_positives_are_counted_whole():
@@ -270,7 +288,7 @@ def null_set(rng, metric, n, chances, skill=1.0):
     [("uar", 60, (0.80, 0.15, 0.05)), ("mAP", 60, (0.1, 0.1))],
 )
 def test_a_true_null_is_rarely_rejected(tmp_path, metric, n, chances):
-    """100 sets: a test that rejects 5 % passes 12 with probability .001; perf/report_statistics.py has
+    """100 sets: a test that rejects 5 % passes 12 with probability .001; perf/ has
     more sets and settings."""
     rng = np.random.default_rng(sum(metric.encode()))
     for number in range(100):
