@@ -26,7 +26,7 @@ from mambabench.probe.records import read_predictions
 from mambabench.report.intervals import Units
 from mambabench.report.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.results import Group
-from mambabench.report.scoring import RANKED, FoldScore, fold_score, unit_sizes
+from mambabench.report.scoring import RANKED, FoldScore, fewest_of_a_label, fold_score, unit_sizes
 
 __all__ = ["FENCED", "Evidence", "described", "gather", "read_test"]
 
@@ -129,16 +129,17 @@ def _compute(group: Group, key: str) -> Evidence:
         key=key,
         n_test=test.n_clips,
         test_key=test.key,
-        units=_units(test, [unit_sizes(group.metric, fold[0]) for fold in ordered]),
+        units=_units(group.metric, test, [fold[0] for fold in ordered]),
         resampled=_resample(test, scores, recentre=group.metric in RANKED),
         parts=_unit_parts(test, scores),
     )
 
 
-def _units(test: TestClips, sizes: Sequence[Array]) -> Units:
+def _units(metric: str, test: TestClips, folds: Sequence[dict[str, Array]]) -> Units:
     size = np.zeros(test.n_units)
-    for units, own in zip(test.unit_of, sizes, strict=True):
-        size += np.bincount(units, own, test.n_units)
+    for units, seed in zip(test.unit_of, folds, strict=True):
+        size += np.bincount(units, unit_sizes(metric, seed), test.n_units)
+    fewest = [n for seed in folds if (n := fewest_of_a_label(metric, seed)) is not None]
     squares = float((size**2).sum())
     return Units(
         n=test.n_units,
@@ -146,6 +147,7 @@ def _units(test: TestClips, sizes: Sequence[Array]) -> Units:
         effective=float(size.sum() ** 2 / squares) if squares else float(test.n_units),
         n_strata=len(test.strata),
         clustered=test.clustered,
+        fewest=min(fewest, default=None),
     )
 
 

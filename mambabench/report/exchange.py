@@ -1,8 +1,8 @@
 """Let clips change sides between two encoders on one fold, and score both sides again.
 
 Each side is a whole set of predictions: of every clip one encoder's, and the other's on the other
-side. Metrics of ranks see each encoder's scores as ranks among its own clips, so that two heads
-whose probabilities have different scales can be mixed; ranks leave every such metric as it is.
+side. For metrics of ranks, log odds are standardised per encoder and label first, so that heads of
+different confidence can be mixed; an encoder's own ranks, and so its score, stay as they are.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
 def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
     pairs = zip(one, other, strict=True)
     pools = [_Pool.of(prepared(metric, a), prepared(metric, b)) for a, b in pairs]
-    present = float(np.mean(pools[0].one["positive"].any(axis=1)))
+    present = float(np.mean(pools[0].positive.any(axis=1)))
 
     def sides(kept: Array) -> tuple[Array, Array]:
         blocks = -(-kept.shape[1] // _LANES)
@@ -113,43 +113,46 @@ def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange
 def prepared(metric: str, seed: Seed) -> Seed:
     """Return what `exchange` takes from a seed of a fold, worked out once for all pairs.
 
-    Metrics of ranks: ``positive`` bool, ``ranks`` int32 (twice the mid-rank from the top, ties
-    equal) and ``order`` int32 (clips by falling score), each [n_labels, n_clips].
+    Metrics of ranks: ``positive`` bool, ``key`` float64 (standardised log odds, in the order of the
+    probabilities) and ``order`` int32 (clips by falling key), each [n_labels, n_clips].
     """
-    if metric not in RANKED or "ranks" in seed:
+    if metric not in RANKED or "key" in seed:
         return seed
-    score = seed["probability"].T
-    order = np.argsort(-score, axis=1, kind="stable").astype(np.int32)
-    ordered = np.take_along_axis(score, order, axis=1)
-    n_labels, n = order.shape
-    first = np.ones((n_labels, n), bool)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    place = np.arange(n)
-    begin = np.maximum.accumulate(np.where(first, place, 0), axis=1)
-    last = np.ones((n_labels, n), bool)
-    last[:, :-1] = first[:, 1:]
-    end = np.minimum.accumulate(np.where(last, place, n)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty((n_labels, n), np.int32)
-    np.put_along_axis(ranks, order, (begin + end).astype(np.int32), axis=1)
     positive = multilabel(seed["target"], seed["probability"]).T
-    return {"positive": np.ascontiguousarray(positive), "ranks": ranks, "order": order}
+    key = _standardised(np.asarray(seed["probability"].T, np.float64))
+    order = np.argsort(-key, axis=1, kind="stable").astype(np.int32)
+    return {"positive": np.ascontiguousarray(positive), "key": key, "order": order}
+
+
+def _standardised(score: Array) -> Array:
+    """Return log odds of probabilities (others as they are), mean 0 and deviation 1 per label.
+
+    score [n_labels, n_clips]. Mean and deviation do not see odds beyond e^10, values keep them.
+    """
+    if score.min() >= 0 and score.max() <= 1:
+        with np.errstate(divide="ignore"):
+            odds = np.log(score) - np.log1p(-score)
+        score = np.clip(odds, -800.0, 800.0)  # 0 and 1 lie beyond every other double
+    inner = np.clip(score, -10.0, 10.0) if np.abs(score).max() > 10 else score
+    deviation = inner.std(axis=1, keepdims=True)
+    middle = inner.mean(axis=1, keepdims=True)
+    return np.asarray((score - middle) / np.where(deviation > 0, deviation, 1.0))
 
 
 @dataclass(frozen=True)
 class _Pool:
     """The predictions of both encoders for one fold and seed, sorted together label by label."""
 
-    one: Seed
-    other: Seed
+    positive: Array  # [n_labels, n_clips] bool
     order: Array  # [n_labels, 2 n] int32: the clip, + n_clips where the entry is the other's
     marks: Array  # [n_labels, 2 n] uint8, as in `ranking`
+    places: Array  # [n_labels, 2 n] int32: of each entry, clip or + n_clips, its rank in the pool
 
     @classmethod
     def of(cls, one: Seed, other: Seed) -> _Pool:
-        order, marks = merge(
-            one["order"], one["ranks"], other["order"], other["ranks"], one["positive"]
-        )
-        return cls(one, other, order, marks)
+        positive = one["positive"]
+        own = merge(one["order"], one["key"], other["order"], other["key"], positive)
+        return cls(positive, *own)
 
     def slopes(self, metric: str) -> Array:
         """Return what a clip adds to the difference of the sides, to first order: [n_clips].
@@ -157,18 +160,16 @@ class _Pool:
         It follows from the two predictions of a clip and from all predictions together, not from
         whose they are (but for the sign).
         """
-        positive = self.one["positive"]
-        n_labels, n_clips = positive.shape
+        n_labels, n_clips = self.positive.shape
         width = 2 * n_clips
-        row = np.arange(n_labels)[:, None] * width
-        keys = [row + seed["ranks"] for seed in (self.one, self.other)]
+        places = self.places + np.arange(n_labels)[:, None] * width
+        keys = places[:, :n_clips], places[:, n_clips:]
         size = n_labels * width
-        tied, found = np.zeros((2, n_labels, width))
-        for key in keys:
-            tied += np.bincount(key.ravel(), minlength=size).reshape(n_labels, width)
-            found += np.bincount(key[positive], minlength=size).reshape(n_labels, width)
+        tied = np.bincount(places.ravel(), minlength=size).reshape(n_labels, width)
+        hits = np.concatenate([key[self.positive] for key in keys])
+        found = np.bincount(hits, minlength=size).reshape(n_labels, width)
         table = _slope_tables(metric, tied, found)
-        own = [np.where(positive, *(t.ravel()[key] for t in table)) for key in keys]
+        own = [np.where(self.positive, *(t.ravel()[key] for t in table)) for key in keys]
         return np.asarray((own[0] - own[1]).mean(axis=0))
 
 

@@ -26,18 +26,21 @@ def sweep_both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Ar
 
 
 def merge(
-    order: Array, ranks: Array, other_order: Array, other_ranks: Array, positive: Array
-) -> tuple[Array, Array]:
-    """Return the entries of two encoders by rank and their marks, as `sweep_both_sides` takes them.
+    order: Array, key: Array, other_order: Array, other_key: Array, positive: Array
+) -> tuple[Array, Array, Array]:
+    """Return the entries of two encoders by falling key, their marks and their ranks in the pool.
 
-    order int32: clips of falling score, ranks int32: smaller is better, positive bool, each
-    [n_labels, n_clips].
+    order int32: clips by falling key float64, positive bool, each [n_labels, n_clips]. Entries and
+    marks are what `sweep_both_sides` takes; ranks int32 [n_labels, 2 n] are by clip (+ n for the
+    other encoder's), the best 0, equal for equal keys.
     """
-    return _kernels()[1](order, ranks, other_order, other_ranks, positive)
+    return _kernels()[1](order, key, other_order, other_key, positive)
 
 
 @cache
-def _kernels() -> tuple[Callable[..., tuple[Array, Array]], Callable[..., tuple[Array, Array]]]:
+def _kernels() -> tuple[
+    Callable[..., tuple[Array, Array]], Callable[..., tuple[Array, Array, Array]]
+]:
     try:
         import numba
     except ImportError:
@@ -47,48 +50,57 @@ def _kernels() -> tuple[Callable[..., tuple[Array, Array]], Callable[..., tuple[
 
 
 def _merge(
-    order: Array, ranks: Array, other_order: Array, other_ranks: Array, positive: Array
-) -> tuple[Array, Array]:
-    """Merge the two sorted lists of every label; mark groups of one rank that hold a positive."""
+    order: Array, key: Array, other_order: Array, other_key: Array, positive: Array
+) -> tuple[Array, Array, Array]:
+    """Merge the two sorted lists of every label; mark groups of one key that hold a positive."""
     n_labels, n = order.shape
     entries = np.empty((n_labels, 2 * n), np.int32)
     marks = np.zeros((n_labels, 2 * n), np.uint8)
+    places = np.empty((n_labels, 2 * n), np.int32)
     for label in range(n_labels):
-        i = j = 0
+        i = j = group = 0
         while i + j < 2 * n:
             begin = i + j
-            rank = 2 * n
+            best = -np.inf
             if i < n:
-                rank = ranks[label, order[label, i]]
+                best = key[label, order[label, i]]
             if j < n:
-                rank = min(rank, other_ranks[label, other_order[label, j]])
+                best = max(best, other_key[label, other_order[label, j]])
             holds = False
-            while i < n and ranks[label, order[label, i]] == rank:
+            while i < n and key[label, order[label, i]] == best:
                 clip = order[label, i]
                 entries[label, i + j] = clip
+                places[label, clip] = group
                 marks[label, i + j] = positive[label, clip]
                 holds = holds or positive[label, clip]
                 i += 1
-            while j < n and other_ranks[label, other_order[label, j]] == rank:
+            while j < n and other_key[label, other_order[label, j]] == best:
                 clip = other_order[label, j]
                 entries[label, i + j] = clip + n
+                places[label, clip + n] = group
                 marks[label, i + j] = positive[label, clip]
                 holds = holds or positive[label, clip]
                 j += 1
             if holds:
                 marks[label, begin] += 2
                 marks[label, i + j - 1] += 4
-    return entries, marks
+            group += 1
+    return entries, marks, places
 
 
 def _merge_numpy(
-    order: Array, ranks: Array, other_order: Array, other_ranks: Array, positive: Array
-) -> tuple[Array, Array]:
+    order: Array, key: Array, other_order: Array, other_key: Array, positive: Array
+) -> tuple[Array, Array, Array]:
     """Do what `_merge` does by sorting, where numba cannot be imported."""
     from mambabench.report.ranking import sorted_marks
 
-    both = np.concatenate([ranks, other_ranks], axis=1).T
-    return sorted_marks(np.concatenate([positive] * 2, axis=1).T, -both)
+    both = np.concatenate([key, other_key], axis=1)
+    entries, marks = sorted_marks(np.concatenate([positive] * 2, axis=1).T, both.T)
+    falling = np.take_along_axis(both, entries.astype(np.int64), axis=1)
+    places = np.zeros(entries.shape, np.int32)
+    group = np.cumsum(falling[:, 1:] != falling[:, :-1], axis=1)
+    np.put_along_axis(places, entries[:, 1:].astype(np.int64), group.astype(np.int32), axis=1)
+    return entries, marks, places
 
 
 def _both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Array]:

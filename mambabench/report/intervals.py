@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 FEWEST_UNITS = 6  # of which 2^6 exchanges reach p = .031; fewer cannot show a difference at .05
 _FEW_ERRORS = 15  # below so many clips wrong (or right) an accuracy takes Wilson's interval
 _FEW_UNITS = 12  # below so many, a row says so
+_FEW_OF_A_LABEL = 10  # test clips, below which a row says so
 _LEAST_DEFINED = 100  # resamples with a score that an interval needs
 _NO_SHARES = ("d_prime", "segment_1s_er", "per", "mtwv")  # may leave 0 to 1
 _RATES = ("segment_1s_er", "per")  # not below 0
@@ -40,6 +41,7 @@ class Units:
     effective: float  # (sum of sizes)^2 / sum of squared sizes: `n` where all are equal
     n_strata: int
     clustered: bool
+    fewest: int | None = None  # clips of the rarest label, in metrics that average over labels
 
     @property
     def freedom(self) -> float:
@@ -167,6 +169,11 @@ def units_note(units: Units, metric: str) -> tuple[str, ...]:
         notes.append(
             f"{units.n} {kind}{as_many}: few, so the interval over clips is widened by Student's "
             "t and may still be too narrow"
+        )
+    if units.fewest is not None and units.fewest < _FEW_OF_A_LABEL:
+        notes.append(
+            f"a label has {units.fewest} test clips in a fold: the interval over clips may be too "
+            "narrow"
         )
     if metric == "mAP":
         notes.append("interval over clips for the mAP of test sets of this size")

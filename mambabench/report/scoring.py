@@ -23,6 +23,7 @@ __all__ = [
     "ScoreOfCounts",
     "Seed",
     "counts_of",
+    "fewest_of_a_label",
     "fold_score",
     "gradient",
     "macro",
@@ -100,6 +101,22 @@ def _correct(metric: str, target: Array, probability: Array) -> Array:
     if metric == "chroma_acc":
         predicted, truth = predicted % 12, truth % 12
     return np.asarray(predicted == truth, np.float64)
+
+
+def fewest_of_a_label(metric: str, seed: Seed) -> int | None:
+    """Return how many clips the rarest label has (or has not), where a metric averages over labels.
+
+    None for other metrics; labels without any clip do not count.
+    """
+    if metric in RANKED:
+        positive = multilabel(seed["target"], seed["probability"]).sum(axis=0)
+        both = np.minimum(positive, len(seed["target"]) - positive)
+        counts = positive if metric == "mAP" else both
+    elif metric in _OF_CONFUSION:
+        counts = np.bincount(_label_index(seed["target"]))
+    else:
+        return None
+    return int(counts[counts > 0].min(initial=len(seed["target"])))
 
 
 def _label_index(target: Array) -> Array:

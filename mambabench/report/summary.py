@@ -238,6 +238,7 @@ def _mean_evidence(one: Evidence, other: Evidence) -> Evidence:
         effective=a.effective + b.effective,
         n_strata=a.n_strata + b.n_strata,
         clustered=a.clustered and b.clustered,
+        fewest=min((n for n in (a.fewest, b.fewest) if n is not None), default=None),
     )
     return replace(one, resampled=(one.resampled + other.resampled) / 2, units=units)
 
