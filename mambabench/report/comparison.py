@@ -35,7 +35,7 @@ class Comparison:
     encoder: str
     other: str
     difference: float | None
-    boot_low: float | None  # paired percentile bootstrap of the difference
+    boot_low: float | None  # paired bootstrap interval of the difference, same draws
     boot_high: float | None
     p: float | None  # two-sided paired permutation test
     p_holm: float | None  # over all comparisons of the protocol

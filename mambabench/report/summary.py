@@ -39,7 +39,7 @@ class Row:
     std: float | None  # over seeds, ddof 1
     ci95_low: float | None  # Student's t over seeds
     ci95_high: float | None
-    boot_low: float | None  # percentile bootstrap of the seed-mean score over clips or clusters
+    boot_low: float | None  # interval of the seed-mean score over clips or clusters
     boot_high: float | None
     reason: str | None
     scores: tuple[float, ...] = ()  # per seed

@@ -53,6 +53,8 @@ ROW_KEYS = (
     "boot_low",
     "boot_high",
     "reason",
+    "boot_share",
+    "note",
 )
 _OVERALL_KEYS = (
     "encoder",
@@ -86,7 +88,7 @@ def _finite(value: object) -> object:
 
 def as_csv(summary: Summary) -> str:
     """Return the rows as CSV: the keys of the JSON rows and the tie group; empty where null."""
-    columns = (*ROW_KEYS, "ties", "source", "boot_share", "note")
+    columns = (*ROW_KEYS, "ties", "source")
     return _csv(columns, ([getattr(row, key) for key in columns] for row in summary.rows))
 
 
@@ -157,8 +159,8 @@ def notes(summary: Summary) -> list[str]:
     """Return the lines that explain the table of scores: legend first, then missing cells."""
     lines = [
         "Mean and standard deviation over seeds; CI seeds: 95 % t-interval over seeds (same test "
-        "clips); CI clips: 95 % percentile bootstrap of the seed mean over test clips, or over "
-        "clusters (*)."
+        "clips); CI clips: 95 % bootstrap interval of the seed mean over test clips, or over "
+        "clusters (*), for accuracies near 0 or 1 Wilson's."
     ]
     if any(row.best for row in summary.rows):
         lines.append(

@@ -60,7 +60,7 @@ def test_json_contract(out):
     assert body["schema"] == "mambabench.report/1"
     assert (
         *("encoder", "task", "metric", "higher_is_better", "protocol", "n_seeds", "n_test", "mean"),
-        *("std", "ci95_low", "ci95_high", "boot_low", "boot_high", "reason"),
+        *("std", "ci95_low", "ci95_high", "boot_low", "boot_high", "reason", "boot_share", "note"),
     ) == ROW_KEYS
     assert all(tuple(row) == ROW_KEYS for row in body["rows"])
     assert {(row["encoder"], row["task"]) for row in body["rows"]} == set(rows)
