@@ -193,6 +193,53 @@ def test_few_clips_are_exchanged_in_every_way(metric):
     assert found.n_permutations == 2**9
 
 
+@pytest.mark.parametrize("metric", ["top1_acc", "uar", "macro_f1"])
+def test_p_over_folds_and_seeds_is_that_of_every_exchange(tmp_path, metric):
+    """Two folds of five and six clips, three seeds: 2^11 exchanges by the metric itself."""
+    rng = np.random.default_rng(11)
+    sizes, n_seeds = {"fold0": 5, "fold1": 6}, 3
+    target = {fold: np.arange(n) % 3 for fold, n in sizes.items()}
+    scores = {
+        (name, seed, fold): rng.random((n, 3)).astype(np.float32) + skill * np.eye(3)[target[fold]]
+        for name, skill in (("a", 0.15), ("b", 0.45))
+        for seed in range(n_seeds)
+        for fold, n in sizes.items()
+    }
+    for name in "ab":
+        for seed in range(n_seeds):
+            arrays, results = {}, []
+            for fold, n in sizes.items():
+                own = {
+                    "clip": np.array([f"{fold}-{i}.wav" for i in range(n)]),
+                    "cluster": np.full(n, ""),
+                    "target": target[fold],
+                    "probability": scores[name, seed, fold],
+                }
+                arrays |= {f"{fold}/{key}": value for key, value in own.items()}
+                score = METRICS[metric](own["target"], own["probability"])
+                results.append((fold, {metric: score}, n))
+            write_run(tmp_path, name, "task", seed, results, arrays, metric=metric, n_labels=3)
+
+    def side(one, other, stays):
+        means = []
+        for fold, n in sizes.items():
+            kept, stays = np.array(stays[:n], bool)[:, None], stays[n:]
+            for seed in range(n_seeds):
+                mixed = np.where(kept, scores[one, seed, fold], scores[other, seed, fold])
+                means.append(METRICS[metric](target[fold], mixed))
+        return np.mean(means)
+
+    every = [
+        side("a", "b", stays) - side("b", "a", stays)
+        for stays in itertools.product([1, 0], repeat=11)
+    ]
+    exact = np.mean(np.abs(every) >= abs(every[0]) - 1e-9)
+    one = compared(tmp_path)
+    assert one.p == pytest.approx(exact)
+    assert one.difference == pytest.approx(every[0])
+    assert one.n_permutations == 2**11
+
+
 def test_sweep_and_merge_without_numba_are_the_same():
     """With ties within and between the encoders; the order within a tie is free."""
     one, other = ([prepared("mAP", seed) for seed in own] for own in random_pair("mAP", 5, n=30))
@@ -223,16 +270,27 @@ def test_slopes_point_where_the_difference_goes(metric):
 
 
 def test_long_runs_between_positives_are_counted_whole():
-    """More than 255 entries between two positives do not overflow the bytes that count them."""
+    """Seven hundred entries of one encoder in a row do not overflow the bytes that count them."""
     rng = np.random.default_rng(6)
     n = 1500
     target = np.zeros((n, 1), np.uint8)
-    target[[3, 700]] = 1
-    both = [[{"target": target, "probability": rng.random((n, 1))}] for _ in range(2)]
-    kept = np.ones((n, 1), np.uint8)
-    first, second = exchange("mAP", *both).sides(kept)
+    target[[3, 1400]] = 1
+    modes = np.where(np.arange(n) < 700, 0.9, 0.1) + 1e-4 * rng.random(n)
+    both = [
+        [{"target": target, "probability": probability[:, None]}]
+        for probability in (modes, rng.random(n))
+    ]
+    first, second = exchange("mAP", *both).sides(np.ones((n, 1), np.uint8))
     for side, seeds in ((first, both[0]), (second, both[1])):
         assert side[0] == pytest.approx(METRICS["mAP"](target, seeds[0]["probability"]), abs=1e-12)
+
+
+def test_the_data_themselves_count_among_the_draws():
+    """However few draws: a p-value of 0 would say that what was observed cannot happen."""
+    one, other = random_pair("macro_f1", 10, n=40)
+    test = permutation._Test([(exchange("macro_f1", one, other), np.arange(40))], 40)
+    p = [test.steered(np.random.default_rng(seed), 1) for seed in range(60)]
+    assert min(p) > 0
 
 
 def test_steered_draws_estimate_the_exact_p_value(monkeypatch):
