@@ -19,7 +19,8 @@ from mambabench.probe.monitor import Monitored
 from mambabench.probe.plan import TaskPlan
 from mambabench.probe.protocols import HeadConfig, grid_points, resolve_protocol
 from mambabench.probe.trainer import train
-from mambabench.store.embeddings import StoredTask, list_stored_tasks
+from mambabench.store.embeddings import StoredTask
+from mambabench.store.open import list_stored_tasks
 
 FIELDS = {"check_val_every_n_epoch": "check_every"}
 USED = (

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mambabench.errors import DataError, EncoderError, MambabenchError
 from mambabench.extract.audio import Decoded, decode, length_note
-from mambabench.extract.plan import PlannedClip, Shard
 from mambabench.hear_api.provider import training_parts
 from mambabench.hear_api.times import fault_of_times
+from mambabench.store.plan import PlannedClip, Shard
+from mambabench.store.shards import ClipRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,20 +22,9 @@ if TYPE_CHECKING:
 
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["BatchLimit", "ClipRows", "EncodeJob", "encode_shard"]
+__all__ = ["BatchLimit", "EncodeJob", "encode_shard"]
 
 READ_AHEAD = 2  # batches that are decoded while one is encoded
-
-
-class ClipRows(NamedTuple):
-    """What one clip came to: rows, or the reason why there are none."""
-
-    clip: PlannedClip
-    embeddings: npt.NDArray[np.float32] | None  # [n_rows, n_layers, dim]
-    timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
-    audio_sha256: str | None
-    failure: str | None
-    note: str | None = None  # what the user must know of a clip that is embedded all the same
 
 
 @dataclass

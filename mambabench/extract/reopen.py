@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from mambabench.errors import StoreError
-from mambabench.extract.encode import ClipRows
-from mambabench.extract.plan import PlannedClip, Shard, TaskPlan
-from mambabench.extract.sources import Sources, read_sources
-from mambabench.store.embeddings import StoredTask, read_embeddings
+from mambabench.store.embeddings import StoredTask
+from mambabench.store.open import read_embeddings
+from mambabench.store.plan import PlannedClip, Shard, TaskPlan
 from mambabench.store.seal import claim, locked
-from mambabench.store.shards import commit_shard, drop_shard
+from mambabench.store.shards import ClipRows, commit_shard, drop_shard
+from mambabench.store.sources import Sources, read_sources
 
 __all__ = ["reopen", "shards_of"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import EncoderError
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
-from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
+from mambabench.store.plan import EncoderSpec, PlannedClip, Shard
 from mambabench.store.shards import commit_shard, is_open, read_record
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
-from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
-from mambabench.extract.sources import changed_in_shard, looked_at_again
+from mambabench.extract.plan import Budget, plan_task
 from mambabench.store.embeddings import LAYOUTS, store_folder
 from mambabench.store.gather import missing_clips, shard_notes
+from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
 from mambabench.store.shards import drop_shard, read_record
+from mambabench.store.sources import changed_in_shard, looked_at_again
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
@@ -435,7 +436,7 @@ class _Run:
 
 def _check_arrays(layout: Any, work: _Work) -> None:
     """Hold every array of a sealed store against its hash; StoreError where one is damaged."""
-    from mambabench.store.embeddings import read_embeddings
+    from mambabench.store.open import read_embeddings
 
     stored = layout.stored_task(work.directory)
     for split in stored.task.splits if stored is not None else ():

@@ -14,8 +14,9 @@ from mambabench.benchmarks.metrics.events import Events, events_of_clips, frame_
 from mambabench.benchmarks.task import Clip, Fold, Task, folds
 from mambabench.errors import DataError
 from mambabench.probe.rows import SplitRows, TestRows, TrainingRows, ValidationRows
-from mambabench.store.embeddings import EmbeddingSet, StoredTask, content_sha256, read_embeddings
+from mambabench.store.embeddings import EmbeddingSet, StoredTask
 from mambabench.store.hear_eval_kit import shuffled_order
+from mambabench.store.open import content_sha256, read_embeddings
 
 __all__ = ["TaskRows", "task_fingerprint"]
 

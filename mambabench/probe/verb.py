@@ -27,6 +27,7 @@ from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask
+from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
     DamagedRecordError,
     RunRecord,
@@ -148,7 +149,7 @@ def _selected(
     out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
 ) -> tuple[StoredTask, ...]:
     """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    found = store.list_stored_tasks(out, layout)
+    found = list_stored_tasks(out, layout)
     if not found:
         raise StoreError(
             f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "

@@ -10,23 +10,13 @@ from typing import TYPE_CHECKING
 
 from mambabench.errors import MambabenchError, StoreError, nearest_names
 from mambabench.report.checked import CheckedRecord, Defect, check_records
-from mambabench.report.flags import Flag
+from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "COLUMNS",
-    "Collected",
-    "Defect",
-    "Group",
-    "Run",
-    "collect",
-    "group_runs",
-    "load_results",
-    "read_runs",
-]
+__all__ = ["COLUMNS", "Collected", "Defect", "collect", "group_runs", "load_results", "read_runs"]
 
 # The columns of `load_results`, in order: one row per (encoder, task, protocol, seed, fold, metric)
 COLUMNS = (
@@ -58,57 +48,11 @@ _WHICH = ("primary", "all")  # of `load_results`
 
 
 @dataclass(frozen=True)
-class Run:
-    """One finished (encoder, task, protocol, seed) and where it was read."""
-
-    record: RunRecord
-    path: Path  # the record's file, or hear-eval-kit's test.predicted-scores.json
-    digest: str  # SHA-256 of that file's bytes (and its defect); ours hold that of the predictions
-    has_predictions: bool  # per-clip predictions lie beside it
-    source: str  # "mambabench" or "hear-eval-kit"
-    pretraining_run: int = 1  # the digit after "_r" in the folder names of SSAM's authors
-    flags: tuple[Flag, ...] = ()  # what was found at reading, such as a changed file
-    defects: tuple[Defect, ...] = ()  # why its scores were taken out of `record`
-
-
-@dataclass(frozen=True)
 class Collected:
     """All runs below some output folders, and the files among them that are not trusted."""
 
     runs: tuple[Run, ...]
     defects: tuple[Defect, ...]  # of the runs, and of records without a run: nothing is known of it
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """All seeds of one (encoder, task, protocol), in the order of the seeds."""
-
-    encoder: str  # label shown, unique per identity within one report
-    identity: str
-    task: str
-    protocol: str
-    runs: tuple[Run, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.runs[0].record.metric
-
-    @property
-    def higher_is_better(self) -> bool:
-        return self.runs[0].record.higher_is_better
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(run.record.seed for run in self.runs)
-
-    @property
-    def restricted(self) -> bool:
-        return any(run.record.restricted for run in self.runs)
-
-    @property
-    def defects(self) -> tuple[Defect, ...]:
-        """Return what is wrong with the files of this group: no number of it is to be shown."""
-        return tuple(defect for run in self.runs for defect in run.defects)
 
 
 def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:

@@ -4,76 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mambabench.errors import EncoderError, nearest_names
-from mambabench.report.common import on_common_ground
-from mambabench.report.exchange.overall import Overall, overall_scores
-from mambabench.report.exchange.published import PublishedRow, published_beside
+from mambabench.report.exchange.overall import overall_scores
+from mambabench.report.exchange.published import published_beside
 from mambabench.report.exchange.superb_score import superb_scores
-from mambabench.report.families import corrected, smallest_differences
-from mambabench.report.flags import Flag, flags_of, unsound
-from mambabench.report.intervals import Units, clip_interval, far_seeds, units_note
-from mambabench.report.results import Group, Run, group_runs, read_runs
-from mambabench.report.seeds import metric_range, no_seed_interval, seed_interval
+from mambabench.report.flags import flags_of, unsound
+from mambabench.report.results import group_runs, read_runs
+from mambabench.report.rows import Row, Summary
+from mambabench.report.runs import Group
+from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds, units_note
+from mambabench.report.statistics.common import on_common_ground
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
+from mambabench.report.statistics.families import corrected, smallest_differences
 from mambabench.report.statistics.intervals import tie_groups
-from mambabench.report.versus import Versus, versus
+from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
+from mambabench.report.statistics.versus import versus
 
-__all__ = ["Row", "Summary", "summarise"]
+__all__ = ["summarise"]
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
-
-
-@dataclass(frozen=True)
-class Row:
-    """One encoder on one task under one protocol; None where undefined, with `reason`."""
-
-    encoder: str
-    task: str
-    metric: str
-    higher_is_better: bool
-    protocol: str
-    n_seeds: int
-    n_test: int | None  # distinct test clips over the folds
-    mean: float | None  # over seeds of the mean over folds
-    std: float | None  # over seeds, ddof 1
-    ci95_low: float | None  # Student's t over seeds
-    ci95_high: float | None
-    boot_low: float | None  # interval of the seed-mean score over clips or clusters
-    boot_high: float | None
-    reason: str | None
-    scores: tuple[float, ...] = ()  # per seed
-    seeds: tuple[int, ...] = ()
-    n_units: int | None = None  # what the bootstrap drew
-    clustered: bool = False
-    ties: str = ""  # letters: encoders of this task that share one do not differ
-    best: bool = False  # best mean of the task and protocol
-    overlaps: bool = False  # the best's interval overlaps another's
-    selected_on_test: bool = False  # its checkpoint was chosen by the test score (s3prl's ASV)
-    source: str = "mambabench"
-    pretraining_run: int = 1
-    flags: tuple[Flag, ...] = ()  # what to know of the number; a changed one is never best
-    smallest_difference: float | None = None  # that the clips of this task can show
-    boot_share: float | None = None  # of the resamples that have a score
-    note: str | None = None  # what to know about the intervals
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What every format of the report shows."""
-
-    rows: tuple[Row, ...]  # sorted by protocol, task, encoder
-    comparisons: tuple[Comparison, ...]
-    overall: tuple[Overall, ...]
-    published: tuple[PublishedRow, ...]
-    baseline: str | None
-    runs: tuple[Run, ...]  # what all of it was computed from
-    versus: tuple[Versus, ...] = ()  # pairs over all tasks
 
 
 def summarise(

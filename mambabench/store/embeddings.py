@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.task import Clip
-from mambabench.errors import StoreError, nearest_names
+from mambabench.errors import StoreError
 from mambabench.reading.arrays import UNREADABLE
-from mambabench.selfhash import HashMismatchError, parse_hashed, sha256_of_json, sha256_once
+from mambabench.selfhash import HashMismatchError, parse_hashed, sha256_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,10 +34,8 @@ __all__ = [
     "StoredTask",
     "array_path",
     "check_file",
-    "content_sha256",
     "encoder_key",
-    "list_stored_tasks",
-    "read_embeddings",
+    "open_array",
     "read_manifest",
     "store_folder",
     "stored_task",
@@ -135,27 +133,6 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
         ) from error
 
 
-def list_stored_tasks(out: Path, layout: str = "store") -> tuple[StoredTask, ...]:
-    """Return every sealed (encoder, task) under `out`, sorted by encoder and task.
-
-    `layout` "hear-eval-kit" lists that kit's finished embedding directories instead. Raises
-    StoreError where a store is damaged.
-    """
-    if layout not in LAYOUTS:
-        raise StoreError(f"no layout named {layout!r}{nearest_names(layout, LAYOUTS)}")
-    found = []
-    for directory in sorted(p for p in (out / "embeddings").glob("*/*") if p.is_dir()):
-        if layout == "store":
-            stored = stored_task(directory)
-        else:
-            from mambabench.store.hear_eval_kit import stored_task as of_kit
-
-            stored = of_kit(directory)
-        if stored is not None:
-            found.append(stored)
-    return tuple(sorted(found, key=lambda one: (one.encoder, one.task.name)))
-
-
 def stored_task(directory: Path) -> StoredTask | None:
     """Return the sealed store in one folder, None where there is none; StoreError if damaged."""
     manifest = read_manifest(directory)
@@ -183,57 +160,6 @@ def stored_task(directory: Path) -> StoredTask | None:
         ) from error
 
 
-def read_embeddings(stored: StoredTask, split: str) -> EmbeddingSet:
-    """Open one sealed split, memory-mapped.
-
-    Every array is hashed when it is opened first in a process, and again only where its size, time
-    or inode changed. Raises StoreError where the split is unknown or a file is missing, of another
-    size or of another hash than the manifest says.
-    """
-    if split not in stored.task.splits:
-        near = nearest_names(split, stored.task.splits)
-        raise StoreError(f"{stored.directory} has no split named {split!r}{near}")
-    if stored.layout == "hear-eval-kit":
-        from mambabench.store.hear_eval_kit import read_split
-
-        return read_split(stored, split)
-    manifest = read_manifest(stored.directory)
-    if manifest is None:
-        raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")
-    arrays = {
-        name: _open_array(array_path(stored.directory, split, name), entry)
-        for name, entry in manifest["splits"][split]["arrays"].items()
-    }
-    return EmbeddingSet(
-        split=split,
-        clip_names=tuple(clip.name for clip in present_clips(stored, split)),
-        embeddings=arrays["embeddings"],
-        offsets=arrays["offsets"],
-        timestamps_ms=arrays.get("timestamps"),
-    )
-
-
-def content_sha256(stored: StoredTask) -> str:
-    """Return one hash over all arrays of a store: equal stores of embeddings, equal hashes.
-
-    It is computed from the hashes that the manifest states; `read_embeddings` holds them against
-    the arrays. Raises StoreError where the store is not sealed.
-    """
-    if stored.layout == "hear-eval-kit":
-        from mambabench.store.hear_eval_kit import content_sha256 as of_kit
-
-        return of_kit(stored)
-    manifest = read_manifest(stored.directory)
-    if manifest is None:
-        raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")
-    return sha256_of_json(
-        {
-            split: {name: array["sha256"] for name, array in entry["arrays"].items()}
-            for split, entry in manifest["splits"].items()
-        }
-    )
-
-
 def check_file(path: Path, sha256: str) -> None:
     """Raise StoreError, naming the remedy, where `path` has not the hash `sha256`."""
     try:
@@ -255,7 +181,8 @@ def present_clips(stored: StoredTask, split: str) -> tuple[Clip, ...]:
     return tuple(clip for clip in clips if f"{split}/{clip.name}" not in stored.missing)
 
 
-def _open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
+def open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
+    """Open an array memory-mapped; its hash is held against the manifest the first time."""
     import numpy as np
 
     try:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.errors import StoreError
-from mambabench.extract.plan import Seen, Shard, TaskPlan
 from mambabench.files import sha256_file
 from mambabench.reading.text import same_name
+from mambabench.store.plan import Seen, Shard, TaskPlan
 from mambabench.store.shards import ShardRecord, read_record, rows_path
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import StoreError
-from mambabench.extract.sources import AUDIO, Sources, changed_in_store, read_sources, write_sources
 from mambabench.files import atomic_write, read_json, sha256_bytes, sha256_file
 from mambabench.reading.arrays import UNREADABLE
 from mambabench.reading.json_files import parse_json
@@ -33,13 +32,14 @@ from mambabench.selfhash import (
 from mambabench.store.embeddings import MANIFEST, EmbeddingSet, StoredTask, array_path, check_file
 from mambabench.store.gather import Gathered, gather_split, read_place, shard_notes
 from mambabench.store.seal import check_plan, finish_work, locked, manifest_head, sealing
+from mambabench.store.sources import AUDIO, Sources, changed_in_store, read_sources, write_sources
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from mambabench.benchmarks.task import Task
-    from mambabench.extract.plan import TaskPlan
+    from mambabench.store.plan import TaskPlan
 
 __all__ = [
     "DONE",
@@ -181,7 +181,7 @@ def _write_task_files(
     directory: Path, plan: TaskPlan, gathered: dict[str, Gathered]
 ) -> dict[str, str]:
     """Copy the task's text files, splits without the missing clips; return name -> hash."""
-    from mambabench.extract.plan import task_files
+    from mambabench.store.plan import task_files
 
     hashes = {}
     for name, data in task_files(plan.task).items():

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import StoreError
-from mambabench.extract.plan import EncoderSpec, TaskPlan, task_files
-from mambabench.extract.sources import AUDIO, Sources, changed_in_store, write_sources
 from mambabench.files import (
     atomic_write,
     canonical_json,
@@ -30,7 +28,9 @@ from mambabench.store.embeddings import (
     stored_task,
 )
 from mambabench.store.gather import Gathered, gather_split, read_chunks, shard_notes
+from mambabench.store.plan import EncoderSpec, TaskPlan, task_files
 from mambabench.store.shards import plan_path, work_folder
+from mambabench.store.sources import AUDIO, Sources, changed_in_store, write_sources
 
 if TYPE_CHECKING:
     import numpy.typing as npt

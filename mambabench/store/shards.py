@@ -12,15 +12,20 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from mambabench.errors import StoreError
-from mambabench.extract.encode import ClipRows
-from mambabench.extract.plan import Seen, Shard
 from mambabench.files import atomic_write, sha256_file
 from mambabench.selfhash import FIELD, parse_hashed, write_hashed_json
+from mambabench.store.plan import PlannedClip, Seen, Shard
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 
 __all__ = [
+    "ClipRows",
     "ShardRecord",
     "commit_shard",
     "drop_shard",
@@ -179,3 +184,14 @@ class _Writer:
             notes=dict(sorted(self._notes.items())),
             seen=dict(sorted(self._seen.items())),
         )
+
+
+class ClipRows(NamedTuple):
+    """What one clip came to: rows, or the reason why there are none."""
+
+    clip: PlannedClip
+    embeddings: npt.NDArray[np.float32] | None  # [n_rows, n_layers, dim]
+    timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
+    audio_sha256: str | None
+    failure: str | None
+    note: str | None = None  # what the user must know of a clip that is embedded all the same

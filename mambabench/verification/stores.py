@@ -11,13 +11,13 @@ import numpy as np
 
 from mambabench.errors import DataError, MambabenchError, StoreError
 from mambabench.extract.audio import find_audio
-from mambabench.extract.sources import AUDIO, SEEN, read_sources
 from mambabench.files import sha256_file
 from mambabench.selfhash import parse_hashed
 from mambabench.store import hear_eval_kit as kit
 from mambabench.store.embeddings import MANIFEST, StoredTask, read_manifest, stored_task
 from mambabench.store.seal import MISSING, PROVENANCE
 from mambabench.store.shards import ShardRecord, plan_path, read_record, work_folder
+from mambabench.store.sources import AUDIO, SEEN, read_sources
 from mambabench.verification.finding import Finding, is_temporary
 
 __all__ = ["check_store"]

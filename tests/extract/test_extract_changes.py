@@ -15,11 +15,13 @@ import soundfile
 from click.testing import CliRunner
 
 from mambabench.errors import DataError, StoreError
-from mambabench.extract import sources, unit
-from mambabench.extract.plan import Budget, EncoderSpec, plan_task
+from mambabench.extract import unit
+from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.verb import BUDGETS, Extracted, extract
 from mambabench.files import canonical_json
-from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.store import sources
+from mambabench.store.open import list_stored_tasks, read_embeddings
+from mambabench.store.plan import EncoderSpec
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]

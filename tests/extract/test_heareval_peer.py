@@ -22,7 +22,7 @@ import torch
 from mambabench.extract.verb import extract
 from mambabench.models.registry import find_entry
 from mambabench.models.weights.recognise import expected_shapes
-from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.store.open import list_stored_tasks, read_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "mambabench.hear_api.ssam_tiny"

@@ -10,7 +10,7 @@ import pytest
 
 from mambabench.errors import StoreError
 from mambabench.extract.verb import extract
-from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.store.open import list_stored_tasks, read_embeddings
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]

@@ -14,7 +14,7 @@ from mambabench.benchmarks.layout.check import check_directory
 from mambabench.extract.embed import embed
 from mambabench.extract.verb import extract
 from mambabench.files import read_json
-from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.open import list_stored_tasks
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]

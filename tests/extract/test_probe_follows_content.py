@@ -16,7 +16,7 @@ from mambabench.extract.verb import extract
 from mambabench.files import canonical_json
 from mambabench.probe.data import task_fingerprint
 from mambabench.probe.verb import probe
-from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import read_predictions, read_record, record_paths
 
 Make = Callable[..., Path]

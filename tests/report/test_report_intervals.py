@@ -8,8 +8,8 @@ from synthetic_results import write_run, write_scene
 
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.report.intervals import Units, clip_interval, far_seeds
 from mambabench.report.statistics import evidence
+from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds
 from mambabench.report.statistics.resampling import Fold, TestClips
 from mambabench.report.statistics.scoring import fold_score
 

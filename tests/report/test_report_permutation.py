@@ -10,8 +10,8 @@ from synthetic_results import write_events, write_run, write_scene
 
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.report import permutation
-from mambabench.report.exchange_kernel import (
+from mambabench.report.statistics import permutation
+from mambabench.report.statistics.swap_kernels import (
     _both_sides_numpy,
     _merge_numpy,
     merge,

@@ -15,8 +15,8 @@ from synthetic_results import scene_arrays, write_run, write_scene
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.errors import MambabenchError
-from mambabench.report.flags import Flag
-from mambabench.report.seeds import seed_interval
+from mambabench.report.runs import Flag
+from mambabench.report.statistics.seeds import seed_interval
 from mambabench.store.records import read_predictions, read_record, write_record
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")

@@ -15,14 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
-from mambabench.report.flags import Flag, letters
+from mambabench.report.flags import letters
+from mambabench.report.runs import Flag
 from mambabench.report.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
-    from mambabench.report.exchange.overall import Overall
-    from mambabench.report.exchange.published import PublishedRow
-    from mambabench.report.summary import Row, Summary
-    from mambabench.report.versus import Versus
+    from mambabench.report.rows import Overall, PublishedRow, Row, Summary
+    from mambabench.report.statistics.versus import Versus
 
 __all__ = [
     "JSON_SCHEMA",

@@ -13,11 +13,11 @@ import numpy as np
 
 from mambabench.files import canonical_json, read_json, write_json
 from mambabench.report.cache import keep
-from mambabench.report.intervals import FEWEST_UNITS, difference_intervals
-from mambabench.report.permutation import ExchangeTest, exchange_test
-from mambabench.report.results import Group
+from mambabench.report.runs import Group
+from mambabench.report.statistics.clip_intervals import FEWEST_UNITS, difference_intervals
 from mambabench.report.statistics.evidence import FENCED, Evidence, described, read_test
 from mambabench.report.statistics.intervals import Interval, flip_test
+from mambabench.report.statistics.permutation import ExchangeTest, exchange_test
 from mambabench.report.statistics.resampling import N_PERMUTATIONS, TestClips
 from mambabench.report.statistics.scoring import Seed
 from mambabench.report.statistics.swaps import exchange, prepared

@@ -24,8 +24,8 @@ from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.reading.arrays import UNREADABLE
 from mambabench.report.cache import keep
-from mambabench.report.intervals import Units
-from mambabench.report.results import Group
+from mambabench.report.runs import Group
+from mambabench.report.statistics.clip_intervals import Units
 from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.statistics.scoring import (
     RANKED,

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.report.exchange_kernel import merge, sweep_both_sides
 from mambabench.report.statistics.scoring import (
     RANKED,
     ScoreOfCounts,
@@ -24,6 +23,7 @@ from mambabench.report.statistics.scoring import (
     macro,
     multilabel,
 )
+from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
 

@@ -15,9 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from mambabench.errors import DataError
-from mambabench.extract.plan import PlannedClip, Seen, Shard, TaskPlan
 from mambabench.files import canonical_json, sha256_bytes, sha256_file
 from mambabench.selfhash import parse_hashed, seen, write_hashed_json
+from mambabench.store.embeddings import read_manifest
+from mambabench.store.plan import PlannedClip, Seen, Shard, TaskPlan
 from mambabench.store.shards import read_record, rows_path
 
 __all__ = [
@@ -132,8 +133,6 @@ def _clips_of(plan: TaskPlan) -> dict[str, list[PlannedClip]]:
 def _by_split(
     directory: Path, plan: TaskPlan, prefix: str, audio_sha256: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
-    from mambabench.store.embeddings import read_manifest
-
     manifest = read_manifest(directory)
     missing = set(manifest["missing"]) if manifest else set()
     hashes: Hashes = {}
