@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from mambabench.benchmarks.task import Clip, Event, Task
-from mambabench.probe import data
-from mambabench.store import embeddings as store
+from mambabench.probe import data, verb
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
 
@@ -51,7 +50,7 @@ class Shelf:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Replace the embedding store by one in memory."""
     shelf = Shelf()
-    monkeypatch.setattr(store, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored))
+    monkeypatch.setattr(verb, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored))
     monkeypatch.setattr(data, "read_embeddings", shelf.read)
     monkeypatch.setattr(data, "content_sha256", shelf.content_sha256)
     return shelf
