@@ -70,7 +70,7 @@ def test_micro_batches_equal_the_large_batch(name: str, data: Data, tmp_path: Pa
 def test_workers_do_not_matter(name: str, data: Data, tmp_path: Path) -> None:
     alone = run(name, data, tmp_path / "alone", {"max_steps": 2})
     helped = run(name, data, tmp_path / "helped", {"max_steps": 2, "workers": 2})
-    assert furthest(weights(alone), weights(helped)) == 0
+    assert furthest(weights(alone), weights(helped), exactly=True) == 0
 
 
 class Killed(BaseException):
@@ -84,8 +84,8 @@ def test_a_killed_run_ends_in_the_same_weights(
     undisturbed = run(name, data, tmp_path / "undisturbed")
     moments = random.Random(name)
     plain = loop._forward
-    for _ in range(10):
-        left = moments.randrange(1, 4)
+    for kill in range(10):
+        left = 1 if kill == 0 else moments.randrange(1, 4)
 
         def forward(work: Any, batch: Any) -> Any:
             nonlocal left
@@ -104,7 +104,7 @@ def test_a_killed_run_ends_in_the_same_weights(
         monkeypatch.setattr(loop, "_forward", plain)
         done = run(name, data, tmp_path / "killed", resume=True)
     assert done.state == "resumed"
-    assert furthest(weights(undisturbed), weights(done)) == 0
+    assert furthest(weights(undisturbed), weights(done), exactly=True) == 0
     lines = [read_log(r.folder / "log.jsonl") for r in (undisturbed, done)]
     shown = [[(x["kind"], x["step"], x.get("loss")) for x in rows] for rows in lines]
     assert shown[0] == shown[1]
@@ -148,19 +148,12 @@ def test_kill_9(data: Data, tmp_path: Path) -> None:
     folder = tmp_path / "killed" / undisturbed.folder.relative_to(tmp_path / "undisturbed")
     from mambabench.train.state import load_tensors
 
-    assert furthest(weights(undisturbed), load_tensors(folder / "weights.safetensors")[0]) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ssam", "ssamba", "aum"])
-def test_kill_9_at_ten_moments(name: str, data: Data, tmp_path: Path) -> None:
-    undisturbed = run(name, data, tmp_path / "undisturbed", {"epochs": 6})
-    rng = random.Random(0)
-    _killed(name, data, tmp_path / "killed", [rng.random() * 0.05 for _ in range(10)])
-    folder = tmp_path / "killed" / undisturbed.folder.relative_to(tmp_path / "undisturbed")
-    from mambabench.train.state import load_tensors
-
-    assert furthest(weights(undisturbed), load_tensors(folder / "weights.safetensors")[0]) == 0
+    assert (
+        furthest(
+            weights(undisturbed), load_tensors(folder / "weights.safetensors")[0], exactly=True
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -173,7 +166,8 @@ def test_half_precision_stays_near(name: str, precision: str, data: Data, tmp_pa
               for r in (full, half)]  # fmt: skip
     assert losses[0] != losses[1]  # it did run in half precision
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
-    assert half.result["folds"][0]["overflowed_steps"] == 0
+    # a scale of 65536 may be too much for the first step, and is halved then
+    assert half.result["folds"][0]["overflowed_steps"] <= 1
 
 
 def test_a_half_precision_run_continues_with_its_scaler(
@@ -194,7 +188,7 @@ def test_a_half_precision_run_continues_with_its_scaler(
         run("ssam", data, tmp_path / "b", precision="fp16", save_steps=1)
     monkeypatch.setattr(loop, "_forward", plain)
     done = run("ssam", data, tmp_path / "b", precision="fp16", resume=True)
-    assert furthest(weights(undisturbed), weights(done)) == 0
+    assert furthest(weights(undisturbed), weights(done), exactly=True) == 0
 
 
 @pytest.mark.parametrize("name", ["ssam", "ssamba", "aum"])
@@ -282,7 +276,7 @@ def test_no_space_for_the_state_leaves_the_last_good_one(
     assert "--resume" in done.error
     monkeypatch.setattr(loop, "save_tensors", plain)
     done = run("ssam", data, tmp_path / "b", resume=True)
-    assert furthest(weights(undisturbed), weights(done)) == 0
+    assert furthest(weights(undisturbed), weights(done), exactly=True) == 0
 
 
 def test_a_finished_run_is_left_alone_and_a_begun_one_not_continued_unasked(
