@@ -24,6 +24,7 @@ from mambabench.train.recipes import find_recipe, read_recipe, recipe_names
 from mambabench.train.settings import SYSTEMS, resolve
 from mambabench.train.supervised import fbank_settings
 from mambabench.train.system import find_system
+from mambabench.train.unfrozen import WaveReader
 
 __all__ = ["Scored", "evaluate_checkpoint", "is_run", "published_values"]
 
@@ -222,6 +223,8 @@ def _test_blocks(system: str, settings: EncoderSettings, data: Any, fold: Any) -
     clips = fold.test or fold.valid
     if not clips:
         raise DataError("there are no test clips: give --data test=PATH")
+    if getattr(settings, "pooling", "") == "s3prl":
+        return Blocks(WaveReader(clips, len(data.labels), 0), len(clips), 1, settings.workers)
     n_frames = settings.n_frames
     ssam = system in ("ssam", "ssast")
     if ssam:
