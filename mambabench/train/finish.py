@@ -38,6 +38,7 @@ def finish_fold(
 ) -> dict[str, Any]:
     """Write weights.safetensors (the best, or the last) and return the fold's record."""
     work = prepared.work
+    ranks.wait()  # the first rank has written what all read
     state = weights_of(work.model)
     last_row = progress.history[-1] if progress.history else None
     best_row = next((r for r in progress.history if r["step"] == progress.best_step), None)
@@ -63,6 +64,7 @@ def finish_fold(
     }
     if averaged is not None:
         record["averaged"] = _plain(averaged)
+    ranks.wait()
     if ranks.first:
         header = {"objective": settings.objective, "sha256": record["weights_sha256"]}
         save_tensors(folder / "weights.safetensors", state, header)

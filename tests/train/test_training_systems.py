@@ -17,7 +17,7 @@ from small import SMALL, TINY, furthest, run, weights
 from mambabench.cli.curves import command as curves_command
 from mambabench.cli.evaluate import command as evaluate_command
 from mambabench.cli.train import command
-from mambabench.errors import EncoderError, ProtocolError
+from mambabench.errors import DataError, EncoderError, ProtocolError
 from mambabench.models.aum import AumConfiguration, AumEncoder
 from mambabench.models.block import DropPath, drop_rates, feed_drop_paths
 from mambabench.models.checkpoint import read_checkpoint
@@ -364,3 +364,46 @@ def test_ssam_leaves_its_authors_files(data: Data, tmp_path: Path) -> None:
     assert lines[-1]["train_loss"] < lines[0]["train_loss"]
     read = read_checkpoint(done.folder)  # the highest epoch
     assert furthest(dict(read.state), weights(done)) == 0
+
+
+def _epic(folder: Path) -> list[str]:
+    """Write two recordings of EPIC-SOUNDS' kind; return --data."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    audio = folder / "audio"
+    audio.mkdir()
+    for video in ("P01_01", "P01_02"):
+        wave = 0.1 * rng.standard_normal(24000 * 14)
+        soundfile.write(audio / f"{video}.wav", wave, 24000, subtype="PCM_16")
+    rows = ["annotation_id,video_id,start_timestamp,stop_timestamp,class_id"]
+    for i in range(8):
+        video = ("P01_01", "P01_02")[i % 2]
+        stop = ("00:00:01.500", "00:00:13.000")[i % 3 == 0]
+        rows.append(f"a{i},{video},00:00:00.250,{stop},{i % 3}")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+    (folder / "valid.csv").write_text("\n".join(rows[:5]) + "\n")
+    return [f"{k}={folder / v}" for k, v in
+            (("train", "train.csv"), ("valid", "valid.csv"), ("audio", "audio"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["published", "sound"])
+def test_epic_sounds_trains_from_its_annotations(mode: str, tmp_path: Path) -> None:
+    data = _epic(tmp_path)
+    settings = {
+        **TINY, "dataset": "epic_sounds", "n_frames": 128, "warp": "published", "warmup": True,
+        "loss": "CE", "batch_size": 4,
+    }  # fmt: skip
+    (done,) = train_encoder("aum", data=data, settings=settings, mode=mode, out=tmp_path / "out")
+    assert done.error is None
+    rates = [x["lr"] for x in read_log(done.folder / "log.jsonl") if x["kind"] == "step"]
+    assert rates == pytest.approx([1e-5 * (0.01 + 0.99 * i / 4) for i in range(4)])
+    assert evaluate_checkpoint(done.folder, data=data).n_clips == 4
+    (tmp_path / "train.pkl").write_bytes(b"")
+    with pytest.raises(DataError, match="is a pickle, which can run code"):
+        train_encoder(
+            "aum", data=[f"train={tmp_path / 'train.pkl'}", *data[1:]], settings=settings,
+            out=tmp_path / "c",
+        )  # fmt: skip
+    with pytest.raises(DataError, match="EPIC-SOUNDS needs --data train=CSV"):
+        train_encoder("aum", data=data[:1], settings=settings, out=tmp_path / "d")
