@@ -407,3 +407,20 @@ def test_epic_sounds_trains_from_its_annotations(mode: str, tmp_path: Path) -> N
         )  # fmt: skip
     with pytest.raises(DataError, match="EPIC-SOUNDS needs --data train=CSV"):
         train_encoder("aum", data=data[:1], settings=settings, out=tmp_path / "d")
+
+
+def test_trained_weights_serve_as_an_encoder(tmp_path: Path) -> None:
+    from mambabench.models.registry import load_encoder
+    from mambabench.models.ssamba import SsambaPretraining
+    from mambabench.train.encoder_settings import SsamSettings
+    from mambabench.train.state import save_tensors
+    from mambabench.train.systems.ssam import SYSTEM
+
+    ssam = SYSTEM.build(SsamSettings(size="tiny"), 0)
+    ssamba = SsambaPretraining(SsambaConfiguration(192))
+    for name, model, depth in (("ssam_tiny", ssam, 12), ("ssamba_tiny", ssamba, 24)):
+        initialise(model, 0, depth)
+        path = tmp_path / name / "weights.safetensors"
+        save_tensors(path, dict(model.state_dict()), {"objective": "pretrain"})
+        loaded = load_encoder(f"{name}@{path}")
+        assert loaded.scene(torch.randn(1, 16000), None).isfinite().all()
