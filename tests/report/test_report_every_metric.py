@@ -74,8 +74,7 @@ def test_every_metric_number_of_labels_and_of_seeds(tmp_path, n_encoders):
 def test_a_defect_in_one_task_is_a_line_and_the_other_tables_stay(
     tmp_path, monkeypatch, place, error
 ):
-    from mambabench.report import exchange
-    from mambabench.report.statistics import evidence
+    from mambabench.report.statistics import evidence, swaps
 
     for name in "ab":
         write_scene(tmp_path, name, "whole", skill=1.0, seeds=2, folds={"test": 40})
@@ -86,7 +85,7 @@ def test_a_defect_in_one_task_is_a_line_and_the_other_tables_stay(
             metric="macro_f1",
             folds={"test": 40},
         )
-    module = exchange if place.endswith("exchange") else evidence
+    module = swaps if place.endswith("exchange") else evidence
     real = getattr(module, place.rpartition(".")[2])
 
     def planted(metric, *seeds):
