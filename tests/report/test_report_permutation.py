@@ -367,3 +367,24 @@ def test_events_in_all_seeds_change_sides_together(tmp_path):
     one = compared(tmp_path)
     assert one.p == pytest.approx(2 / 2**8)
     assert one.n_permutations == 2**8
+
+
+def test_a_new_encoder_costs_its_own_pairs_only(tmp_path, monkeypatch):
+    from mambabench.report import comparison
+
+    tested = []
+    real = comparison.exchange_test
+
+    def counted(*arguments):
+        tested.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(comparison, "exchange_test", counted)
+    for name, skill in (("a", 0.5), ("b", 0.8)):
+        write_scene(tmp_path, name, "task", skill=skill, metric="macro_f1", seeds=1)
+    before = mambabench.report(tmp_path).summary.comparisons[0]
+    assert len(tested) == 1
+    write_scene(tmp_path, "c", "task", skill=1.1, metric="macro_f1", seeds=1)
+    after = mambabench.report(tmp_path).summary.comparisons
+    assert len(tested) == 3
+    assert (after[0].p, after[0].n_permutations) == (before.p, before.n_permutations)

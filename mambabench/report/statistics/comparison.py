@@ -24,7 +24,7 @@ from mambabench.report.statistics.swaps import exchange, prepared
 
 __all__ = ["Comparison", "compare"]
 
-_VERSION = 2  # of the tests in the cache: raise it when they change
+_VERSION = 3  # of the tests in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
@@ -180,29 +180,43 @@ def _seeds(group: Group) -> str:
 def _tests(
     pairs: Sequence[tuple[Group, Group]], evidence: dict[Group, Evidence], cache: Path | None
 ) -> list[ExchangeTest]:
-    """Return the tests of comparable pairs of one task, from the cache where it has them."""
+    """Return the tests of comparable pairs of one task, from the cache where it has them.
+
+    A file holds the tests of one metric on the same clips, pair by pair: a new encoder costs its
+    own pairs only.
+    """
     result: dict[tuple[Group, Group], ExchangeTest] = {}
-    for test_key in sorted({evidence[one].test_key for one, _ in pairs}):
-        own = [pair for pair in pairs if evidence[pair[0]].test_key == test_key]
-        content = [_VERSION, N_PERMUTATIONS, [[evidence[a].key, evidence[b].key] for a, b in own]]
-        key = hashlib.sha256(canonical_json(content)).hexdigest()
+    for kind in sorted({(evidence[one].test_key, one.metric) for one, _ in pairs}):
+        own = [p for p in pairs if (evidence[p[0]].test_key, p[0].metric) == kind]
+        key = hashlib.sha256(canonical_json([_VERSION, N_PERMUTATIONS, *kind])).hexdigest()
         file = cache / f"{key}.json" if cache else None
-        found = _stored(file, len(own)) if file and file.is_file() else None
-        if found is None:
-            found = _test(own, evidence, test_key)
+        stored = _stored(file) if file else {}
+        names = {pair: _pair_name(*pair, evidence) for pair in own}
+        new = [pair for pair in own if names[pair] not in stored]
+        if new:
+            found = _test(new, evidence, kind[0])
+            stored |= {names[pair]: one for pair, one in zip(new, found, strict=True)}
             if file:
-                keep(partial(write_json, file, {"tests": [list(one) for one in found]}))
-        result |= zip(own, found, strict=True)
+                tests = {name: list(one) for name, one in stored.items()}
+                keep(partial(write_json, file, {"tests": tests}))
+        result |= {pair: stored[names[pair]] for pair in own}
     return [result[pair] for pair in pairs]
 
 
-def _stored(file: Path, n_tests: int) -> list[ExchangeTest] | None:
-    """Read cached tests; None where the file is damaged: they are computed again."""
+def _pair_name(one: Group, other: Group, evidence: dict[Group, Evidence]) -> str:
+    """Name a pair by the content of both: half of their hashes is enough to tell them apart."""
+    return f"{evidence[one].key[:32]} {evidence[other].key[:32]}"
+
+
+def _stored(file: Path) -> dict[str, ExchangeTest]:
+    """Read cached tests by pair; none where there is no file or it is damaged."""
+    if not file.is_file():
+        return {}
     try:
-        found = [ExchangeTest(float(p), int(n)) for p, n in read_json(file)["tests"]]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return found if len(found) == n_tests else None
+        tests = read_json(file)["tests"].items()
+        return {name: ExchangeTest(float(p), int(n)) for name, (p, n) in tests}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _test(
