@@ -106,6 +106,8 @@ def stray_files(task: Task) -> tuple[str, ...]:
         expected.add(clusters)
     if task.prediction_type in ("trials", "queries"):
         expected |= {"trials.csv", "relevance.csv"}
+    if task.pooling == "frames":
+        expected.add("lengths.json")
     if any(clip.source for clips in task.clips.values() for clip in clips):
         expected.add(SOURCES)
     rates = {str(rate) for rate in task.sample_rates_hz}

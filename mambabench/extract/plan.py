@@ -29,7 +29,8 @@ __all__ = [
     "task_files",
 ]
 
-RELATIONS = ("trials.csv", "relevance.csv")  # what labels of verification and search cannot say
+# what labels of verification and search cannot say, and the samples of clips that keep frames
+RELATIONS = ("trials.csv", "relevance.csv", "lengths.json")
 PLAN_VERSION = 1  # changes with anything that changes the bytes of a shard
 
 
@@ -131,7 +132,7 @@ def task_files(task: Task) -> dict[str, bytes]:
     if isinstance(clusters, str):
         files[clusters] = (task.directory / clusters).read_bytes()
     own = any(clip.source for clips in task.clips.values() for clip in clips)
-    for name in (SOURCES, *RELATIONS) if own else ():
+    for name in (*((SOURCES,) if own else ()), *RELATIONS):
         if (task.directory / name).is_file():
             files[name] = (task.directory / name).read_bytes()
     return files
@@ -229,6 +230,8 @@ def _with_key(shard: Shard, task: Task, spec: EncoderSpec) -> Shard:
         content["pooling"] = task.pooling
     if any(clip.part for clip in shard.clips):
         content["parts"] = [asdict(clip.part) for clip in shard.clips if clip.part]
+        if any(clip.part.trim_silence for clip in shard.clips if clip.part):
+            content["silence_gate"] = 2  # after the gain
     return replace(shard, key=_hash(canonical_json(content)))
 
 

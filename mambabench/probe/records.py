@@ -79,6 +79,7 @@ class RunRecord:
     restricted: bool = False
     inputs_sha256: str = ""  # of all that the result follows from: a changed one is trained again
     missing: tuple[str, ...] = ()  # "<split>/<clip>" left out because it has no embedding
+    notes: tuple[str, ...] = ()  # what a reader of the score must know, such as deviations
 
 
 def protocol_folder(protocol: str) -> str:
@@ -134,6 +135,7 @@ def read_record(path: Path) -> RunRecord:
         values["folds"] = tuple(FoldResult(**fold) for fold in body["folds"])
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
+        values["notes"] = tuple(body.get("notes", ()))
         return RunRecord(**values)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(

@@ -172,8 +172,13 @@ def phone_recognition(root: Path, n_train: int = 60) -> Path:
     return root
 
 
-def speaker_verification(root: Path, n_train: int = 8, n_test: int = 4) -> Path:
-    """Write VoxCeleb1's development speakers, test speakers and a trial list."""
+def speaker_verification(
+    root: Path, n_train: int = 8, n_test: int = 4, seconds: float = 2.5
+) -> Path:
+    """Write VoxCeleb1's development speakers, test speakers and a trial list.
+
+    One training clip is short (0.6 of `seconds`) and one long (3.6 times).
+    """
     rng = np.random.default_rng(6)
     for speaker in range(n_train + n_test):
         part, name = ("dev", f"id{10001 + speaker}")
@@ -181,7 +186,10 @@ def speaker_verification(root: Path, n_train: int = 8, n_test: int = 4) -> Path:
             part = "test"
         for video in range(5):
             path = root / "VoxCeleb1" / part / "wav" / name / f"v{video}" / "00001.wav"
-            _tone(path, 90 * 1.15 ** ((speaker * 5) % 12), 2.5, rng)
+            _tone(path, 90 * 1.15 ** ((speaker * 5) % 12), seconds, rng)
+    for video, share in (("short", 0.6), ("long", 3.6)):  # dropped; cropped
+        path = root / "VoxCeleb1" / "dev" / "wav" / "id10001" / video / "00001.wav"
+        _tone(path, 90.0, share * seconds, rng)
     tests = [
         f"id{10001 + s}/v{v}/00001.wav" for s in range(n_train, n_train + n_test) for v in range(5)
     ]

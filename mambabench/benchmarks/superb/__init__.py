@@ -64,7 +64,7 @@ TASKS: dict[str, SuperbTask] = {
         ),
         SuperbTask(
             "superb_pr", "PR", "pr", "sequence", "frames", "per",
-            "LibriSpeech/ and lexicon/", 33862, 71,
+            "LibriSpeech/ and lexicon/", 33862, 74,
         ),
         SuperbTask(
             "superb_asv", "ASV", "asv", "trials", "frames", "eer",

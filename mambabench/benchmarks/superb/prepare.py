@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mambabench.benchmarks.layout import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
 from mambabench.benchmarks.superb import SuperbTask, asv, qbe, superb_task
+from mambabench.benchmarks.superb.lengths import LENGTHS, lengths_of
 from mambabench.benchmarks.superb.sources import Corpus
 from mambabench.errors import DataError
 from mambabench.files import write_bytes, write_json
@@ -56,6 +57,8 @@ def prepare(name: str, root: Path, to: Path) -> Prepared:
     _write_sources(directory / SOURCES, corpus)
     write_json(directory / CLUSTERS, _clusters(corpus))
     _write_relations(task, root, directory, corpus)
+    if task.pooling == "frames":
+        write_json(directory / LENGTHS, dict(lengths_of(root, corpus)))
     write_json(directory / METADATA, _metadata(task, root.resolve(), corpus))
     counts = {split: len(clips) for split, clips in corpus.splits.items()}
     return Prepared(directory, counts, corpus.notes)

@@ -31,6 +31,7 @@ class SourceClip:
     duration_s: float | None = None  # seconds read; None: to the end
     gain_db: float = 0.0  # applied to the samples
     crop_of: str | None = None  # several stored crops of one clip carry the same clip's name
+    n_samples: int | None = None  # of the clip at 16 kHz, where reading it took more than a header
 
 
 @dataclass(frozen=True)
