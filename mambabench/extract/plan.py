@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout import SOURCES
 from mambabench.benchmarks.task import Clip, Task
 from mambabench.errors import DataError
@@ -29,8 +30,6 @@ __all__ = [
     "task_files",
 ]
 
-# what labels of verification and search cannot say, and the samples of clips that keep frames
-RELATIONS = ("trials.csv", "relevance.csv", "lengths.json")
 PLAN_VERSION = 1  # changes with anything that changes the bytes of a shard
 
 
@@ -132,7 +131,7 @@ def task_files(task: Task) -> dict[str, bytes]:
     if isinstance(clusters, str):
         files[clusters] = (task.directory / clusters).read_bytes()
     own = any(clip.source for clips in task.clips.values() for clip in clips)
-    for name in (*((SOURCES,) if own else ()), *RELATIONS):
+    for name in (*((SOURCES,) if own else ()), *KINDS[task.prediction_type].relations):
         if (task.directory / name).is_file():
             files[name] = (task.directory / name).read_bytes()
     return files

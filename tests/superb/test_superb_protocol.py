@@ -30,6 +30,8 @@ def _short(monkeypatch):
     torch.set_num_threads(1)
     for name, recipe in recipes.RECIPES.items():
         few = replace(recipe, total_steps=30, evaluations=10, batch_size=8)
+        if name == "ASV":
+            few = replace(few, total_steps=10, batch_size=4)
         if len(few.learning_rates) == 7:
             few = replace(few, learning_rates=(1e-1, 1e-2, 1e-3, 1e-4))
         monkeypatch.setitem(recipes.RECIPES, name, few)
@@ -209,7 +211,7 @@ def test_every_checkpoint_is_tried(monkeypatch, tmp_path):
     plan = speakers.plan_fold(one, PROTOCOLS["superb"], 0, folds(one.task)[0])
     (trained,) = [trial.run(Running()) for trial in plan.trials]
     steps = {int(name.partition("/")[0]) for name in trained.arrays if "/" in name}
-    assert steps == {3 * i for i in range(1, 11)}
+    assert steps == set(range(1, 11))
     tried = []
     scores = speakers._scores
 

@@ -12,11 +12,21 @@ __all__ = [
     "Corpus",
     "Defect",
     "SourceClip",
+    "SpokenTurn",
     "count_defects",
     "missing_files",
     "read_lines",
     "require_folder",
 ]
+
+
+@dataclass(frozen=True)
+class SpokenTurn:
+    """One speaker's turn in a clip."""
+
+    speaker: str
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class SourceClip:
     gain_db: float = 0.0  # applied to the samples
     crop_of: str | None = None  # several stored crops of one clip carry the same clip's name
     n_samples: int | None = None  # of the clip at 16 kHz, where reading it took more than a header
+    turns: tuple[SpokenTurn, ...] = ()  # of diarization: who speaks when
 
 
 @dataclass(frozen=True)

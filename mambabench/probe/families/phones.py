@@ -15,7 +15,7 @@ from mambabench.extract.store import StoredTask
 from mambabench.probe import frame_heads
 from mambabench.probe.families.recipes import recipe_of, steps_of
 from mambabench.probe.families.splits import Split, clip_arrays
-from mambabench.probe.families.symbols import symbol_table
+from mambabench.probe.families.symbols import share_too_long, symbol_table
 from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.frame_training import FrameSettings
@@ -97,7 +97,8 @@ class PhoneFold:
         head = frame_heads.PhoneHead(n_layers, dim, len(table.symbols))
         head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         decoded = frame_heads.decode(head, frames, table.dropped)
-        targets = [table.spoken(table.encode(clip.labels)) for clip in tested.clips]
+        encoded = [table.encode(clip.labels) for clip in tested.clips]
+        targets = [table.spoken(target) for target in encoded]
         counts = np.array(
             [(edit_distance(a, b), len(a)) for a, b in zip(targets, decoded, strict=True)],
             np.float64,
@@ -108,7 +109,12 @@ class PhoneFold:
         result = FoldResult(
             fold=self.fold.test,
             scores={metric: float(errors / length) if length else None},
-            grid_point={"learning_rate": rate, "steps": total, "selected_on": "validation"},
+            grid_point={
+                "learning_rate": rate,
+                "steps": total,
+                "selected_on": "validation",
+                "targets_longer_than_frames": share_too_long(encoded, [len(f) for f in frames]),
+            },
             validation_score=best.value if math.isfinite(best.value) else None,
             best_epoch=best.step,
             n_epochs=total,

@@ -27,6 +27,9 @@ FAMILIES = {
     "sequence": "phones",
     "trials": "speakers",
     "queries": "queries",
+    "text": "sequences",
+    "slot_text": "sequences",
+    "diarization": "diarization",
 }
 
 
@@ -34,7 +37,8 @@ def plan_folds(plan: TaskPlan, seed: int) -> Sequence[FoldPlan]:
     """Return the folds of the plan's task; Inapplicable where no SUPERB head fits its kind."""
     stored, preset = plan.rows.stored, plan.protocol
     kind = stored.task.prediction_type
-    if kind not in FAMILIES or stored.task.embedding_type != "scene":
+    scene = stored.task.embedding_type == "scene" or kind == "diarization"
+    if kind not in FAMILIES or not scene:
         raise Inapplicable(
             f"{preset.name} does not apply to {stored.task.name}: SUPERB has no head for "
             f"{stored.task.embedding_type} tasks with {kind} labels; use sound or a kit protocol"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 from mambabench.benchmarks.task import Task
 from mambabench.errors import DataError
 
-__all__ = ["BLANKS", "ENDS", "SymbolTable", "symbol_table"]
+__all__ = ["BLANKS", "ENDS", "SymbolTable", "share_too_long", "symbol_table"]
 
 BLANKS = ("<pad>", "<s>")  # as the first symbol of a vocabulary
 ENDS = ("<eos>", "</s>")  # of targets: learned, never scored
@@ -58,3 +59,15 @@ def symbol_table(task: Task) -> SymbolTable:
                     f"{task.labels[0]!r}, which no clip can say: take it out"
                 )
     return SymbolTable(task.labels)
+
+
+def share_too_long(targets: Sequence[Sequence[int]], n_frames: Sequence[int]) -> float:
+    """Return the share of clips that CTC cannot spell with the encoder's frames.
+
+    A target needs a frame for every symbol, and one more between two equal ones.
+    """
+    needed = [
+        len(target) + sum(a == b for a, b in itertools.pairwise(target)) for target in targets
+    ]
+    long = sum(need > there for need, there in zip(needed, n_frames, strict=True))
+    return long / len(needed) if needed else 0.0
