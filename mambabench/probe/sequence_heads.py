@@ -96,8 +96,16 @@ class RecurrentHead(nn.Module):
 class TextHead(nn.Module):
     """Weighted sum of layers, SpecAugment while training, then the recurrent head."""
 
-    def __init__(self, n_layers: int, dim: int, n_symbols: int, width: int = TEXT_WIDTH) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        dim: int,
+        n_symbols: int,
+        width: int = TEXT_WIDTH,
+        augmented: bool = True,
+    ) -> None:
         super().__init__()
+        self.augmented = augmented
         self.layers = LayerSum(n_layers)
         self.head = RecurrentHead(dim, n_symbols, width, width)
 
@@ -106,7 +114,7 @@ class TextHead(nn.Module):
     ) -> torch.Tensor:
         """Return logits of frames [n_clips, n_frames, n_layers, dim]."""
         summed = self.layers(frames)
-        if self.training and noise is not None:
+        if self.training and self.augmented and noise is not None:
             summed = spec_augment(summed, lengths, drawing(noise))
         logits: torch.Tensor = self.head(summed, lengths, noise)
         return logits
@@ -136,16 +144,18 @@ def train_text(
     width: int,
     batches: Sequence[Sequence[int]],
     dropped: Sequence[int] = (),
+    augmented: bool = True,
 ) -> tuple[TextHead, float, int]:
     """Train a text head; return it at its lowest score, that score and its step.
 
     `clips` are the validation clips that `score` rates as decoded; of equals the first is kept.
-    `batches` are those of one epoch, taken in an order drawn anew every epoch.
+    `batches` are those of one epoch, taken in an order drawn anew every epoch; `augmented` masks
+    and warps features while training.
     """
     if not len(training.frames) or not len(batches):
         raise ProtocolError("the training split has no batch; check the task's lists")
     _, n_layers, dim = training.frames[0].shape
-    head = TextHead(n_layers, dim, n_symbols, width)
+    head = TextHead(n_layers, dim, n_symbols, width, augmented)
     initialise(head, seed).to(settings.device)
     noise = torch.Generator().manual_seed(seed ^ 0x5EC)
     epochs = Epochs(lambda g: [batches[i] for i in g.permutation(len(batches))], (seed, 0xA58))

@@ -36,6 +36,23 @@ BY_KIND: dict[str, tuple[str, ...]] = {
         "takes the order in which the file system lists them.",
         "PR's learning rate is the better of 1e-2 (published) and 1e-3 on validation data.",
     ),
+    "text": (
+        *_FRAMES,
+        "ASR's learning rate is the published 1e-4; the language model of the second published "
+        "column is left out.",
+    ),
+    "slot_text": (
+        *_FRAMES,
+        "SF's learning rate is the published 1e-4; training clips with targets of equal length "
+        "stand in the order of their names.",
+        "Slot values with a colon or semicolon are scored; s3prl's scorer stops at them.",
+    ),
+    "diarization": (
+        *_FRAMES,
+        "SD's learning rate is the published 1e-4.",
+        "SD's recordings are encoded whole and cut into pieces of 2,000 frames afterwards; s3prl "
+        "encodes piece by piece, which differs for recordings over 20 s at 10 ms a frame.",
+    ),
     "trials": (
         *_FRAMES,
         *_ACCUMULATED,
@@ -72,6 +89,10 @@ BY_TASK: dict[str, tuple[str, ...]] = {
     ),
 }
 CLEAN: dict[str, tuple[str, ...]] = {
+    "SD": (
+        "superb-clean: SD's threshold and median are chosen on validation recordings and outputs "
+        "on padding are cut; s3prl takes the setting with the lowest test error and keeps them.",
+    ),
     "ER": (
         "superb-clean: ER's development clips are the last of the four sessions that do not test, "
         "so no speaker is trained on and developed on.",

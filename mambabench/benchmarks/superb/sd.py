@@ -71,6 +71,13 @@ def mixtures_of(
                 raise DataError(
                     f"{where}, line {line}: no alignment of utterance {utterance!r}; {_REMEDY}"
                 )
+            reader = half.partition("-")[0]
+            others = {turn.speaker for turn in alignment[utterance]} - {reader}
+            if others:
+                raise DataError(
+                    f"{where}, line {line}: utterance {utterance!r} is of reader {reader}, its "
+                    f"alignment of {', '.join(sorted(others))}; {_REMEDY}"
+                )
             turns += [turn._replace(recording=name) for turn in alignment[utterance]]
         mixtures.append(Mixture(name, int(row["length"]), tuple(turns)))
     return tuple(mixtures)

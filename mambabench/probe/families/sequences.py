@@ -146,6 +146,7 @@ class SequenceFold:
             width=width_of(recipe, self.preset),
             batches=reading.batches(training, recipe.batch_size),
             dropped=self._table.dropped,
+            augmented=self.preset.shorten == 1,  # few steps do not overfit
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
@@ -188,6 +189,7 @@ class SequenceFold:
                 "learning_rate": rate,
                 "steps": total,
                 "width": width,
+                "spec_augment": self.preset.shorten == 1,
                 "selected_on": "validation",
                 "targets_longer_than_frames": share_too_long(tested.targets, lengths),
             },
