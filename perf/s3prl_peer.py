@@ -38,6 +38,7 @@ from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.probe.families import recipes  # noqa: E402
 from mambabench.probe.records import read_predictions, read_record, record_paths  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
+from mambabench.report.statistics import t_interval  # noqa: E402
 
 LEARNING_RATE = 1e-2
 RATES = {"ASV": 1e-4}
@@ -259,7 +260,9 @@ def write_emotion_lists(root: Path) -> None:
             )
 
 
-def run_peer(python: Path, encoder: str, task: str, config: tuple, folder: Path) -> dict:
+def run_peer(
+    python: Path, encoder: str, task: str, config: tuple, folder: Path, seed: int = 1337
+) -> dict:
     """Train and test one task in s3prl; return accuracy, clips encoded and CPU seconds."""
     for name in (".cache", ".wav_lengths"):  # keyed by the split's name only
         for cache in python.parent.parent.glob(
@@ -269,7 +272,7 @@ def run_peer(python: Path, encoder: str, task: str, config: tuple, folder: Path)
     folder.mkdir()
     (folder / "config.yaml").write_text(json.dumps(config[1]))  # JSON is YAML
     inside = [str(python), str(ROOT / "perf" / "s3prl_inside.py"), encoder]
-    train = ["-m", "train", "-d", config[0], "-c", str(folder / "config.yaml")]
+    train = ["-m", "train", "--seed", str(seed), "-d", config[0], "-c", str(folder / "config.yaml")]
     tested = ["dev-best"]
     if task == "ASV":
         every = config[1]["runner"]["save_step"]
@@ -314,11 +317,11 @@ def peer_interval(task: str, folder: Path) -> tuple[float, float] | None:
         counts = [(edit_distance_of(r, h), len(r)) for r, h in zip(*texts, strict=True)]
         return ratio_interval(np.array(counts, float))
     if task == "ASV":
-        columns = [
-            [float(line.split()[-1]) for line in (folder / f"test_{name}.txt").open()]
-            for name in ("truth", "predict")
-        ]
-        return rate_interval(np.array(columns[0]) > 0.5, np.array(columns[1]))
+        # the labels stand in the trial list, in the same order
+        trials = (folder.parent.parent / "corpus" / "voxceleb1_test_v2.txt").read_text()
+        same = np.array([line.startswith("1") for line in trials.splitlines()])
+        found = (folder / "test_predict.txt").read_text().splitlines()
+        return rate_interval(same, np.array([float(line.split()[-1]) for line in found]))
     return None
 
 
@@ -339,7 +342,7 @@ def rate_interval(same: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     return round(float(low), 3), round(float(high), 3)
 
 
-def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int) -> dict:
+def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seeds: int = 1) -> dict:
     """Extract and probe the same corpus; return accuracy, clips, test clips and CPU seconds."""
     name = next(t.name for t in TASKS.values() if t.superb_name == task)
     recipes.RECIPES[task] = replace(
@@ -351,8 +354,8 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int) -> d
     prepared = prepare(name, root, folder / "tasks")
     start = time.process_time()
     mambabench.extract([encoder], [prepared.directory], out=folder / "out", jobs=1)
-    mambabench.probe(1, "superb", out=folder / "out", jobs=1)
-    (path,) = record_paths(folder / "out")
+    mambabench.probe(seeds, "superb", out=folder / "out", jobs=1)
+    path, *others = record_paths(folder / "out")
     fold = read_record(path).folds[0]
     arrays = read_predictions(path)
     own, n_test = None, fold.n_test
@@ -361,12 +364,24 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int) -> d
     elif task == "ASV":
         own = rate_interval(arrays["test/trial_same"], arrays["test/trial_score"])
         n_test = len(arrays["test/trial_same"])
+    further = [read_record(other).folds[0] for other in others]
     return {
         "score": next(iter(fold.scores.values())),
+        "scores": [next(iter(one.scores.values())) for one in (fold, *further)],
         "interval": own,
         "clips": sum(prepared.n_clips.values()),
         "n_test": n_test,
         "cpu_s": round(time.process_time() - start, 2),
+    }
+
+
+def over_seeds(side: dict, scores: list[float]) -> None:
+    """Put the mean of several seeds and its t-interval in the place of one seed's."""
+    found = t_interval(scores)
+    side |= {
+        "score": float(np.mean(scores)),
+        "scores": [round(score, 4) for score in scores],
+        "interval": (round(found.low, 3), round(found.high, 3)),
     }
 
 
@@ -381,6 +396,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="logmel_stats")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--noise", type=float, default=0.3, help="in the generated tones")
+    parser.add_argument("--seeds", type=int, default=1, help="more: intervals over seeds")
     parser.add_argument("--tasks", nargs="*", default=["KS", "SID", "IC", "ER"])
     parser.add_argument("--name", default="s3prl_peer", help="of the two files written")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
@@ -395,8 +411,15 @@ def main() -> None:
             write = trees.TREES[f"superb_{task.lower()}"]
             root = write(folder / "corpus", **MORE.get(task, {}))
             config = recipe(task, root, options.steps)
-            theirs = run_peer(python, options.encoder, task, config, folder / "peer")
-            ours = run_ours(options.encoder, task, root, folder, options.steps)
+            runs = [
+                run_peer(python, options.encoder, task, config, folder / f"peer{seed}", 1337 + seed)
+                for seed in range(options.seeds)
+            ]
+            theirs = runs[0] | {key: sum(r[key] for r in runs) for key in ("clips", "cpu_s")}
+            ours = run_ours(options.encoder, task, root, folder, options.steps, options.seeds)
+            if options.seeds > 1:
+                over_seeds(theirs, [run["score"] for run in runs])
+                over_seeds(ours, ours["scores"])
         low, high = theirs["interval"] or interval(theirs["score"], ours["n_test"])
         own_low, own_high = ours["interval"] or interval(ours["score"], ours["n_test"])
         agree = own_low <= theirs["score"] <= own_high and low <= ours["score"] <= high
@@ -408,6 +431,8 @@ def main() -> None:
                 "ours": round(ours["score"], 4),
                 "ours_interval": [own_low, own_high],
                 "within_each_other": agree,
+                "s3prl_seeds": theirs.get("scores", []),
+                "our_seeds": ours["scores"] if options.seeds > 1 else [],
                 "n_test": ours["n_test"],
                 "s3prl_clips": theirs["clips"],
                 "our_clips": ours["clips"],

@@ -61,7 +61,9 @@ class ExtractionDisplay:
             self._live.stop()
 
     def show(self, progress: Progress) -> None:
-        """Show the state, if it is time to."""
+        """Show the state, if it is time to; sizes are printed at once."""
+        for line in progress.sizes:
+            print(line, file=sys.stderr, flush=True)
         if self._live is not None:
             self._live.update(progress_text(progress))
             return

@@ -50,7 +50,17 @@ def get_timestamp_embeddings(audio, model):
 def get_scene_embeddings(audio, model):
     return get_timestamp_embeddings(audio, model)[0].mean(1)
 """
-STEPS = {"KS": 300, "IC": 400, "SID": 300, "ER": 200, "PR": 300, "ASV": 16}
+STEPS = {
+    "KS": 300,
+    "IC": 400,
+    "SID": 300,
+    "ER": 200,
+    "PR": 300,
+    "ASV": 16,
+    "ASR": 20,
+    "SF": 20,
+    "SD": 150,
+}
 
 
 def shortened(patch: pytest.MonkeyPatch) -> None:
@@ -59,6 +69,8 @@ def shortened(patch: pytest.MonkeyPatch) -> None:
         recipe = replace(recipes.RECIPES[name], total_steps=steps, evaluations=4)
         if name == "ASV":
             recipe = replace(recipe, batch_size=16)
+        if name in ("ASR", "SF", "SD"):
+            recipe = replace(recipe, learning_rates=(1e-2,), width=32, batch_size=8, accumulation=1)
         if name == "PR":
             recipe = replace(recipe, learning_rates=(3e-2, 1e-2))  # few steps
         patch.setitem(recipes.RECIPES, name, recipe)
@@ -98,6 +110,10 @@ def test_every_task_has_a_score_and_its_learning_rate(results):
     assert scores["superb_pr"] < 0.05
     assert scores["superb_asv"] < 0.25
     assert scores["superb_qbe"] > 0.2
+    assert scores["superb_sd"] < 0.02
+    for task in ("superb_asr", "superb_sf"):  # too few steps to read
+        assert len(found[task, "superb"].folds[0].scores) == 2
+        assert found[task, "superb"].folds[0].grid_point["targets_longer_than_frames"] == 0
     for (task, _), record in found.items():
         for fold in record.folds:
             assert ("learning_rate" in fold.grid_point) == (task != "superb_qbe")
@@ -196,8 +212,28 @@ def test_a_score_selected_on_the_test_set_is_marked(results, form):
     ]
     assert marked
     assert not clean
-    assert marks == 2  # the one score, and what the mark means
+    assert marks == 3  # ASV's and SD's score, and what the mark means
     assert "selected by its score on the test set" in text.replace("\n", " ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["superb_asr", "superb_sf"])
+def test_letters_are_read_by_a_short_preset(name, tmp_path, monkeypatch):
+    (tmp_path / "bands.py").write_text(ENCODER)
+    prepare(name, TREES[name](tmp_path / "corpus"), tmp_path / "tasks")
+    done = mambabench.extract([str(tmp_path / "bands.py")], [tmp_path / "tasks"], out=tmp_path)
+    assert not done.failed
+    short = name[-3:].strip("_").upper()
+    recipe = recipes.RECIPES[short]
+    few = {"total_steps": 80_000, "evaluations": 8, "batch_size": 8, "width": 512}
+    monkeypatch.setitem(recipes.RECIPES, short, replace(recipe, **few, shortened_rates=(5e-3,)))
+    mambabench.probe(1, "superb", "faster", out=tmp_path)
+    (path,) = record_paths(tmp_path)
+    scores = read_record(path).folds[0].scores
+    if name == "superb_asr":
+        assert scores["wer"] < 0.05
+    else:
+        assert scores["slot_type_f1"] > 0.95
 
 
 def test_a_kit_protocol_says_why_it_cannot_do_sequences(results):
