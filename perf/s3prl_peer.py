@@ -46,7 +46,7 @@ CHECKPOINTS = 10  # ASV
 MORE = {
     "SID": {"n_videos": 20, "n_held": 8},
     "PR": {"n_train": 160, "n_held": 500},
-    "ASV": {"n_test": 8},
+    "ASV": {"n_test": 8, "jitter": 0.1},
 }
 PINNED = ["torch==2.13.0", "numpy<2.5", "scipy", "setuptools<81", "pyyaml"]
 PEER = ["s3prl==0.4.18", "torchaudio==2.11.0"]  # without their own needs: these drag CUDA along

@@ -174,11 +174,12 @@ def phone_recognition(root: Path, n_train: int = 60, n_held: int | None = None) 
 
 
 def speaker_verification(
-    root: Path, n_train: int = 8, n_test: int = 4, seconds: float = 2.5
+    root: Path, n_train: int = 8, n_test: int = 4, seconds: float = 2.5, jitter: float = 0.0
 ) -> Path:
     """Write VoxCeleb1's development speakers, test speakers and a trial list.
 
-    One training clip is short (0.6 of `seconds`) and one long (3.6 times).
+    One training clip is short (0.6 of `seconds`) and one long (3.6 times). `jitter` is the
+    deviation of a clip's logarithmic pitch from its speaker's; speakers are 0.14 apart.
     """
     rng = np.random.default_rng(6)
     for speaker in range(n_train + n_test):
@@ -187,7 +188,10 @@ def speaker_verification(
             part = "test"
         for video in range(5):
             path = root / "VoxCeleb1" / part / "wav" / name / f"v{video}" / "00001.wav"
-            _tone(path, 90 * 1.15 ** ((speaker * 5) % 12), seconds, rng)
+            pitch = 90 * 1.15 ** ((speaker * 5) % 12)
+            if jitter:
+                pitch *= float(np.exp(rng.normal(0, jitter)))
+            _tone(path, pitch, seconds, rng)
     for video, share in (("short", 0.6), ("long", 3.6)):  # dropped; cropped
         path = root / "VoxCeleb1" / "dev" / "wav" / "id10001" / video / "00001.wav"
         _tone(path, 90.0, share * seconds, rng)
