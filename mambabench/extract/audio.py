@@ -115,6 +115,8 @@ def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArr
     """Return the part of the samples [n] that is the clip; DataError where nothing is left."""
     from mambabench.benchmarks.superb.asv import trim_silence
 
+    if part.gain_db:  # before the gate, as SUPERB's chain of effects has it
+        mono = mono * mono.dtype.type(10.0 ** (part.gain_db / 20.0))
     if part.trim_silence:
         mono = trim_silence(mono, rate)
     start = round(part.start_s * rate)
@@ -122,8 +124,7 @@ def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArr
     mono = mono[start:stop]
     if not len(mono):
         raise DataError("has no samples left after cutting: it is silent or shorter than its part")
-    scaled: npt.NDArray[np.float32] = mono * mono.dtype.type(10.0 ** (part.gain_db / 20.0))
-    return scaled if part.gain_db else mono
+    return mono
 
 
 def length_note(audio: Decoded, clip_s: float | None) -> str | None:

@@ -143,6 +143,8 @@ def _with_key(shard: Shard, task: Task, spec: EncoderSpec) -> Shard:
         content["pooling"] = task.pooling
     if any(clip.part for clip in shard.clips):
         content["parts"] = [asdict(clip.part) for clip in shard.clips if clip.part]
+        if any(clip.part.trim_silence for clip in shard.clips if clip.part):
+            content["silence_gate"] = 2  # after the gain
     return replace(shard, key=_hash(canonical_json(content)))
 
 

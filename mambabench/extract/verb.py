@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.plan import Budget, plan_task
+from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
 from mambabench.store.embeddings import LAYOUTS, store_folder
 from mambabench.store.gather import missing_clips, shard_notes
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
@@ -41,6 +42,7 @@ class Progress:
     audio_s: float
     total_audio_s: float
     elapsed_s: float  # since the first clip was given out
+    sizes: tuple[str, ...] = ()  # once, before the first clip: what stored frames will take
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ def extract(
             chosen = str(name) if hop_ms is None else with_option(str(name), "hop_ms", hop_ms)
             works += _plans(chosen, chosen_tasks, out.absolute(), layers, precision, device)
         run = _Run(works, layout, on_error, share, verify=verify)
+        open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
+        require_room(out, open_sizes)
+        if open_sizes and progress is not None:
+            progress(Progress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes))))
         return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
     finally:
         forget()
@@ -204,6 +210,8 @@ class _Work:
         number = self.plan.shards.index(shard) + 1
         self.changed |= {f"{shard.split}/{clip}": number for clip in clips}
 
+    size: FrameSize | None = None  # of frames of all layers
+
     @property
     def n_clips(self) -> int:
         return sum(len(shard.clips) for shard in self.plan.shards)
@@ -229,14 +237,16 @@ def _plans(
         device=kind,
     )
     budget = BUDGETS.get(kind, BUDGETS["cuda"])
-    return [
-        _Work(
-            plan=plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget),
-            directory=store_folder(out, encoder.label, task.name),
-            configuration=dict(encoder.configuration),
-        )
-        for task in tasks
-    ]
+    keep_frames = any(task.pooling == "frames" for task in tasks)
+    with one_thread(device):
+        rate = frames_per_s(encoder) if keep_frames else 0.0
+    works = []
+    for task in tasks:
+        plan = plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget)
+        directory = store_folder(out, encoder.label, task.name)
+        size = frame_size(plan, rate)
+        works.append(_Work(plan, directory, dict(encoder.configuration), size=size))
+    return works
 
 
 def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
@@ -318,6 +328,16 @@ class _Run:
             names = {clip.name for clip in shard.clips}
             work.note_changed(shard, sorted(names.intersection(changed.get(shard.split, ()))))
         return not redo
+
+    @property
+    def n_clips(self) -> int:
+        """Clips that this run has to encode."""
+        return self._n_clips
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of audio that this run has to encode."""
+        return self._total_s
 
     def _add(self, work: _Work, shard: Shard) -> None:
         record = read_record(work.directory, shard.split, shard.key)

@@ -59,7 +59,7 @@ def score_of(metric: str, own: Arrays) -> tuple[bool, float | None]:
         return True, _finite(equal_error_rate(own["trial_same"], own["trial_score"])[0])
     if metric == "mtwv" and "query_score" in own:
         from mambabench.benchmarks.superb.metrics import maximum_term_weighted_value
-        from mambabench.probe.superb import TERM_BETA
+        from mambabench.probe.families.queries import TERM_BETA
 
         value = maximum_term_weighted_value(
             own["query_relevant"], own["query_score"], beta=TERM_BETA

@@ -264,7 +264,7 @@ class _Session:
         shared: tuple[Path, _SharedPlan] | None = None
         for key in keys:
             if shared is None or shared[0] != key.stem.parent:
-                shared = (key.stem.parent, _SharedPlan(key, self._stop))
+                shared = (key.stem.parent, _SharedPlan(key, self._stop, device))
             yield key, _recorded(key, shared[1], device)
 
     def _finished(self, key: _Key, result: _Recorded | MambabenchError) -> None:
@@ -312,16 +312,17 @@ def _present(key: _Key) -> RunRecord | None:
 class _SharedPlan:
     """The plan of the units of one (encoder, task, protocol), made by the first that starts."""
 
-    def __init__(self, key: _Key, stop: threading.Event) -> None:
+    def __init__(self, key: _Key, stop: threading.Event, device: str) -> None:
         self._key = key
         self._stop = stop
+        self._device = device
         self._plan: TaskPlan | None = None
 
     def __call__(self) -> TaskPlan:
         """Return the plan. The pool starts units one at a time, so no lock is needed."""
         if self._plan is None:
             rows = TaskRows(self._key.stored, kit=self._key.protocol.kit)
-            self._plan = TaskPlan(rows, self._key.protocol, self._stop)
+            self._plan = TaskPlan(rows, self._key.protocol, self._stop, self._device)
         return self._plan
 
 

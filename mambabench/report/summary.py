@@ -64,7 +64,7 @@ def summarise(
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=(*overall_scores(rows), *superb_scores(rows)),
+        overall=(*overall_scores(rows), *superb_scores(rows, groups)),
         published=published_beside(rows),
         baseline=baseline,
         runs=runs,

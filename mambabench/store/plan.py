@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.read import SOURCES
 from mambabench.benchmarks.task import AudioPart, Task
 from mambabench.reading.json_files import parse_json
@@ -13,7 +14,6 @@ from mambabench.reading.text import decode_text
 __all__ = ["EncoderSpec", "PlannedClip", "Seen", "Shard", "TaskPlan", "pooling_of", "task_files"]
 
 Seen = tuple[int, int, int]  # size, mtime in ns and inode of a file
-RELATIONS = ("trials.csv", "relevance.csv")  # what labels of verification and search cannot say
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def task_files(task: Task) -> dict[str, bytes]:
     if isinstance(clusters, str):
         files[clusters] = (task.directory / clusters).read_bytes()
     own = any(clip.source for clips in task.clips.values() for clip in clips)
-    for name in (SOURCES, *RELATIONS) if own else ():
+    for name in (*((SOURCES,) if own else ()), *KINDS[task.prediction_type].relations):
         if (task.directory / name).is_file():
             files[name] = (task.directory / name).read_bytes()
     return files

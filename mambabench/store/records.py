@@ -101,6 +101,7 @@ class RunRecord:
     sample_rate_hz: int | None = None  # the encoder's
     resampled_from_hz: int | None = None  # the audio's, where that is another
     limited: str = ""  # what of the task was used, where that is not all of it
+    notes: tuple[str, ...] = ()  # what a reader of the score must know, such as deviations
 
 
 def protocol_folder(protocol: str) -> str:
@@ -182,6 +183,7 @@ def parse_record(path: Path, data: bytes, *, check: bool = True) -> RunRecord:
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
         values["warnings"] = tuple(body.get("warnings", ()))
+        values["notes"] = tuple(body.get("notes", ()))
         return RunRecord(**values)
     except HashMismatchError as error:
         raise DamagedRecordError(

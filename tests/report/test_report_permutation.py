@@ -370,7 +370,7 @@ def test_events_in_all_seeds_change_sides_together(tmp_path):
 
 
 def test_a_new_encoder_costs_its_own_pairs_only(tmp_path, monkeypatch):
-    from mambabench.report import comparison
+    from mambabench.report.statistics import comparison
 
     tested = []
     real = comparison.exchange_test
