@@ -10,6 +10,8 @@ compute thread works while two workers read; peak memory of a step against the c
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import os
 import statistics
 import subprocess
@@ -126,7 +128,7 @@ def loading(quick: bool) -> Iterator[str]:
 
 def memory(quick: bool) -> Iterator[str]:
     """Peak memory of one training step in a process of its own, plain and recomputing."""
-    yield "| model | seconds of audio | peak MiB above the model | with checkpointing |"
+    yield "| model | seconds of audio | peak MiB of a step | with checkpointing |"
     yield "|---|---|---|---|"
     lengths = (256, 1024) if quick else (256, 512, 1024, 2048, 4096)
     for frames in lengths:
@@ -139,11 +141,14 @@ def memory(quick: bool) -> Iterator[str]:
 
 
 def peak(frames: int, again: bool) -> float:
-    """Return MiB that a step adds to what this process holds (Linux)."""
+    """Return MiB that a step adds to what this process holds, gradients included (Linux)."""
+    small, y = aum(64)  # kernels compiled, libraries loaded
+    loss_of(small, y).backward()
     model, x = aum(frames)
     recompute(model, again)
-    for _ in range(2):  # kernels compiled, gradients there
-        loss_of(model, x[:, :frames]).backward()
+    del small, y
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back, so that it counts again
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = _status("VmRSS")
     loss_of(model, x).backward()
@@ -162,6 +167,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peak", nargs=2)
+    parser.add_argument("--only", choices=["steps", "loading", "memory"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.peak:
@@ -173,6 +179,8 @@ def main() -> None:
         ("Reading beside the step", loading),
         ("Memory against length", memory),
     ):
+        if arguments.only not in (None, part.__name__):
+            continue
         lines += [f"## {title}", "", *part(arguments.quick), ""]
     text = "\n".join(lines)
     print(text)

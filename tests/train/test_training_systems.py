@@ -424,3 +424,14 @@ def test_trained_weights_serve_as_an_encoder(tmp_path: Path) -> None:
         save_tensors(path, dict(model.state_dict()), {"objective": "pretrain"})
         loaded = load_encoder(f"{name}@{path}")
         assert loaded.scene(torch.randn(1, 16000), None).isfinite().all()
+
+
+def test_what_is_trained_learns(data: Data, tmp_path: Path) -> None:
+    plain = {"mixup": 0.0, "balanced": False, "random_class_place": False, "loss": "CE"}
+    done = run("aum", data, tmp_path / "aum", {**plain, "epochs": 12, "lr": 3e-3})
+    losses = [row["train_loss"] for row in done.result["folds"][0]["history"]]
+    assert losses[-1] < 0.75 * losses[0]
+    done = run("ssamba", data, tmp_path / "s", {"epochs": 16, "lr": 3e-3, "evaluate_every": 4})
+    rows = done.result["folds"][0]["history"]
+    assert rows[-1]["train_loss"] < 0.75 * rows[0]["train_loss"]
+    assert rows[-1]["eval_accuracy"] > rows[0]["eval_accuracy"]
