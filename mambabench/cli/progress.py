@@ -137,7 +137,7 @@ class Display:
 
     def _warn(self, record: RunRecord) -> None:
         """Say once per (encoder, task, protocol) that a protocol hardly trains on so few rows."""
-        from mambabench.probe.small_sets import hardly_trained
+        from mambabench.store.small_sets import hardly_trained
 
         unit = f"{record.encoder} {record.task} {record.protocol}"
         if unit not in self._warned and (said := hardly_trained(record)) is not None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mambabench.errors import StoreError
 from mambabench.files import sha256_file, write_bytes
-from mambabench.probe.rescore import contradiction
 from mambabench.selfhash import seen
 from mambabench.store.records import (
     DamagedRecordError,
@@ -25,6 +24,7 @@ from mambabench.store.records import (
     read_predictions,
     stated_predictions_sha256,
 )
+from mambabench.store.rescore import contradiction
 
 __all__ = ["CheckedRecord", "Defect", "check_records", "defect_of"]
 

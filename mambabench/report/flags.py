@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mambabench.probe.small_sets import hardly_trained
 from mambabench.report.runs import Flag
+from mambabench.store.small_sets import hardly_trained
 
 if TYPE_CHECKING:
     from mambabench.report.runs import Run

@@ -21,6 +21,7 @@ from mambabench.benchmarks.sentiment.mmsa import (
     SAMPLE_RATE_HZ,
     Utterance,
     context_of,
+    normalised,
     read_audio,
     wav_path,
 )
@@ -163,7 +164,7 @@ def _padded(clips: Sequence[Array], n_samples: int) -> tuple[Tensor, Tensor]:
 
 
 def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
-    from mambabench.train.fusion_data import samples_of
+    from mambabench.train.audio_inputs import samples_of
 
     if settings.audio_dir is None:
         raise ProtocolError("input 'raw' needs audio_dir, a local model directory")
@@ -180,7 +181,7 @@ def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
 def _tokens(settings: MmmlSettings) -> tuple[Make, Collate, int]:
     """Read token ids and samples, and those of the context where the variant has one."""
     from mambabench.models.affect import hugging_face
-    from mambabench.train.fusion_data import samples_of
+    from mambabench.train.audio_inputs import samples_of
 
     if settings.text_dir is None:
         raise ProtocolError("input 'tokens' needs text_dir, a local model directory")
@@ -207,3 +208,11 @@ def _tokens(settings: MmmlSettings) -> tuple[Make, Collate, int]:
         return tuple(out)
 
     return make, collate, 0
+
+
+def samples_of(root: Path, items: Sequence[Utterance], max_samples: int) -> Array:
+    """Return the normalised samples of clips one after the other, at most `max_samples`."""
+    if not items:
+        return np.zeros(0, np.float32)
+    joined = np.concatenate([read_audio(wav_path(root, item)) for item in items])
+    return normalised(joined[:max_samples])

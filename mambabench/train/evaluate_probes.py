@@ -13,7 +13,7 @@ from mambabench.files import write_json
 from mambabench.reading.arrays import read_arrays
 from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import read_record
-from mambabench.train.evaluate import DISCLAIMER, SCHEMA, Evaluated, honest_row
+from mambabench.train.affect_rows import DISCLAIMER, SCHEMA, Evaluated, honest_row
 from mambabench.train.severity import severity
 
 __all__ = ["evaluate_probes"]

@@ -17,11 +17,8 @@ from mambabench.benchmarks.sentiment.mmsa import (
     Utterance,
     broken_clips,
     context_of,
-    normalised,
     of_split,
-    read_audio,
     read_utterances,
-    wav_path,
 )
 from mambabench.benchmarks.sentiment.prepare import clip_name, scoring
 from mambabench.errors import DataError, StoreError
@@ -279,11 +276,3 @@ def _from_corpus(settings: MmmlSettings, sources: Sources, splits: Sequence[str]
 
 def _session(item: Utterance) -> Session:
     return Session(item.name, item.split, int(item.M >= 0), speaker=item.video, score=item.M)
-
-
-def samples_of(root: Path, items: Sequence[Utterance], max_samples: int) -> Array:
-    """Return the normalised samples of clips one after the other, at most `max_samples`."""
-    if not items:
-        return np.zeros(0, np.float32)
-    joined = np.concatenate([read_audio(wav_path(root, item)) for item in items])
-    return normalised(joined[:max_samples])

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mambabench.cli.progress import Display
-from mambabench.probe.small_sets import hardly_trained
 from mambabench.probe.verb import probe
 from mambabench.store.records import RunRecord, read_record, record_paths
+from mambabench.store.small_sets import hardly_trained
 
 
 def _records(out: Path) -> list[RunRecord]:

@@ -124,3 +124,7 @@ def maximum_term_weighted_value(
     values = scores.ravel()[order]
     last = np.append(np.flatnonzero(np.diff(values)), len(values) - 1)
     return float(max(0.0, np.cumsum(gain[order])[last].max()))
+
+
+# QUESST 2014's cost: false alarms against misses at its prior
+TERM_BETA = (1 / 100) * (1 / 0.0008 - 1)

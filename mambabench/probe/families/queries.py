@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.benchmarks.superb import qbe
-from mambabench.benchmarks.superb.metrics import maximum_term_weighted_value
+from mambabench.benchmarks.superb.metrics import TERM_BETA, maximum_term_weighted_value
 from mambabench.benchmarks.superb.prepare import RELEVANCE
 from mambabench.benchmarks.task import Fold
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows
@@ -20,9 +20,6 @@ from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
 __all__ = ["QueryFold", "plan_fold"]
-
-# QUESST 2014's cost: false alarms against misses at its prior
-TERM_BETA = (1 / 100) * (1 / 0.0008 - 1)
 
 
 def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> QueryFold:

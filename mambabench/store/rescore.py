@@ -58,8 +58,7 @@ def score_of(metric: str, own: Arrays) -> tuple[bool, float | None]:
 
         return True, _finite(equal_error_rate(own["trial_same"], own["trial_score"])[0])
     if metric == "mtwv" and "query_score" in own:
-        from mambabench.benchmarks.superb.metrics import maximum_term_weighted_value
-        from mambabench.probe.families.queries import TERM_BETA
+        from mambabench.benchmarks.superb.metrics import TERM_BETA, maximum_term_weighted_value
 
         value = maximum_term_weighted_value(
             own["query_relevant"], own["query_score"], beta=TERM_BETA

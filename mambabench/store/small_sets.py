@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mambabench.probe.protocols import PROTOCOLS
 from mambabench.store.records import RunRecord
 
 __all__ = ["hardly_trained"]
@@ -14,9 +13,7 @@ def hardly_trained(record: RunRecord) -> str | None:
     It works from what the record holds: the preset's name, and rows, batch size, steps and learning
     rate of every fold's head. Records without these say nothing.
     """
-    preset = PROTOCOLS.get(record.protocol.partition("+")[0].partition("/")[0])
-    if preset is None or not preset.kit:
-        return None
+    protocol = record.protocol.partition("+")[0].partition("/")[0]
     small = [
         (fold.n_steps, fold.n_train, fold.grid_point.get("lr"))
         for fold in record.folds
@@ -26,7 +23,7 @@ def hardly_trained(record: RunRecord) -> str | None:
         return None
     steps, rows, rate = min(small, key=lambda head: head[0])
     return (
-        f"one optimiser step an epoch: {rows} training rows are one batch of {preset.name}, and a "
+        f"one optimiser step an epoch: {rows} training rows are one batch of {protocol}, and a "
         f"head had {steps} steps at learning rate {rate}; the score may say more about the "
         "training than about the encoder. --protocol sound takes smaller batches, --protocol "
         "linear solves to the optimum"

@@ -1,0 +1,130 @@
+"""Who may import whom: rooms stand on floors, arrows go down, no circles, few hidden imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mambabench"
+# floor by floor from the ground; rooms of one floor do not know each other
+FLOORS = (
+    ("errors", "package_data", "callable_package", "subnormals"),
+    ("reading", "plugins"),
+    ("files",),
+    ("selfhash", "benchmarks", "engine"),
+    ("models",),
+    ("hear_api", "acquire", "provenance"),
+    ("store",),
+    ("extract", "probe", "report"),
+    ("train", "pipeline", "verification"),
+    ("cli",),
+    ("__main__",),
+)
+# where imports may stand inside functions: what must answer in a blink, or is named by strings
+LAZY_ROOMS = ("__init__", "cli")
+LAZY_LIMIT = 130  # elsewhere; it may only fall
+LONG = {  # modules of more than 400 lines, which want a second file
+    "mambabench.extract.verb",
+    "mambabench.hear_api.check_calls",
+    "mambabench.report.formats.tables",
+    "mambabench.store.hear_eval_kit",
+}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Return the dotted name of every module of the package, and its file."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = list(path.relative_to(ROOT).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def targets(node: ast.AST) -> Iterator[str]:
+    """Yield the modules of the package that an import statement names."""
+    known = modules()
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mambabench"):
+        for alias in node.names:
+            inner = f"{node.module}.{alias.name}"
+            yield inner if inner in known else str(node.module)
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name in known)
+
+
+@cache
+def arrows() -> dict[str, frozenset[str]]:
+    """Return what each module imports, wherever in it the import stands."""
+    found = {}
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found[module] = frozenset(t for n in ast.walk(tree) for t in targets(n)) - {module}
+    return found
+
+
+def test_every_room_has_its_floor() -> None:
+    rooms = {room(module) for module in modules()} - {"__init__"}
+    assert rooms == {name for floor in FLOORS for name in floor}
+
+
+def test_arrows_go_down() -> None:
+    height = {name: i for i, floor in enumerate(FLOORS) for name in floor}
+    wrong = [
+        f"{module} -> {target}"
+        for module, found in arrows().items()
+        if room(module) != "__init__"  # the front door, which imports at the first use
+        for target in found
+        if room(target) not in ("__init__", room(module))
+        and height[room(target)] >= height[room(module)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_there_are_no_circles() -> None:
+    """Peel off what imports nothing that is left; what cannot be peeled stands in a circle."""
+    left = {m: {t for t in found if room(t) != "__init__"} for m, found in arrows().items()}
+    del left["mambabench"]
+    while free := [m for m, found in left.items() if not found & left.keys()]:
+        for module in free:
+            del left[module]
+    assert not left, "\n".join(f"{m} -> {sorted(t & left.keys())}" for m, t in left.items())
+
+
+def lazy_imports() -> list[str]:
+    """Return every import of the package inside a function, as "module:line"."""
+    found = []
+    for module, path in modules().items():
+        for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef):
+                found += [f"{module}:{n.lineno}" for n in ast.walk(outer) if any(targets(n))]
+    return sorted(set(found))
+
+
+def test_imports_stand_at_the_top() -> None:
+    hidden = [line for line in lazy_imports() if room(line.split(":")[0]) not in LAZY_ROOMS]
+    assert len(hidden) < LAZY_LIMIT, "\n".join(hidden)
+
+
+def test_the_page_on_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([a-z_]+)(?:/|\.py)` \|", text, re.MULTILINE))
+    assert named == {name for floor in FLOORS for name in floor} - {"__main__"}
+
+
+def test_no_module_is_long() -> None:
+    """Numba's cache notices edits in the defining file only, so kernels stay in one file."""
+    long = {
+        module
+        for module, path in modules().items()
+        if len(path.read_text(encoding="utf-8").splitlines()) > 400
+        and not module.endswith("kernels")
+    }
+    assert long <= LONG
