@@ -9,18 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from mambabench.errors import EncoderError, nearest_names
+from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.report.common import on_common_ground
 from mambabench.report.exchange.overall import Overall, overall_scores
 from mambabench.report.exchange.published import PublishedRow, published_beside
 from mambabench.report.exchange.superb_score import superb_scores
 from mambabench.report.families import corrected, smallest_differences
 from mambabench.report.flags import Flag, flags_of, unsound
+from mambabench.report.names import chosen
+from mambabench.report.places import ranks_of
 from mambabench.report.results import Group, Run, group_runs, read_runs
 from mambabench.report.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
 from mambabench.report.statistics.intervals import percentile_interval, tie_groups
+from mambabench.report.statistics.ranks import Rank
 from mambabench.report.versus import Versus, versus
 
 __all__ = ["Row", "Summary", "summarise"]
@@ -71,22 +74,52 @@ class Summary:
     baseline: str | None
     runs: tuple[Run, ...]  # what all of it was computed from
     versus: tuple[Versus, ...] = ()  # pairs over all tasks
+    ranks: tuple[Rank, ...] = ()  # per task, and the mean over all tasks of a protocol
 
 
 def summarise(
     outs: Sequence[Path],
     *,
     baseline: str | None = None,
+    tasks: Sequence[str] = (),
+    encoders: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Read the output folders and compute every statistic.
 
-    `baseline` compares all encoders with this one only (EncoderError where it has no results);
-    `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
+    `baseline` compares all encoders with this one only (EncoderError where it has no results).
+    `tasks` and `encoders` are globs: the others are left out before anything is compared, so that
+    ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
+    fits nothing). `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
     """
     runs = read_runs(outs)
     groups = group_runs(runs)
+    if tasks or encoders:
+        groups = _chosen(groups, tasks, encoders)
+        runs = tuple(run for group in groups for run in group.runs)
+    return _summary(runs, groups, baseline, cache, progress)
+
+
+def _chosen(
+    groups: Sequence[Group], tasks: Sequence[str], encoders: Sequence[str]
+) -> tuple[Group, ...]:
+    """Return the groups of these tasks and encoders; MambabenchError where none are left."""
+    of_tasks = chosen("task", (group.task for group in groups), tasks)
+    of_encoders = chosen("encoder", (group.encoder for group in groups), encoders)
+    left = tuple(g for g in groups if g.task in of_tasks and g.encoder in of_encoders)
+    if not left:
+        raise MambabenchError("these encoders have no results on these tasks; choose others")
+    return left
+
+
+def _summary(
+    runs: tuple[Run, ...],
+    groups: Sequence[Group],
+    baseline: str | None,
+    cache: Path | None,
+    progress: Progress | None,
+) -> Summary:
     encoders = sorted({group.encoder for group in groups})
     if baseline is not None and baseline not in encoders:
         raise EncoderError(
@@ -111,6 +144,7 @@ def summarise(
         baseline=baseline,
         runs=runs,
         versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
+        ranks=ranks_of(rows, groups, evidence),
     )
 
 

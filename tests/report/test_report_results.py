@@ -12,7 +12,7 @@ from synthetic_results import write_events, write_run, write_scene
 
 import mambabench
 from mambabench.errors import EncoderError, MambabenchError, StoreError
-from mambabench.report.formats.tables import ROW_KEYS
+from mambabench.report.formats.json_text import ROW_KEYS
 from mambabench.report.results import COLUMNS
 
 KFOLD = {f"fold{i:02d}": 50 for i in range(5)}
