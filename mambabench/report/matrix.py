@@ -369,7 +369,7 @@ def _published_places(
 
 
 def _sortable(matrix: Matrix) -> set[str]:
-    """Return what `--sort` takes: "rank", "name", a task by its directory or short name, a score."""
+    """Return what `--sort` takes: "rank", "name", a task by either of its names, or a score."""
     found = {"rank", "name"}
     for head in matrix.columns:
         found |= {head.key, head.title}

@@ -61,7 +61,7 @@ def read_names(file: Path) -> dict[str, tuple[str, str]]:
             )
         if label in found:
             raise DataError(f"{file}, line {row.line}: {label!r} stands there twice; keep one")
-        found[label] = (name, row["group"] if "group" in row else "")
+        found[label] = (name, row.get("group", ""))
     return found
 
 

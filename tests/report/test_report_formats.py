@@ -57,7 +57,9 @@ def test_wrong_format_is_answered_with_the_nearest(out):
 
 
 def test_csv_is_the_json_rows(out):
-    rows = list(csv.DictReader(io.StringIO(run("--out", out, "--format", "csv").stdout)))
+    rows = list(
+        csv.DictReader(io.StringIO(run("--out", out, "--format", "csv", "--table", "long").stdout))
+    )
     body = json.loads(run("--out", out, "--format", "json").stdout)
     assert len(rows) == len(body["rows"])
     for one, other in zip(rows, body["rows"], strict=True):
@@ -72,8 +74,8 @@ def test_markdown_tables_are_rectangular(out):
     assert "**" in text
 
 
-def test_latex_escapes_and_balances(out):
-    text = run("--out", out, "--format", "latex").stdout
+def test_long_latex_escapes_and_balances(out):
+    text = run("--out", out, "--format", "latex", "--table", "long").stdout
     assert text.count("\\begin{longtable}") == text.count("\\end{longtable}") == 1
     assert "weak\\_one" in text
     assert "\\toprule" in text
@@ -151,7 +153,9 @@ def test_file_that_cannot_be_written_is_named_below_the_tables(tmp_path, monkeyp
     assert "weak" in result.stdout
     assert "Written to" not in result.stdout
     (line,) = result.stderr.splitlines()
-    assert "not written: report.json, scores.csv, comparisons.csv, report.html" in line
+    assert (
+        "not written: report.json, scores.csv, comparisons.csv, references.bib, report.html" in line
+    )
     assert "(No space left on device)" in line
 
 

@@ -195,7 +195,8 @@ def _tabular(matrix: Matrix, block: Sequence[int]) -> str:
     lines.append("\\midrule")
     kind, group = "", ""
     for number, line in enumerate(lines_of(matrix, block)):
-        if (number and line.head.kind != kind and "published" in (kind, line.head.kind)) or (number and {kind, line.head.kind} == {"task", "rank"}):
+        kinds = {kind, line.head.kind}
+        if len(kinds) > 1 and number and ("published" in kinds or kinds == {"task", "rank"}):
             lines.append("\\midrule")
         if line.head.group and line.head.group != group:
             text = escaped(line.head.group)

@@ -118,7 +118,20 @@ def remarks(summary: Summary) -> list[str]:
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
         lines.append(f"{', '.join(cells[:3])}{more}: {reason}")
-    return lines + _warned(summary)
+    return lines + _common(summary) + _warned(summary)
+
+
+def _common(summary: Summary) -> list[str]:
+    """Return a line per comparison that rests on a part of both encoders' clips or seeds."""
+    found: dict[str, list[str]] = {}
+    for one in summary.comparisons:
+        if one.common:
+            found.setdefault(one.common, []).append(f"{one.encoder} − {one.other} on {one.task}")
+    return [
+        f"Compared {common}: {', '.join(pairs[:3])}"
+        + (f" and {len(pairs) - 3} more pairs" if len(pairs) > 3 else "")
+        for common, pairs in found.items()
+    ]
 
 
 def _warned(summary: Summary) -> list[str]:
