@@ -71,7 +71,8 @@ def matrix_csv(matrices: Iterable[Matrix]) -> str:
 def _values(cell: Cell) -> tuple[object, object, str]:
     marks = ["best"] * cell.best + ["same"] * cell.same + list(cell.flags)
     half = cell.half_value if cell.half_value is not None else cell.half
-    return cell.value, half or None, " ".join(marks)
+    number = cell.text if "/" in cell.text else cell.value  # won/tied/lost is no number
+    return number, half or None, " ".join(marks)
 
 
 def _render(summary: Summary, view: View) -> str:

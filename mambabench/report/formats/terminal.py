@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "long_terminal", "matrix_terminal"]
 
-_LONGEST = 44  # letters of a name
 _MOST_COMPARISONS = 40  # more stand in comparisons.csv only
 _MOST_PUBLISHED = 5  # per task; the page has all of them
 
@@ -46,7 +45,7 @@ def matrix_terminal(found: Sequence[Matrix], summary: Summary, view: View) -> st
     for one in found:
         console.print(f"Protocol {_plain(one.protocol)}\n", style="bold")
         for block in _blocks(one, view):
-            for line in _block(one, block):
+            for line in _block(one, block, view):
                 console.print(line, no_wrap=True, overflow="ignore", crop=False)
             console.print()
     if summary.baseline is not None:
@@ -58,7 +57,7 @@ def matrix_terminal(found: Sequence[Matrix], summary: Summary, view: View) -> st
 
 def _blocks(matrix: Matrix, view: View) -> list[list[int]]:
     """Return the columns of each block: as many as the terminal holds, or as were asked for."""
-    left = max(_wide(text) for text in (matrix.corner, *map(_name, matrix.lines)))
+    left = _left(matrix, view)
     blocks: list[list[int]] = [[]]
     used = left
     for index in range(len(matrix.columns)):
@@ -74,14 +73,24 @@ def _blocks(matrix: Matrix, view: View) -> list[list[int]]:
     return blocks
 
 
-def _name(line: Line) -> str:
-    """Return a line's name; a long one is cut in the middle."""
+def _name(line: Line, most: int) -> str:
+    """Return a line's name; one of more than `most` letters is cut in the middle."""
     head = line.head
     name = f"{head.title} ({head.sub})" if head.kind == "published" else head.title
     name = f"{head.group}: {name}" if head.group else name
-    return (
-        name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}…{name[-_LONGEST // 2 + 1 :]}"
-    )
+    if len(name) <= most:
+        return name
+    return f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
+
+
+def _left(matrix: Matrix, view: View) -> int:
+    """Return the width of the first column."""
+    most = _longest(view)
+    return max(_wide(text) for text in (matrix.corner, *(_name(x, most) for x in matrix.lines)))
+
+
+def _longest(view: View) -> int:
+    return max(16, 2 * view.width // 5)
 
 
 def _column_width(matrix: Matrix, index: int) -> int:
@@ -91,11 +100,11 @@ def _column_width(matrix: Matrix, index: int) -> int:
     return max(map(_wide, texts))
 
 
-def _block(matrix: Matrix, block: Sequence[int]) -> list[str]:
+def _block(matrix: Matrix, block: Sequence[int], view: View) -> list[str]:
     """Return the lines of one block, as markup."""
     heads = [matrix.columns[i] for i in block]
     widths = [_column_width(matrix, i) for i in block]
-    left = max(_wide(text) for text in (matrix.corner, *map(_name, matrix.lines)))
+    left = _left(matrix, view)
 
     def joined(name: str, values: Sequence[str], cells: Sequence[Cell | None]) -> str:
         parts = [_plain(name + " " * (left - _wide(name)))]
@@ -123,7 +132,7 @@ def _block(matrix: Matrix, block: Sequence[int]) -> list[str]:
             "".join(shown_cell(cell, line.head, head))
             for cell, head in zip(cells, heads, strict=True)
         ]
-        lines.append(joined(_name(line), values, list(cells)))
+        lines.append(joined(_name(line, _longest(view)), values, list(cells)))
     return lines
 
 
