@@ -90,6 +90,13 @@ __all__ = ["command", "echo", "show_written"]
     default="",
     help="Write the files of these tools too.",
 )
+@click.option(
+    "--page-clips",
+    type=options.Named(["auto", "all", "none"]),
+    default="auto",
+    show_default=True,
+    help="Whether the page holds every clip; auto: while it stays small.",
+)
 def command(
     out: tuple[Path, ...],
     format: str,
@@ -98,6 +105,7 @@ def command(
     encoder: tuple[str, ...],
     names: Path | None,
     export: str,
+    page_clips: str,
     **view: Any,
 ) -> int:
     """Print the matrix of encoders and tasks, with intervals, tests, ranks and overall scores.
@@ -119,6 +127,7 @@ def command(
         encoder=encoder,
         names=names,
         export=tuple(filter(None, export.split(","))),
+        page_clips=page_clips,
         width=width,
         color=color,
         **view,

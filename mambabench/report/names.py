@@ -11,7 +11,7 @@ from pathlib import Path
 from mambabench.errors import DataError, MambabenchError, nearest_names
 from mambabench.reading.tables import read_table
 
-__all__ = ["chosen", "read_names", "short_task", "warn_of_unknown"]
+__all__ = ["chosen", "read_names", "short_task", "task_family", "warn_of_unknown"]
 
 # words of the tasks' titles that a column has no room for
 _SHORTER = {
@@ -43,6 +43,20 @@ def _titles() -> dict[str, str]:
 def short_task(task: str) -> str:
     """Return a task's short name; an unknown directory keeps its own."""
     return _titles().get(task, task)
+
+
+@cache
+def _families() -> dict[str, str]:
+    from mambabench.benchmarks.tasks import list as known_tasks
+    from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
+
+    families = {row.name: row.family for row in known_tasks()}
+    return families | dict.fromkeys(LEADERBOARD_COLUMNS.values(), "hear")
+
+
+def task_family(task: str) -> str:
+    """Return the family of a task; "own" for an unknown directory."""
+    return _families().get(task, "own")
 
 
 def read_names(file: Path) -> dict[str, tuple[str, str]]:

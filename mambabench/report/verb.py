@@ -26,6 +26,7 @@ from mambabench.report.view import View
 
 __all__ = ["EXPORTS", "ReportResult", "render", "report"]
 
+PAGE_CLIPS = ("auto", "all", "none")
 EXPORTS = ("hear-eval-kit", "ssam")  # others' trees of files, written where asked for
 _DRAWING = 1  # version of the plot: raise it when the drawing changes
 
@@ -49,6 +50,7 @@ def report(
     encoder: str | Sequence[str] = (),
     export: Sequence[str] = (),
     names: str | Path | None = None,
+    page_clips: str = "auto",
     progress: Progress | None = None,
     **view: Any,
 ) -> ReportResult:
@@ -58,13 +60,14 @@ def report(
     of `FORMATS`. `baseline` compares every encoder with this one only. `task` and `encoder` (globs)
     choose before anything is compared; what is written then stays that of everything. `names` is a
     CSV of labels and display names; `export` names the trees of other tools to be written, of
-    `EXPORTS`. `view` are the fields of `View`: table, rows, interval, sort, digits, published,
+    `EXPORTS`; `page_clips` says whether the page holds every clip ("auto": while it stays small,
+    "all", "none"). `view` are the fields of `View`: table, rows, interval, sort, digits, published,
     columns, and width and color of the terminal. What cannot be written (a full disk, a read-only
     folder) is said in `note`, and the text is there all the same. Raises StoreError for missing,
     empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError for an
     unknown format, option or pattern.
     """
-    _check(format, export)
+    _check(format, export, page_clips)
     outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
     if not outs:
         raise MambabenchError("out is empty: give at least one output folder")
@@ -83,7 +86,7 @@ def report(
     text = render(summary, format, seen)  # first: what is wrong with the view writes nothing
     files: list[Path] = []
     if folder and not tasks and not encoders:
-        files, note = _write(folder, summary, export)
+        files, note = _write(folder, summary, export, page_clips)
     return ReportResult(text, summary, tuple(files), note)
 
 
@@ -91,7 +94,7 @@ def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _check(format: str, export: Sequence[str]) -> None:
+def _check(format: str, export: Sequence[str], page_clips: str) -> None:
     if format not in FORMATS:
         raise MambabenchError(
             f"format {format!r} is not one of {', '.join(FORMATS)}{nearest_names(format, FORMATS)}"
@@ -101,6 +104,11 @@ def _check(format: str, export: Sequence[str]) -> None:
             raise MambabenchError(
                 f"export {name!r} is not one of {', '.join(EXPORTS)}{nearest_names(name, EXPORTS)}"
             )
+    if page_clips not in PAGE_CLIPS:
+        raise MambabenchError(
+            f"page_clips {page_clips!r} is not one of {', '.join(PAGE_CLIPS)}"
+            f"{nearest_names(page_clips, PAGE_CLIPS)}"
+        )
 
 
 def _view(given: dict[str, Any], names: str | Path | None) -> View:
@@ -138,7 +146,9 @@ def _folder(out: Path) -> tuple[Path | None, str | None]:
     return folder, None
 
 
-def _write(folder: Path, summary: Summary, export: Sequence[str]) -> tuple[list[Path], str | None]:
+def _write(
+    folder: Path, summary: Summary, export: Sequence[str], page_clips: str
+) -> tuple[list[Path], str | None]:
     """Write every file of the report; return those written and a line on those that were not."""
     from mambabench.report.formats.csv_text import comparisons_csv, long_csv
     from mambabench.report.formats.json_text import as_json
@@ -153,7 +163,7 @@ def _write(folder: Path, summary: Summary, export: Sequence[str]) -> tuple[list[
             write_text(folder / "comparisons.csv", comparisons_csv(summary))
         ],
         "references.bib": lambda: [write_text(folder / "references.bib", bibliography(summary))],
-        "report.html": lambda: [write_text(folder / "report.html", as_page(summary))],
+        "report.html": lambda: [write_text(folder / "report.html", as_page(summary, page_clips))],
         "hear_leaderboard.*.csv": lambda: write_leaderboard(folder, rows),
         "scores.*.pdf, .png": lambda: _draw(folder, summary, json_text),
     }
