@@ -114,10 +114,12 @@ def test_filters_and_hidden_columns_are_kept_in_the_address(page):
 
 
 def test_family_of_tasks_can_be_chosen(page):
-    page.find_element("css selector", "#family option:nth-child(3)").click()
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("id", "family")).select_by_visible_text("own")
     chosen = js(page, "document.getElementById('family').value")
     assert chosen == "own"
-    assert js(page, f"document.querySelector('[data-sort=\"{ESC}\"]').parentNode.hidden")
+    assert wait(page, f"document.querySelector('[data-sort=\"{ESC}\"]').parentNode.hidden")
 
 
 def test_a_number_opens_down_to_its_clips(page, out):

@@ -286,11 +286,11 @@
     else if (button.dataset.copy) copy(button.dataset.copy);
     else if (button.dataset.reset !== undefined) { location.hash = ""; restore(); }
   });
-  const bind = (id, name) => $(id).addEventListener("input", () => {
+  const bind = (id, name) => ["input", "change"].forEach((kind) => $(id).addEventListener(kind, () => {
     state[name] = $(id).type === "checkbox" ? ($(id).checked ? "1" : "0") : $(id).value;
     keep();
     apply();
-  });
+  }));
   bind("find", "find"); bind("family", "family"); bind("published", "published");
   $("columns").addEventListener("change", (event) => {
     const hidden = new Set(list(state.hide)), key = event.target.value;
