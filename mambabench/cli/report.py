@@ -91,6 +91,17 @@ __all__ = ["command", "echo", "show_written"]
     help="Write the files of these tools too.",
 )
 @click.option(
+    "--gate",
+    is_flag=True,
+    help="With --baseline: exit with 1, naming what dropped, if an encoder is worse than it.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="With --gate: worse by more than this is a drop too, significant or not.",
+)
+@click.option(
     "--page-clips",
     type=options.Named(["auto", "all", "none"]),
     default="auto",
@@ -106,6 +117,8 @@ def command(
     names: Path | None,
     export: str,
     page_clips: str,
+    gate: bool,
+    margin: float | None,
     **view: Any,
 ) -> int:
     """Print the matrix of encoders and tasks, with intervals, tests, ranks and overall scores.
@@ -117,6 +130,10 @@ def command(
 
     from mambabench.report.verb import report
 
+    if gate and baseline is None:
+        raise click.UsageError("--gate needs --baseline E: worse than what?")
+    if margin is not None and not gate:
+        raise click.UsageError("--margin needs --gate")
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
     result = report(
@@ -134,7 +151,16 @@ def command(
     )
     echo(result.text)
     show_written(result, quiet=format != "terminal")
-    return 0
+    return _gate(result, margin) if gate else 0
+
+
+def _gate(result: ReportResult, margin: float | None) -> int:
+    """Say what is worse than the baseline; 1 if anything is."""
+    from mambabench.report.gate import drops, drops_text
+
+    found = drops(result.summary, margin)
+    click.echo(drops_text(found, result.summary.baseline or ""), nl=False, err=True)
+    return 1 if found else 0
 
 
 _PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-"}
