@@ -134,7 +134,7 @@ def _summary(
     comparisons = compare(groups, evidence, baseline, cache)
     comparisons = corrected(on_common_ground(comparisons, groups, evidence, cache))
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
-    rows = _rank(rows, comparisons) + _beehive(rows, groups, evidence)
+    rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
     return Summary(
         rows=tuple(rows),

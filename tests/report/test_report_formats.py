@@ -182,6 +182,23 @@ def test_another_package_may_add_a_format(out, monkeypatch):
     assert run("--out", out, "--format", "count").stdout == "6"
 
 
+def test_model_card_is_read_by_its_own_reader(out):
+    hub = pytest.importorskip("huggingface_hub")
+    result = mambabench.report(out, "model-card", encoder="strong")
+    body = hub.ModelCard(result.text).data.to_dict()
+    (model,) = body["model-index"]
+    assert model["name"] == "strong"
+    rows = {row.task: row for row in result.summary.rows}
+    evaluated = hub.repocard_data.model_index_to_eval_results(body["model-index"])[1]
+    assert {one.dataset_type for one in evaluated} == set(rows)
+    for one in evaluated:
+        row = rows[one.dataset_type]
+        assert one.metric_value == row.mean
+        assert one.metric_type == row.metric
+        assert one.dataset_split == "test"
+    assert "## Evaluation" in result.text
+
+
 def test_jsonl_is_every_stored_score(out):
     lines = [
         json.loads(line) for line in run("--out", out, "--format", "jsonl").stdout.splitlines()

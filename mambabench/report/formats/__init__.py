@@ -37,6 +37,7 @@ FORMATS: Registry[Format] = Registry(
         "csv": _HERE + "csv_text:FORMAT",
         "json": _HERE + "json_text:FORMAT",
         "jsonl": _HERE + "jsonl:FORMAT",
+        "model-card": _HERE + "model_card:FORMAT",
         "bibtex": _HERE + "bibtex:FORMAT",
     },
 )
