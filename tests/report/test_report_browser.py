@@ -152,6 +152,34 @@ def test_a_shared_address_opens_the_same_number(page):
     assert title == "weak on ESC-50"
 
 
+def choose(page, name, text):
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("id", name)).select_by_visible_text(text)
+
+
+def test_charts_of_a_task_and_of_two_encoders(page, out):
+    choose(page, "task", "ESC-50 (ssam2024)")
+    wait(page, "document.querySelectorAll('#onetask circle').length > 3")
+    text = js(page, "document.getElementById('onetask').textContent")
+    assert "strong" in text
+    assert "(published)" in text
+    choose(page, "first", "strong")
+    choose(page, "second", "weak")
+    wait(page, "document.querySelectorAll('#twoencoders circle').length")
+    assert js(page, "document.querySelectorAll('#twoencoders circle').length") == 3
+    marks = js(
+        page, "[...document.querySelectorAll('#twoencoders text')].map((x) => x.textContent)"
+    )
+    drawn = sorted(float(text.split(" p ")[0]) for text in marks if " p " in text)
+    expected = sorted(
+        100 * one.difference * (1 if one.encoder == "strong" else -1)
+        for one in mambabench.report(out).summary.comparisons
+        if {one.encoder, one.other} == {"strong", "weak"}
+    )
+    assert drawn == pytest.approx(expected, abs=0.051)
+
+
 def test_injected_markup_stays_text(page):
     open_cell(page, EVIL, "own <b>task")
     assert js(page, "document.querySelector('#detail h2').textContent") == f"{EVIL} on own <b>task"

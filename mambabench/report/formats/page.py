@@ -53,6 +53,7 @@ def as_page(summary: Summary, clips: str = "auto") -> str:
         *(_table(one, number) for number, one in enumerate(found)),
         '<section id="detail" aria-live="polite" aria-label="Details of a number"></section>',
         *(_ranking(summary, one) for one in found),
+        _charts(found),
         "<h2>How to read</h2>" + _items(notes),
         _provenance(summary),
     ]
@@ -229,6 +230,35 @@ def _cell(cell: Cell, line: Line, column: Head, protocol: str, shade: float | No
         key = escape("|".join((protocol, column.key, line.head.key)))
         text = f'<button data-cell="{key}">{text}</button>'
     return f"<td{kind}{heat}>{text}</td>"
+
+
+def _charts(found: Sequence[Matrix]) -> str:
+    """Return the frames of the charts that the script draws."""
+    tasks = "".join(
+        f'<option value="{number}|{index}">{escape(f"{head.title} ({one.protocol})")}</option>'
+        for number, one in enumerate(found)
+        for index, head in enumerate(one.columns)
+        if head.kind == "task"
+    )
+    names = {x.head.key: x.head.title for one in found for x in one.lines if _ours(x)}
+    encoders = "".join(
+        f'<option value="{escape(k)}">{escape(v)}</option>' for k, v in names.items()
+    )
+    none = '<option value="">choose</option>'
+    task = f'<label>Task <select id="task">{none}{tasks}</select></label>'
+    first = f'<label>Encoder <select id="first">{none}{encoders}</select></label>'
+    second = f'<label>minus <select id="second">{none}{encoders}</select></label>'
+    return (
+        '<section class="only"><h2>One task, two encoders</h2>'
+        f'<div class="bar">{task}<button data-save="onetask">Save SVG</button></div>'
+        '<div id="onetask"></div>'
+        f'<div class="bar">{first}{second}<button data-save="twoencoders">Save SVG</button></div>'
+        '<div id="twoencoders"></div></section>'
+    )
+
+
+def _ours(line: Line) -> bool:
+    return line.head.kind == "encoder"
 
 
 def _ranking(summary: Summary, matrix: Matrix) -> str:
