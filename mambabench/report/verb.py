@@ -40,6 +40,12 @@ class ReportResult:
     files: tuple[Path, ...]  # written below <first out>/report
     note: str | None  # which files could not be written, and why
 
+    def _repr_html_(self) -> str:
+        """Show the matrices in a notebook."""
+        from mambabench.report.formats.page import matrices_html
+
+        return matrices_html(self.summary)
+
 
 def report(
     out: str | Path | Sequence[str | Path] = ("mambabench-out",),

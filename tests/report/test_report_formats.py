@@ -182,6 +182,18 @@ def test_another_package_may_add_a_format(out, monkeypatch):
     assert run("--out", out, "--format", "count").stdout == "6"
 
 
+def test_notebook_shows_the_matrix(out):
+    result = mambabench.report(out)
+    text = result._repr_html_()
+    parser = _Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert "<script" not in text
+    for row in result.summary.rows:
+        if row.mean is not None:
+            assert f"<b>{100 * row.mean:.1f}</b>" in text
+
+
 def test_model_card_is_read_by_its_own_reader(out):
     hub = pytest.importorskip("huggingface_hub")
     result = mambabench.report(out, "model-card", encoder="strong")

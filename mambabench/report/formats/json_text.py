@@ -11,6 +11,8 @@ from mambabench.report.flags import Flag
 from mambabench.report.formats import Format
 
 if TYPE_CHECKING:
+    from mambabench.report.exchange.published import PublishedRow
+    from mambabench.report.statistics.comparison import Comparison
     from mambabench.report.summary import Summary
     from mambabench.report.view import View
 
@@ -52,6 +54,8 @@ _OVERALL_KEYS = (
 
 def as_json(summary: Summary) -> str:
     """Return the whole report as one JSON object of schema `JSON_SCHEMA`, without NaN."""
+    from mambabench import __version__
+
     body = {
         "schema": JSON_SCHEMA,
         "rows": [{key: _plain(getattr(row, key)) for key in ROW_KEYS} for row in summary.rows],
@@ -59,8 +63,17 @@ def as_json(summary: Summary) -> str:
             {key: _plain(getattr(one, key)) for key in _OVERALL_KEYS} for one in summary.overall
         ],
         "pairs": [asdict(one) for one in summary.versus],
+        "ranks": [asdict(one) for one in summary.ranks],
+        "comparisons": [_object(one) for one in summary.comparisons],
+        "published": [_object(one) for one in summary.published],
+        "baseline": summary.baseline,
+        "version": __version__,
     }
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _object(one: Comparison | PublishedRow) -> dict[str, object]:
+    return {key: _plain(value) for key, value in asdict(one).items()}
 
 
 def _plain(value: object) -> object:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mambabench.report.statistics.ranks import Rank
     from mambabench.report.summary import Summary
 
-__all__ = ["as_page"]
+__all__ = ["as_page", "matrices_html"]
 
 _PUBLISHED = 20  # rows of others in the matrix, at most
 
@@ -66,6 +66,16 @@ def as_page(summary: Summary, clips: str = "auto") -> str:
         + f'</main>\n<script type="application/json" id="data">{_json(data)}</script>\n'
         f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
         f"<script>{script}</script></body></html>\n"
+    )
+
+
+def matrices_html(summary: Summary) -> str:
+    """Return the matrices and their legend alone, as a notebook shows them."""
+    view = View()
+    found = matrices(summary, view)
+    tables = "".join(_table(one, number) for number, one in enumerate(found))
+    return tables.replace("<button", "<span").replace("</button>", "</span>") + _items(
+        legend(found, summary, view)
     )
 
 

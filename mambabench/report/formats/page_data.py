@@ -197,7 +197,7 @@ def _clips(group: Group) -> tuple[list[str], Array, list[str], Array, Array] | N
     a clip has no single label or the predictions are not there."""
     seeds = []
     for run in group.runs:
-        if not run.has_predictions or run.source != "mambabench":
+        if not run.has_predictions or run.source != "mambabench" or not run.record.folds:
             return None
         try:
             arrays = read_predictions(run.path)
