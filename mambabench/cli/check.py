@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import options, shown_whole
+from mambabench.errors import EncoderError
 
 __all__ = ["command"]
 
@@ -23,6 +24,7 @@ __all__ = ["command"]
     help="Length in seconds of the clip on which timestamps must not drift.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON only.")
+@options.traceback
 def command(encoder: str, device: str, long_s: float, as_json: bool) -> int:
     """Check the provider E strictly: a table of checks, exit code 1 where one fails.
 
@@ -30,7 +32,11 @@ def command(encoder: str, device: str, long_s: float, as_json: bool) -> int:
     """
     from mambabench.hear_api.check import check
 
-    report = check(encoder, device=device, long_s=long_s)
+    def whole(error: EncoderError) -> None:
+        if error.traceback and shown_whole():
+            print(error.traceback, file=sys.stderr)
+
+    report = check(encoder, device=device, long_s=long_s, on_error=whole)
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
         return 0 if report.passed else 1

@@ -125,6 +125,8 @@ def command(
 
     Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report,
     unless --task or --encoder choose a part.
+
+    Records and predictions that do not hold are refused by name: exit code 1.
     """
     import shutil
 
@@ -151,7 +153,9 @@ def command(
     )
     echo(result.text)
     show_written(result, quiet=format != "terminal")
-    return _gate(result, margin) if gate else 0
+    failed = any(run.defects for run in result.summary.runs)
+    dropped = _gate(result, margin) if gate else 0
+    return 1 if failed or dropped else 0
 
 
 def _gate(result: ReportResult, margin: float | None) -> int:
@@ -179,9 +183,14 @@ def echo(text: str) -> None:
 
 
 def show_written(result: ReportResult, *, quiet: bool) -> None:
-    """Say where the page lies, and why there is none; `quiet` keeps standard output clean."""
+    """Say where the page lies and what was refused; `quiet` keeps standard output clean."""
     if result.note:
         click.echo(f"mambabench: {result.note}", err=True)
+    refused = [defect for run in result.summary.runs for defect in run.defects]
+    for defect in refused[:20]:
+        click.echo(f"refused: {defect}", err=True)
+    if len(refused) > 20:
+        click.echo(f"and {len(refused) - 20} more: see `mambabench verify`", err=True)
     page = next((file for file in result.files if file.name == "report.html"), None)
     if page is None or quiet:
         return

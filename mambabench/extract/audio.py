@@ -75,17 +75,30 @@ def decode(
     Raises DataError where the file is missing, corrupt, empty or not finite, or has not the rate
     `expected_rate_hz` of the folder that it lies in.
     """
-    import numpy as np
-
     data = read_bytes(path)
     audio = decode_bytes(data)
     samples, rate = audio.samples, audio.sample_rate_hz
     if not len(samples):
-        raise DataError("has no samples: replace or remove it")
+        raise DataError(f"{audio.problem or 'has no samples'}: replace or remove it")
     if expected_rate_hz is not None and rate != expected_rate_hz:
         raise DataError(
             f"has {rate} Hz but lies in the folder of {expected_rate_hz} Hz: move or resample it"
         )
+    try:
+        mono = _prepared(samples, rate, sample_rate_hz, part)
+    except DataError:
+        raise
+    except Exception as error:  # of the resampler, or of memory: this clip's fault
+        raise DataError(f"cannot be resampled ({type(error).__name__}: {error})") from error
+    return Decoded(mono, hashlib.sha256(data).hexdigest(), audio.problem, len(samples) / rate)
+
+
+def _prepared(
+    samples: npt.NDArray[np.float32], rate: int, sample_rate_hz: int, part: AudioPart | None
+) -> npt.NDArray[np.float32]:
+    """Average the channels of samples [n, n_channels], cut, scale and resample them."""
+    import numpy as np
+
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if part is not None:
         mono = _cut(mono, rate, part)
@@ -95,8 +108,7 @@ def decode(
         import soxr
 
         mono = soxr.resample(mono, rate, sample_rate_hz, quality="HQ")
-    mono = np.ascontiguousarray(mono, dtype=np.float32)
-    return Decoded(mono, hashlib.sha256(data).hexdigest(), audio.problem, len(samples) / rate)
+    return np.ascontiguousarray(mono, dtype=np.float32)
 
 
 def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArray[np.float32]:

@@ -29,7 +29,8 @@ from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.heads import frame_heads, weighted_sum
 from mambabench.probe.protocols import Inapplicable, Protocol
 from mambabench.reading.tables import Row, read_table
-from mambabench.store.embeddings import EmbeddingSet, StoredTask, read_embeddings
+from mambabench.store.embeddings import EmbeddingSet, StoredTask
+from mambabench.store.open import read_embeddings
 from mambabench.store.records import FoldResult
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from mambabench.errors import MambabenchError
 from mambabench.report.names import chosen
-from mambabench.report.results import Group, Run, group_runs, read_runs
+from mambabench.report.results import group_runs, read_runs
+from mambabench.report.runs import Group, Run
 from mambabench.store.records import read_predictions
 
 if TYPE_CHECKING:

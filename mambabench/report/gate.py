@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mambabench.report.formats.tables import shown
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
 
 __all__ = ["Drop", "drops", "drops_text"]
 

@@ -18,8 +18,7 @@ from mambabench.report.names import short_task
 from mambabench.report.places import counted_tasks
 
 if TYPE_CHECKING:
-    from mambabench.report.exchange.published import PublishedRow
-    from mambabench.report.summary import Row, Summary
+    from mambabench.report.rows import PublishedRow, Row, Summary
     from mambabench.report.view import View
 
 __all__ = [

@@ -11,9 +11,9 @@ from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
 from mambabench.report.statistics.ranks import Rank, Ranked, mean_ranks, task_ranks
 
 if TYPE_CHECKING:
-    from mambabench.report.results import Group
+    from mambabench.report.rows import Row
+    from mambabench.report.runs import Group
     from mambabench.report.statistics.evidence import Evidence
-    from mambabench.report.summary import Row
 
 __all__ = ["counted_tasks", "ranks_of"]
 

@@ -21,7 +21,8 @@ from mambabench.report.exchange.exports import (
 )
 from mambabench.report.formats import FORMATS
 from mambabench.report.names import read_names, warn_of_unknown
-from mambabench.report.summary import Progress, Summary, summarise
+from mambabench.report.rows import Summary
+from mambabench.report.summary import Progress, summarise
 from mambabench.report.view import View
 
 __all__ = ["EXPORTS", "ReportResult", "render", "report"]

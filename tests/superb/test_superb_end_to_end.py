@@ -13,7 +13,7 @@ import mambabench
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.cli.probe import command as probe_command
 from mambabench.probe import superb
-from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.store.open import list_stored_tasks, read_embeddings
 from mambabench.store.records import read_predictions, read_record, record_paths
 
 # an encoder with three hidden states: log power in bands, its square, its running mean

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.benchmarks.hear import DIRECTORIES
 from mambabench.benchmarks.layout.read import METADATA, SOURCES, VOCABULARY, read_task
 from mambabench.benchmarks.task import Clip, Defect, Task, clip_path, folds
@@ -66,6 +67,7 @@ def check_directory(
     files, audio_defects = _decode_all(task, jobs, progress)
     defects += audio_defects
     defects += _samples_in_two_splits(files)
+    defects += event_time_defects(task, {(f.split, f.clip.name): f.duration_s for f in files})
     defects += [
         Defect(name, "is not named by the task", "delete it or move it away", "warning")
         for name in stray_files(task)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
 
 __all__ = ["bibliography", "published_key", "task_keys"]
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.superb import TASKS
 from mambabench.benchmarks.superb.score import TASK_METRICS, points, superb_score
-from mambabench.report.exchange.overall import Overall
+from mambabench.report.rows import Overall
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row
+    from mambabench.report.rows import Row
 
 __all__ = ["superb_scores"]
 

@@ -8,7 +8,7 @@ from mambabench.report.exchange.citations import bibliography
 from mambabench.report.formats import Format
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT"]

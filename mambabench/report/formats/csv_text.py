@@ -15,7 +15,7 @@ from mambabench.report.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
     from mambabench.report.matrix import Matrix
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "comparisons_csv", "long_csv", "matrix_csv"]

@@ -7,13 +7,12 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from mambabench.report.flags import Flag
 from mambabench.report.formats import Format
+from mambabench.report.runs import Flag
 
 if TYPE_CHECKING:
-    from mambabench.report.exchange.published import PublishedRow
+    from mambabench.report.rows import PublishedRow, Summary
     from mambabench.report.statistics.comparison import Comparison
-    from mambabench.report.summary import Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "JSON_SCHEMA", "ROW_KEYS", "as_json"]
@@ -38,6 +37,8 @@ ROW_KEYS = (
     "best",
     "smallest_difference",
     "flags",
+    "boot_share",
+    "note",
 )
 _OVERALL_KEYS = (
     "encoder",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mambabench.report.formats import Format
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "as_jsonl"]

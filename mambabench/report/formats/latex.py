@@ -18,7 +18,7 @@ from mambabench.report.matrix import lines_of, matrices
 
 if TYPE_CHECKING:
     from mambabench.report.matrix import Cell, Head, Line, Matrix
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "escaped", "long_latex", "matrix_latex"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mambabench.report.matrix import Matrix
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
 __all__ = ["interval_words", "legend", "seeds_words", "test_words"]
 
 _WORDS = {
-    "clips": "half the width of the 95 % bootstrap interval over test clips",
+    "clips": "half the width of the 95 % bootstrap interval over test clips (near 0, 1: Wilson's)",
     "seeds": "half the width of the 95 % t-interval over seeds, on the same test clips",
     "sd": "the standard deviation over seeds",
 }

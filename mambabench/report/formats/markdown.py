@@ -27,7 +27,7 @@ from mambabench.report.matrix import matrices, shown_cell
 
 if TYPE_CHECKING:
     from mambabench.report.matrix import Cell, Head, Line, Matrix
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "long_markdown", "matrix_markdown"]

@@ -16,7 +16,7 @@ from mambabench.report.matrix import matrices
 from mambabench.report.names import short_task
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row, Summary
+    from mambabench.report.rows import Row, Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "model_card"]

@@ -25,8 +25,8 @@ from mambabench.report.view import View
 
 if TYPE_CHECKING:
     from mambabench.report.matrix import Cell, Head, Line, Matrix
+    from mambabench.report.rows import Summary
     from mambabench.report.statistics.ranks import Rank
-    from mambabench.report.summary import Summary
 
 __all__ = ["as_page", "matrices_html"]
 

@@ -18,11 +18,12 @@ from mambabench.errors import StoreError
 from mambabench.files import read_json
 from mambabench.report.formats.tables import UNSCALED
 from mambabench.report.names import short_task
-from mambabench.report.results import Group, group_runs
+from mambabench.report.results import group_runs
+from mambabench.report.runs import Group
 from mambabench.store.records import read_predictions
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row, Summary
+    from mambabench.report.rows import Row, Summary
 
 __all__ = ["Packed", "packed_details"]
 

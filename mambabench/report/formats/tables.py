@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 from mambabench.report.flags import letters
 
 if TYPE_CHECKING:
-    from mambabench.report.exchange.overall import Overall
-    from mambabench.report.exchange.published import PublishedRow
+    from mambabench.report.rows import Overall, PublishedRow, Row, Summary
     from mambabench.report.statistics.comparison import Comparison
-    from mambabench.report.summary import Row, Summary
-    from mambabench.report.versus import Versus
+    from mambabench.report.statistics.versus import Versus
 
 __all__ = [
     "HEADINGS",
@@ -84,8 +82,8 @@ def notes(summary: Summary) -> list[str]:
     """Return the lines that explain the long table of scores: legend first, then remarks."""
     lines = [
         "Mean and standard deviation over seeds; CI seeds: 95 % t-interval over seeds (same test "
-        "clips); CI clips: 95 % percentile bootstrap of the seed mean over test clips, or over "
-        "clusters (*)."
+        "clips); CI clips: 95 % bootstrap interval of the seed mean over test clips, or over "
+        "clusters (*), for accuracies near 0 or 1 Wilson's."
     ]
     if any(row.best for row in summary.rows):
         lines.append(
@@ -112,8 +110,9 @@ def remarks(summary: Summary) -> list[str]:
         for flag in row.flags:
             reasons.setdefault(f"{letters([flag]).strip()} {flag.text}", []).append(row)
     for row in summary.rows:
-        if row.reason:
-            reasons.setdefault(row.reason, []).append(row)
+        for reason in (*(row.note or "").split("; "), row.reason or ""):
+            if reason:
+                reasons.setdefault(reason, []).append(row)
     for reason, rows in reasons.items():
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
@@ -240,7 +239,7 @@ def comparison_cells(one: Comparison) -> list[str]:
         mean if one.difference is None or one.difference < 0 else f"+{mean}",
         shown_interval(one.metric, one.boot_low, one.boot_high),
         _p(one.p) if one.p is not None else one.reason or "–",
-        _p(one.p_holm),
+        one.reason if one.p is not None and one.reason else _p(one.p_holm),
         _p(one.p_report),
         one.common or "all",
     ]

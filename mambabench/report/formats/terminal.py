@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mambabench.report.exchange.published import PublishedRow
     from mambabench.report.matrix import Cell, Line, Matrix
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import PublishedRow, Summary
     from mambabench.report.view import View
 
 __all__ = ["FORMAT", "long_terminal", "matrix_terminal"]
