@@ -9,6 +9,7 @@ setup(
     package_dir=DATA,
     package_data={
         "mambabench": ["py.typed"],
+        "mambabench.report.formats": ["page.css", "page.js"],
         "mambabench.recipes": ["*.toml", "README.md"],
         "mambabench.published": ["*.csv", "README.md"],
     },

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mambabench.models.registry import load_encoder
     from mambabench.pipeline import run
     from mambabench.provenance import info
+    from mambabench.report.clips import load_clips
     from mambabench.report.results import load_results
     from mambabench.train.evaluate import evaluate
     from mambabench.verification.verb import verify
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate",
     "extract",
     "info",
+    "load_clips",
     "load_encoder",
     "load_results",
     "probe",
@@ -60,6 +62,7 @@ _LAZY = {
     "evaluate": "mambabench.train.evaluate:evaluate",
     "extract": "mambabench.extract",
     "info": "mambabench.provenance:info",
+    "load_clips": "mambabench.report.clips:load_clips",
     "load_encoder": "mambabench.models.registry:load_encoder",
     "load_results": "mambabench.report.results:load_results",
     "probe": "mambabench.probe",

@@ -67,7 +67,8 @@ def run(
     """
     from mambabench.extract.verb import extract
     from mambabench.probe.verb import probe
-    from mambabench.report.verb import FORMATS, report
+    from mambabench.report.formats import FORMATS
+    from mambabench.report.verb import report
 
     if format not in FORMATS:
         raise ProtocolError(f"format {format!r} is not one of {', '.join(FORMATS)}")

@@ -27,6 +27,7 @@ VERBS: dict[str, str] = {
     "extract": "Encode the clips of tasks into an embedding store.",
     "probe": "Train and score the heads of every seed, grid point and fold.",
     "report": "Print tables with intervals, comparisons and ranks.",
+    "clips": "List test clips with what every seed made of them.",
     "train": "Train encoders, DepMamba or MMML, from data to weights.",
     "evaluate": "Judge trained systems and affect probes honestly.",
     "curves": "Plot the loss, rate, evaluations and probes of trainings.",

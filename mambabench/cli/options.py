@@ -73,6 +73,12 @@ def _grids() -> Sequence[str]:
     return GRIDS
 
 
+def _formats() -> Sequence[str]:
+    from mambabench.report.formats import FORMATS
+
+    return tuple(FORMATS)
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 encoder: Decorator = click.option(
@@ -168,7 +174,7 @@ exact: Decorator = click.option(
 )
 format_: Decorator = click.option(
     "--format",
-    type=Named(["terminal", "markdown", "latex", "csv", "json"]),
+    type=Named(_formats),
     default="terminal",
     show_default=True,
 )

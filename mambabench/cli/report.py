@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from mambabench.cli import options
 if TYPE_CHECKING:
     from mambabench.report.verb import ReportResult
 
-__all__ = ["command", "show_written"]
+__all__ = ["command", "echo", "show_written"]
 
 
 @click.command(name="report")
@@ -28,22 +28,158 @@ __all__ = ["command", "show_written"]
 )
 @options.format_
 @options.baseline
-def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
-    """Print every task's mean, spread and intervals, paired comparisons and overall scores.
+@click.option(
+    "--table",
+    type=options.Named(["matrix", "long"]),
+    default="matrix",
+    show_default=True,
+    help="Encoders by tasks, or a row for every score with all that is known of it.",
+)
+@click.option(
+    "--rows",
+    type=options.Named(["encoders", "tasks"]),
+    default="encoders",
+    show_default=True,
+    help="What a line of the matrix is.",
+)
+@click.option(
+    "--interval",
+    type=options.Named(["clips", "seeds", "sd"]),
+    default="clips",
+    show_default=True,
+    help="What ± is half of; sd: the standard deviation over seeds.",
+)
+@click.option("--task", multiple=True, metavar="GLOB", help="Only these tasks. Repeatable.")
+@click.option("--encoder", multiple=True, metavar="GLOB", help="Only these encoders. Repeatable.")
+@click.option(
+    "--sort",
+    default="rank",
+    show_default=True,
+    metavar="SCORE|TASK|name",
+    help="Order of the encoders.",
+)
+@click.option(
+    "--digits",
+    type=click.IntRange(0, 6),
+    default=1,
+    show_default=True,
+    help="Decimals of percent; what is no percent has two more.",
+)
+@click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Columns label, name and perhaps group: how encoders and tasks are called.",
+)
+@click.option(
+    "--published",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="Rows of published results below ours, at most.",
+)
+@click.option(
+    "--width",
+    "columns",
+    type=click.IntRange(min=1),
+    help="Columns of one block of the matrix.  [default: as many as fit]",
+)
+@click.option(
+    "--export",
+    metavar="hear-eval-kit,ssam",
+    default="",
+    help="Write the files of these tools too.",
+)
+@click.option(
+    "--gate",
+    is_flag=True,
+    help="With --baseline: exit with 1, naming what dropped, if an encoder is worse than it.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="With --gate: worse by more than this is a drop too, significant or not.",
+)
+@click.option(
+    "--page-clips",
+    type=options.Named(["auto", "all", "none"]),
+    default="auto",
+    show_default=True,
+    help="Whether the page holds every clip; auto: while it stays small.",
+)
+def command(
+    out: tuple[Path, ...],
+    format: str,
+    baseline: str | None,
+    task: tuple[str, ...],
+    encoder: tuple[str, ...],
+    names: Path | None,
+    export: str,
+    page_clips: str,
+    gate: bool,
+    margin: float | None,
+    **view: Any,
+) -> int:
+    """Print the matrix of encoders and tasks, with intervals, tests, ranks and overall scores.
 
-    Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report.
+    Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report,
+    unless --task or --encoder choose a part.
+
     Records and predictions that do not hold are refused by name: exit code 1.
     """
     import shutil
 
     from mambabench.report.verb import report
 
+    if gate and baseline is None:
+        raise click.UsageError("--gate needs --baseline E: worse than what?")
+    if margin is not None and not gate:
+        raise click.UsageError("--margin needs --gate")
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
-    result = report(out, format, baseline, width=width, color=color)
-    click.echo(result.text, nl=False)
+    result = report(
+        out,
+        format,
+        baseline,
+        task=task,
+        encoder=encoder,
+        names=names,
+        export=tuple(filter(None, export.split(","))),
+        page_clips=page_clips,
+        width=width,
+        color=color,
+        **view,
+    )
+    echo(result.text)
     show_written(result, quiet=format != "terminal")
-    return 1 if any(run.defects for run in result.summary.runs) else 0
+    failed = any(run.defects for run in result.summary.runs)
+    dropped = _gate(result, margin) if gate else 0
+    return 1 if failed or dropped else 0
+
+
+def _gate(result: ReportResult, margin: float | None) -> int:
+    """Say what is worse than the baseline; 1 if anything is."""
+    from mambabench.report.gate import drops, drops_text
+
+    found = drops(result.summary, margin)
+    click.echo(drops_text(found, result.summary.baseline or ""), nl=False, err=True)
+    return 1 if found else 0
+
+
+_PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-"}
+
+
+def echo(text: str) -> None:
+    """Print a table; letters that the terminal's encoding lacks are replaced by plain ones."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        for letter, plain in _PLAIN.items():
+            text = text.replace(letter, plain)
+        text = text.encode(encoding, "replace").decode(encoding)
+    click.echo(text, nl=False)
 
 
 def show_written(result: ReportResult, *, quiet: bool) -> None:

@@ -41,7 +41,7 @@ def command(**arguments: Any) -> int:
     from mambabench.cli.extract import show_extracted
     from mambabench.cli.probe import show_probed
     from mambabench.cli.progress import Display
-    from mambabench.cli.report import show_written
+    from mambabench.cli.report import echo, show_written
     from mambabench.pipeline import run
 
     color = sys.stdout.isatty()
@@ -60,7 +60,7 @@ def command(**arguments: Any) -> int:
     if done.probed is not None and (not quiet or done.probed.failures):
         show_probed(done.probed)
     if done.reported is not None:
-        click.echo(done.reported.text, nl=False)
+        echo(done.reported.text)
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
     click.echo(f"\n{stages}; in all {sum(done.seconds.values()):.1f} s", err=quiet)
     if done.reported is not None:

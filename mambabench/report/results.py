@@ -16,7 +16,16 @@ from mambabench.store.records import RunRecord, record_paths
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Collected", "Defect", "collect", "group_runs", "load_results", "read_runs"]
+__all__ = [
+    "COLUMNS",
+    "Collected",
+    "Defect",
+    "collect",
+    "group_runs",
+    "load_results",
+    "read_runs",
+    "score_rows",
+]
 
 # The columns of `load_results`, in order: one row per (encoder, task, protocol, seed, fold, metric)
 COLUMNS = (
@@ -190,7 +199,9 @@ def load_results(
         )
     outs = [out] if isinstance(out, (str, Path)) else list(out)
     runs = read_runs([Path(folder) for folder in outs])
-    rows = [row for group in group_runs(runs) for run in group.runs for row in _rows(group, run)]
+    rows = [
+        row for group in group_runs(runs) for run in group.runs for row in score_rows(group, run)
+    ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     if metrics == "primary":
         frame = frame[frame["primary"].astype(bool)].reset_index(drop=True)
@@ -201,7 +212,8 @@ def load_results(
     return frame
 
 
-def _rows(group: Group, run: Run) -> list[tuple[object, ...]]:
+def score_rows(group: Group, run: Run) -> list[tuple[object, ...]]:
+    """Return the stored scores of one run, a row per fold and metric, in the order of `COLUMNS`."""
     from mambabench.files import canonical_json
 
     record = run.record

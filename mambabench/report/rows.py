@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mambabench.report.runs import Flag, Run
 from mambabench.report.statistics.comparison import Comparison
+from mambabench.report.statistics.ranks import Rank
 from mambabench.report.statistics.versus import Versus
 
 __all__ = ["Overall", "PublishedRow", "Row", "Summary"]
@@ -56,6 +57,7 @@ class Summary:
     baseline: str | None
     runs: tuple[Run, ...]  # what all of it was computed from
     versus: tuple[Versus, ...] = ()  # pairs over all tasks
+    ranks: tuple[Rank, ...] = ()  # per task, and the mean over all tasks of a protocol
 
 
 @dataclass(frozen=True)

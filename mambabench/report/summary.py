@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mambabench.errors import EncoderError, nearest_names
+from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.report.exchange.overall import overall_scores
 from mambabench.report.exchange.published import published_beside
 from mambabench.report.exchange.superb_score import superb_scores
 from mambabench.report.flags import flags_of, unsound
+from mambabench.report.names import chosen
+from mambabench.report.places import ranks_of
 from mambabench.report.results import group_runs, read_runs
 from mambabench.report.rows import Row, Summary
-from mambabench.report.runs import Group
+from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds, units_note
 from mambabench.report.statistics.common import on_common_ground
 from mambabench.report.statistics.comparison import Comparison, compare
@@ -35,16 +37,45 @@ def summarise(
     outs: Sequence[Path],
     *,
     baseline: str | None = None,
+    tasks: Sequence[str] = (),
+    encoders: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Read the output folders and compute every statistic.
 
-    `baseline` compares all encoders with this one only (EncoderError where it has no results);
-    `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
+    `baseline` compares all encoders with this one only (EncoderError where it has no results).
+    `tasks` and `encoders` are globs: the others are left out before anything is compared, so that
+    ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
+    fits nothing). `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
     """
     runs = read_runs(outs)
     groups = group_runs(runs)
+    if tasks or encoders:
+        groups = _chosen(groups, tasks, encoders)
+        runs = tuple(run for group in groups for run in group.runs)
+    return _summary(runs, groups, baseline, cache, progress)
+
+
+def _chosen(
+    groups: Sequence[Group], tasks: Sequence[str], encoders: Sequence[str]
+) -> tuple[Group, ...]:
+    """Return the groups of these tasks and encoders; MambabenchError where none are left."""
+    of_tasks = chosen("task", (group.task for group in groups), tasks)
+    of_encoders = chosen("encoder", (group.encoder for group in groups), encoders)
+    left = tuple(g for g in groups if g.task in of_tasks and g.encoder in of_encoders)
+    if not left:
+        raise MambabenchError("these encoders have no results on these tasks; choose others")
+    return left
+
+
+def _summary(
+    runs: tuple[Run, ...],
+    groups: Sequence[Group],
+    baseline: str | None,
+    cache: Path | None,
+    progress: Progress | None,
+) -> Summary:
     encoders = sorted({group.encoder for group in groups})
     if baseline is not None and baseline not in encoders:
         raise EncoderError(
@@ -59,7 +90,7 @@ def summarise(
     comparisons = compare(groups, evidence, baseline, cache)
     comparisons = corrected(on_common_ground(comparisons, groups, evidence, cache))
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
-    rows = _rank(rows, comparisons) + _beehive(rows, groups, evidence)
+    rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
     return Summary(
         rows=tuple(rows),
@@ -69,6 +100,7 @@ def summarise(
         baseline=baseline,
         runs=runs,
         versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
+        ranks=ranks_of(rows, groups, evidence),
     )
 
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from mambabench.errors import MambabenchError, StoreError, nearest_names
 from mambabench.files import read_json, write_json
 from mambabench.report.cache import usable_cache
+from mambabench.report.exchange.citations import bibliography
 from mambabench.report.exchange.exports import (
     write_kit_tree,
     write_leaderboard,
     write_ssam_files,
     write_text,
 )
+from mambabench.report.formats import FORMATS
+from mambabench.report.names import read_names, warn_of_unknown
 from mambabench.report.rows import Summary
 from mambabench.report.summary import Progress, summarise
+from mambabench.report.view import View
 
-__all__ = ["FORMATS", "ReportResult", "report"]
+__all__ = ["EXPORTS", "ReportResult", "render", "report"]
 
-FORMATS = ("terminal", "markdown", "latex", "csv", "json")
+PAGE_CLIPS = ("auto", "all", "none")
+EXPORTS = ("hear-eval-kit", "ssam")  # others' trees of files, written where asked for
 _DRAWING = 1  # version of the plot: raise it when the drawing changes
 
 
@@ -35,54 +41,99 @@ class ReportResult:
     files: tuple[Path, ...]  # written below <first out>/report
     note: str | None  # which files could not be written, and why
 
+    def _repr_html_(self) -> str:
+        """Show the matrices in a notebook."""
+        from mambabench.report.formats.page import matrices_html
+
+        return matrices_html(self.summary)
+
 
 def report(
     out: str | Path | Sequence[str | Path] = ("mambabench-out",),
     format: str = "terminal",
     baseline: str | None = None,
     *,
-    width: int = 120,
-    color: bool = False,
+    task: str | Sequence[str] = (),
+    encoder: str | Sequence[str] = (),
+    export: Sequence[str] = (),
+    names: str | Path | None = None,
+    page_clips: str = "auto",
     progress: Progress | None = None,
+    **view: Any,
 ) -> ReportResult:
     """Report the union of one or several output folders.
 
     Writes tables, page and plots to ``<first out>/report`` and returns the text of `format`, one
-    of `FORMATS`; `width` and `color` are for the terminal's. `baseline` compares every encoder with
-    this one only. What cannot be written (a full disk, a read-only folder) is said in `note`, and
-    the text is there all the same. Raises StoreError for missing, empty or contradicting folders,
-    EncoderError for an unknown baseline, MambabenchError for an unknown format.
+    of `FORMATS`. `baseline` compares every encoder with this one only. `task` and `encoder` (globs)
+    choose before anything is compared; what is written then stays that of everything. `names` is a
+    CSV of labels and display names; `export` names the trees of other tools to be written, of
+    `EXPORTS`; `page_clips` says whether the page holds every clip ("auto": while it stays small,
+    "all", "none"). `view` are the fields of `View`: table, rows, interval, sort, digits, published,
+    columns, and width and color of the terminal. What cannot be written (a full disk, a read-only
+    folder) is said in `note`, and the text is there all the same. Raises StoreError for missing,
+    empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError for an
+    unknown format, option or pattern.
     """
+    _check(format, export, page_clips)
+    outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
+    if not outs:
+        raise MambabenchError("out is empty: give at least one output folder")
+    seen = _view(view, names)
+    folder, note = _folder(outs[0])
+    cache = folder / "cache" if folder else None
+    tasks, encoders = _patterns(task), _patterns(encoder)
+    summary = summarise(
+        outs, baseline=baseline, tasks=tasks, encoders=encoders, cache=cache, progress=progress
+    )
+    if names is not None:
+        rows = summary.rows
+        labels = sorted({row.encoder for row in rows} | {row.task for row in rows})
+        if not tasks and not encoders:
+            warn_of_unknown(Path(names), seen.labels, labels)
+    text = render(summary, format, seen)  # first: what is wrong with the view writes nothing
+    files: list[Path] = []
+    if folder and not tasks and not encoders:
+        files, note = _write(folder, summary, export, page_clips)
+    return ReportResult(text, summary, tuple(files), note)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _check(format: str, export: Sequence[str], page_clips: str) -> None:
     if format not in FORMATS:
         raise MambabenchError(
             f"format {format!r} is not one of {', '.join(FORMATS)}{nearest_names(format, FORMATS)}"
         )
-    outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
-    if not outs:
-        raise MambabenchError("out is empty: give at least one output folder")
-    folder, note = _folder(outs[0])
-    cache = folder / "cache" if folder else None
-    summary = summarise(outs, baseline=baseline, cache=cache, progress=progress)
-    files: list[Path] = []
-    if folder:
-        files, note = _write(folder, summary)
-    return ReportResult(render(summary, format, width, color), summary, tuple(files), note)
+    for name in export:
+        if name not in EXPORTS:
+            raise MambabenchError(
+                f"export {name!r} is not one of {', '.join(EXPORTS)}{nearest_names(name, EXPORTS)}"
+            )
+    if page_clips not in PAGE_CLIPS:
+        raise MambabenchError(
+            f"page_clips {page_clips!r} is not one of {', '.join(PAGE_CLIPS)}"
+            f"{nearest_names(page_clips, PAGE_CLIPS)}"
+        )
 
 
-def render(summary: Summary, format: str, width: int = 120, color: bool = False) -> str:
+def _view(given: dict[str, Any], names: str | Path | None) -> View:
+    """Return the view; MambabenchError for a word that is none of its options."""
+    known = [field.name for field in fields(View) if field.name not in ("names", "labels")]
+    for name in given:
+        if name not in known:
+            raise MambabenchError(
+                f"report has no option {name!r}; there are {', '.join(known)}"
+                f"{nearest_names(name, known)}"
+            )
+    labels = {} if names is None else read_names(Path(names))
+    return View(**given, names=None if names is None else Path(names), labels=labels)
+
+
+def render(summary: Summary, format: str, view: View | None = None) -> str:
     """Return the summary's text in one of `FORMATS`."""
-    from mambabench.report.formats import tables
-
-    if format == "terminal":
-        from mambabench.report.formats.terminal import as_terminal
-
-        return as_terminal(summary, width, color)
-    return {
-        "markdown": tables.as_markdown,
-        "latex": tables.as_latex,
-        "csv": tables.as_csv,
-        "json": tables.as_json,
-    }[format](summary)
+    return FORMATS[format].render(summary, view or View())
 
 
 def _folder(out: Path) -> tuple[Path | None, str | None]:
@@ -102,26 +153,33 @@ def _folder(out: Path) -> tuple[Path | None, str | None]:
     return folder, None
 
 
-def _write(folder: Path, summary: Summary) -> tuple[list[Path], str | None]:
+def _write(
+    folder: Path, summary: Summary, export: Sequence[str], page_clips: str
+) -> tuple[list[Path], str | None]:
     """Write every file of the report; return those written and a line on those that were not."""
-    from mambabench.report.formats import tables
+    from mambabench.report.formats.csv_text import comparisons_csv, long_csv
+    from mambabench.report.formats.json_text import as_json
     from mambabench.report.formats.page import as_page
 
-    json_text = tables.as_json(summary)
+    json_text = as_json(summary)
     rows = summary.rows
     steps: dict[str, Callable[[], Sequence[Path]]] = {
         "report.json": lambda: [write_text(folder / "report.json", json_text)],
-        "scores.csv": lambda: [write_text(folder / "scores.csv", tables.as_csv(summary))],
+        "scores.csv": lambda: [write_text(folder / "scores.csv", long_csv(summary))],
         "comparisons.csv": lambda: [
-            write_text(folder / "comparisons.csv", tables.comparisons_csv(summary))
+            write_text(folder / "comparisons.csv", comparisons_csv(summary))
         ],
-        "report.html": lambda: [write_text(folder / "report.html", as_page(summary))],
+        "references.bib": lambda: [write_text(folder / "references.bib", bibliography(summary))],
+        "report.html": lambda: [write_text(folder / "report.html", as_page(summary, page_clips))],
         "hear_leaderboard.*.csv": lambda: write_leaderboard(folder, rows),
-        "ssam/": lambda: write_ssam_files(folder / "ssam", rows),
-        "ssam-exact/": lambda: write_ssam_files(folder / "ssam-exact", rows, "ssam2024+exact"),
-        "hear-eval-kit/": lambda: write_kit_tree(folder / "hear-eval-kit", summary.runs),
         "scores.*.pdf, .png": lambda: _draw(folder, summary, json_text),
     }
+    if "ssam" in export:
+        exact = "ssam2024+exact"
+        steps["ssam/"] = lambda: write_ssam_files(folder / "ssam", rows)
+        steps["ssam-exact/"] = lambda: write_ssam_files(folder / "ssam-exact", rows, exact)
+    if "hear-eval-kit" in export:
+        steps["hear-eval-kit/"] = lambda: write_kit_tree(folder / "hear-eval-kit", summary.runs)
     files: list[Path] = []
     failed: dict[str, list[str]] = {}  # reason -> what
     for name, step in steps.items():

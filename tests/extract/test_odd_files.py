@@ -69,12 +69,13 @@ def test_the_report_repeats_the_warning(make_task: Make, provider: Provide, tmp_
     from mambabench.probe.verb import probe
     from mambabench.report.summary import summarise
     from mambabench.report.verb import render
+    from mambabench.report.view import View
 
     directory, out = make_task(), tmp_path / "out"
     cut(directory / "16000" / "train" / "train001.wav")
     extract([provider()], [directory], out=out, jobs=1)
     probe(1, "linear", out=out, jobs=1)
-    text = render(summarise([out]), "terminal", width=300)
+    text = render(summarise([out]), "terminal", View(width=300))
     assert "train/train001.wav: is cut off: it holds 0.12 s" in text
 
 

@@ -110,7 +110,8 @@ def test_ssam_tree_is_read_and_written_back(tmp_path):
     for seed, score in enumerate(scores):
         write_kit(tmp_path / f"ssam_tiny_r1_{seed:02d}" / ESC, {"fold00": score, "fold01": 0.8})
         write_kit(tmp_path / f"ssam_tiny_r1_{seed:02d}" / "own-v1-full", {"test": score})
-    result = mambabench.report(tmp_path)
+    assert not (tmp_path / "report" / "ssam").exists()
+    result = mambabench.report(tmp_path, export=["ssam"])
     row = next(row for row in result.summary.rows if row.task == ESC)
     assert (row.encoder, row.protocol, row.n_seeds) == ("ssam_tiny_r1", "ssam2024", 4)
     folder = tmp_path / "report" / "ssam"
@@ -134,7 +135,9 @@ def test_our_runs_are_written_as_the_kits_and_read_back(tmp_path):
     write_scene(tmp_path, "weak", ESC, skill=1.0, seeds=3, folds={"fold00": 40, "fold01": 40})
     write_scene(tmp_path, "weak", "own-v1-full", skill=1.0, seeds=3)
     write_scene(tmp_path, "weak", "own-v1-full", skill=1.0, seeds=3, protocol="sound")
-    result = mambabench.report(tmp_path)
+    mambabench.report(tmp_path)
+    assert not (tmp_path / "report" / "hear-eval-kit").exists()  # nobody asked
+    result = mambabench.report(tmp_path, export=["hear-eval-kit"])
     tree = tmp_path / "report" / "hear-eval-kit" / "ssam2024"
     files = sorted(tree.glob("*/*/test.predicted-scores.json"))
     assert len(files) == 6
@@ -217,9 +220,12 @@ def test_published_rows_stand_beside_ours_with_their_protocol(tmp_path):
     ours = {row.same_protocol: row.protocol for row in result.summary.published}
     assert ours[True] == "ssam2024"
     assert ours[False] == "hear2021"
-    assert "hear2021 (other protocol)" in result.text
+    assert "hear2021 (other protocol)" in mambabench.report(tmp_path, table="long").text
+    lines = mambabench.report(tmp_path, published=99).text.splitlines()
+    assert any("gram2026, hear2021" in line for line in lines)  # another protocol than ours
+    assert any(line.rstrip().endswith("±0.2") or "(mwmaejaxofficial)" in line for line in lines)
     assert all(row.citation and row.location for row in result.summary.published)
-    assert "mwmae-jax-official" in mambabench.report(tmp_path, "markdown").text
+    assert "mwmae-jax-official" in mambabench.report(tmp_path, "markdown", table="long").text
 
 
 def test_published_row_without_source_is_an_error(tmp_path):

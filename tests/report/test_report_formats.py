@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
 import io
 import json
 import re
 import subprocess
 import sys
+import zlib
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from synthetic_results import write_events, write_scene
@@ -57,7 +61,9 @@ def test_wrong_format_is_answered_with_the_nearest(out):
 
 
 def test_csv_is_the_json_rows(out):
-    rows = list(csv.DictReader(io.StringIO(run("--out", out, "--format", "csv").stdout)))
+    rows = list(
+        csv.DictReader(io.StringIO(run("--out", out, "--format", "csv", "--table", "long").stdout))
+    )
     body = json.loads(run("--out", out, "--format", "json").stdout)
     assert len(rows) == len(body["rows"])
     for one, other in zip(rows, body["rows"], strict=True):
@@ -72,8 +78,8 @@ def test_markdown_tables_are_rectangular(out):
     assert "**" in text
 
 
-def test_latex_escapes_and_balances(out):
-    text = run("--out", out, "--format", "latex").stdout
+def test_long_latex_escapes_and_balances(out):
+    text = run("--out", out, "--format", "latex", "--table", "long").stdout
     assert text.count("\\begin{longtable}") == text.count("\\end{longtable}") == 1
     assert "weak\\_one" in text
     assert "\\toprule" in text
@@ -91,7 +97,7 @@ class _Balance(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.links += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "line", "circle"):
+        if tag not in ("meta", "line", "circle", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -106,10 +112,112 @@ def test_page_is_whole_and_loads_nothing(out):
     parser.feed(text)
     assert parser.open == []
     assert parser.links == []
+    assert "default-src 'none'" in text
+    script = re.search(r"<script>(.*)</script>", text, flags=re.S).group(1)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", script)
+
+
+def test_page_without_script_has_matrix_notes_and_provenance(out):
+    summary = mambabench.report(out).summary
+    text = (out / "report" / "report.html").read_text(encoding="utf-8")
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    for row in summary.rows:
+        if row.mean is not None:
+            assert f"<b>{100 * row.mean:.1f}</b>" in shown
+    for part in ("Encoder", "missing", "bootstrap interval over test clips", "Provenance"):
+        assert part in shown
+    assert shown.index("<table") < shown.index("How to read")
+
+
+def details_of(out, **options):
+    mambabench.report(out, **options)
+    text = (out / "report" / "report.html").read_text(encoding="utf-8")
+    packed = re.search(r'id="packed">([^<]*)<', text).group(1)
+    return text, json.loads(zlib.decompress(base64.b64decode(packed)))
+
+
+def test_page_knows_every_number_down_to_its_clips(out):
+    """Seeds and folds as stored; seeds right per clip, recomputed, give the score."""
+    _, body = details_of(out)
+    frame = mambabench.load_results(out)
+    cell = body["cells"]["ssam2024|esc50-v2.0.0-full|strong"]
+    own = frame[(frame.encoder == "strong") & (frame.task == "esc50-v2.0.0-full")]
+    assert cell["scores"] == pytest.approx(own.score.tolist(), rel=1e-5)
+    right = np.frombuffer(base64.b64decode(cell["right"]), np.uint8)
+    assert right.sum() / (3 * len(right)) == pytest.approx(own.score.mean(), abs=1e-12)
+    predicted = np.frombuffer(base64.b64decode(cell["predicted"]), np.uint8).reshape(3, -1)
+    task = body["tasks"]["esc50-v2.0.0-full"]
+    assert ((predicted == np.array(task["targets"])).sum(axis=0) == right).all()
+    assert len(task["names"]) == len(right)
+    assert "right" not in body["cells"]["ssam2024|a_b-v1-5h|strong"]  # multilabel
+    assert cell["command"].startswith("mambabench probe --encoder strong --task esc50-v2.0.0-full")
+
+
+def test_page_drops_clips_when_asked_and_above_its_budget(out, monkeypatch):
+    text, body = details_of(out, page_clips="none")
+    assert not any("right" in cell for cell in body["cells"].values())
+    assert "Clips were left out (--page-clips none)" in text
+    monkeypatch.setattr("mambabench.report.formats.page_data._BUDGET", 100)
+    text, body = details_of(out)
+    assert not any("right" in cell for cell in body["cells"].values())
+    assert "names" not in body["tasks"]["esc50-v2.0.0-full"]
+    assert "Clips were left out to keep the page small" in text
+    text, body = details_of(out, page_clips="all")
+    assert any("predicted" in cell for cell in body["cells"].values())
+
+
+def test_page_never_names_clips_of_restricted_tasks(tmp_path):
+    write_scene(tmp_path, "weak", "secret_task", skill=1.0, seeds=2, restricted=True)
+    text, body = details_of(tmp_path)
+    assert "names" not in body["tasks"]["secret_task"]
+    assert "clip00001" not in text + json.dumps(body)
+
+
+def test_another_package_may_add_a_format(out, monkeypatch):
+    from mambabench.report.formats import FORMATS, Format
+
+    monkeypatch.setitem(FORMATS._builtin, "count", Format("count", lambda s, v: f"{len(s.rows)}"))
+    assert run("--out", out, "--format", "count").stdout == "6"
+
+
+def test_notebook_shows_the_matrix(out):
+    result = mambabench.report(out)
+    text = result._repr_html_()
+    parser = _Balance()
+    parser.feed(text)
+    assert parser.open == []
     assert "<script" not in text
-    assert "http" not in re.sub(r"repository [^<]*|https?://[^<]*docs", "", text)
-    assert "<svg" in text
-    assert text.count("<circle") == 5
+    for row in result.summary.rows:
+        if row.mean is not None:
+            assert f"<b>{100 * row.mean:.1f}</b>" in text
+
+
+def test_model_card_is_read_by_its_own_reader(out):
+    hub = pytest.importorskip("huggingface_hub")
+    result = mambabench.report(out, "model-card", encoder="strong")
+    body = hub.ModelCard(result.text).data.to_dict()
+    (model,) = body["model-index"]
+    assert model["name"] == "strong"
+    rows = {row.task: row for row in result.summary.rows}
+    evaluated = hub.repocard_data.model_index_to_eval_results(body["model-index"])[1]
+    assert {one.dataset_type for one in evaluated} == set(rows)
+    for one in evaluated:
+        row = rows[one.dataset_type]
+        assert one.metric_value == row.mean
+        assert one.metric_type == row.metric
+        assert one.dataset_split == "test"
+    assert "## Evaluation" in result.text
+
+
+def test_jsonl_is_every_stored_score(out):
+    lines = [
+        json.loads(line) for line in run("--out", out, "--format", "jsonl").stdout.splitlines()
+    ]
+    frame = mambabench.load_results(out, metrics="all")
+    assert list(lines[0]) == list(frame.columns)
+    assert sorted(one["score"] for one in lines) == sorted(frame.score.tolist())
 
 
 def test_plots_are_drawn_once_per_content(out):
@@ -151,7 +259,9 @@ def test_file_that_cannot_be_written_is_named_below_the_tables(tmp_path, monkeyp
     assert "weak" in result.stdout
     assert "Written to" not in result.stdout
     (line,) = result.stderr.splitlines()
-    assert "not written: report.json, scores.csv, comparisons.csv, report.html" in line
+    assert (
+        "not written: report.json, scores.csv, comparisons.csv, references.bib, report.html" in line
+    )
     assert "(No space left on device)" in line
 
 

@@ -12,7 +12,7 @@ from synthetic_results import write_events, write_run, write_scene
 
 import mambabench
 from mambabench.errors import EncoderError, MambabenchError, StoreError
-from mambabench.report.formats.tables import ROW_KEYS
+from mambabench.report.formats.json_text import ROW_KEYS
 from mambabench.report.results import COLUMNS
 
 KFOLD = {f"fold{i:02d}": 50 for i in range(5)}
@@ -56,7 +56,16 @@ def test_load_results_columns_are_pinned(out):
 
 def test_json_contract(out):
     body, rows = rows_of(out)
-    assert list(body) == ["schema", "rows", "overall", "pairs"]
+    assert (
+        *("schema", "rows", "overall", "pairs", "ranks", "comparisons", "published"),
+        *("baseline", "version"),
+    ) == tuple(body)
+    (one,) = body["comparisons"]
+    assert {one["encoder"], one["other"]} == {"weak", "strong"}
+    assert one["p"] is not None
+    assert {rank["rank"] for rank in body["ranks"] if rank["task"] == ESC} == {1.0, 2.0}
+    assert {row["task"] for row in body["published"]} == {ESC}
+    assert body["version"] == mambabench.__version__
     assert body["schema"] == "mambabench.report/2"
     assert (
         *("encoder", "task", "metric", "higher_is_better", "protocol", "n_seeds", "n_test", "mean"),

@@ -1,173 +1,345 @@
-"""The report as one self-contained HTML page: no script, no network, charts as inline SVG."""
+"""The report as one HTML page: the matrix first, every number opens down to its clips.
+
+One file that asks nothing of the network (a content security policy forbids it). The matrix, the
+ranking, the notes and the provenance are there without script.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
+from datetime import date
 from html import escape
-from typing import TYPE_CHECKING
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
 
-from mambabench.report.formats.tables import (
-    COMPARISON_HEADINGS,
-    OVERALL_HEADINGS,
-    PUBLISHED_HEADINGS,
-    VERSUS_HEADINGS,
-    cells,
-    comparison_cells,
-    notes,
-    overall_cells,
-    pools,
-    published_cells,
-    tables_of,
-    unit,
-    versus_cells,
-)
+from mambabench.report.exchange.citations import bibliography
+from mambabench.report.formats.legend import legend, seeds_words
+from mambabench.report.formats.page_data import packed_details
+from mambabench.report.formats.tables import pools, remarks
+from mambabench.report.matrix import matrices
+from mambabench.report.names import task_family
+from mambabench.report.view import View
 
 if TYPE_CHECKING:
-    from mambabench.report.rows import Row, Summary
+    from mambabench.report.matrix import Cell, Head, Line, Matrix
+    from mambabench.report.rows import Summary
+    from mambabench.report.statistics.ranks import Rank
 
-__all__ = ["as_page"]
+__all__ = ["as_page", "matrices_html"]
 
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;
-color:#1b1f24;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .7rem;text-align:left;white-space:nowrap}
-th{border-bottom:1.5px solid #1b1f24}tr.first td{border-top:1px solid #d0d7de}
-td.n{text-align:right}.best{font-weight:700}.missing{color:#8c2f00}
-ul{color:#57606a;font-size:.9rem}svg{max-width:100%;height:auto}summary{cursor:pointer}
-"""
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
-_LEFT, _SPAN, _ROW = 260, 520, 20  # of the chart, in SVG units
+_PUBLISHED = 20  # rows of others in the matrix, at most
 
 
-def as_page(summary: Summary) -> str:
-    """Return the page; it shows scores only, never a clip's name."""
-    parts = ["<h1>mambabench report</h1>"]
-    headings = ("Task", "Metric", "Encoder", "Seeds", "Mean", "SD", "CI seeds", "CI clips", "Ties")
-    for protocol, tasks in tables_of(summary.rows):
-        parts.append(f"<h2>Protocol <code>{escape(protocol)}</code></h2>")
-        parts.append(_chart(tasks))
-        body = "".join(_score_row(row, i == 0) for own in tasks for i, row in enumerate(own))
-        parts.append(f'<div class="wide"><table>{_head(headings)}{body}</table></div>')
-    parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in notes(summary)) + "</ul>")
-    if summary.overall:
-        parts.append("<h2>Over all tasks</h2>")
-        parts.append(_plain_table(OVERALL_HEADINGS, map(overall_cells, summary.overall)))
-        parts.append("<ul>" + "".join(f"<li>{escape(x)}</li>" for x in pools(summary)) + "</ul>")
-    if summary.versus:
-        rows = map(versus_cells, summary.versus)
-        parts.append(_folded("Pairs over all tasks", VERSUS_HEADINGS, rows, len(summary.versus)))
-    if summary.comparisons:
-        rows = map(comparison_cells, summary.comparisons)
-        parts.append(_folded("Comparisons", COMPARISON_HEADINGS, rows, len(summary.comparisons)))
-    if summary.published:
-        rows = map(published_cells, summary.published)
-        parts.append(_folded("Published results", PUBLISHED_HEADINGS, rows, len(summary.published)))
+def as_page(summary: Summary, clips: str = "auto") -> str:
+    """Return the page; `clips` is "auto", "all" or "none". Restricted tasks' clips have no name."""
+    view = View(published=_PUBLISHED)
+    found = matrices(summary, view)
+    packed = packed_details(summary, clips)
+    notes = legend(found, summary, view) + remarks(summary)
+    data = {
+        "matrices": [_data(one) for one in found],
+        "caption": " ".join(legend(found, summary, view)),
+        "bibtex": bibliography(summary),
+        "clips_note": packed.note,
+        "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
+    }
+    script = _file("page.js")
+    parts = [
+        _first(summary, found, packed.note),
+        _bar(found),
+        *(_table(one, number) for number, one in enumerate(found)),
+        '<section id="detail" aria-live="polite" aria-label="Details of a number"></section>',
+        *(_ranking(summary, one) for one in found),
+        _charts(found),
+        "<h2>How to read</h2>" + _items(notes),
+        _provenance(summary),
+    ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>mambabench report</title><style>{_STYLE}</style></head>\n<body>"
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
+        f"<title>mambabench report</title><style>{_file('page.css')}</style></head>\n<body><main>"
         + "\n".join(parts)
-        + "</body></html>\n"
+        + f'</main>\n<script type="application/json" id="data">{_json(data)}</script>\n'
+        f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
+        f"<script>{script}</script></body></html>\n"
     )
 
 
-def _head(headings: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<th>{escape(text)}</th>" for text in headings) + "</tr>"
-
-
-def _score_row(row: Row, first: bool) -> str:
-    values = []
-    said = "; ".join([*(flag.text for flag in row.flags), *([row.reason] if row.reason else [])])
-    for number, text in enumerate(cells(row)):
-        kinds = ["n"] if number in (3, 4, 5) else []
-        if number == 4:
-            kinds += ["best"] if row.best else ["missing"] if row.mean is None else []
-        note = f' title="{escape(said)}"' if number == 4 and said else ""
-        css = f' class="{" ".join(kinds)}"' if kinds else ""
-        values.append(f"<td{css}{note}>{escape(text)}</td>")
-    return f"<tr{' class=first' if first else ''}>{''.join(values)}</tr>"
-
-
-def _plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows
-    )
-    return f'<div class="wide"><table>{_head(headings)}{body}</table></div>'
-
-
-def _folded(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
-    return (
-        f"<h2>{escape(title)}</h2><details{' open' if count <= 20 else ''}><summary>{count} rows"
-        f"</summary>{_plain_table(headings, rows)}</details>"
+def matrices_html(summary: Summary) -> str:
+    """Return the matrices and their legend alone, as a notebook shows them."""
+    view = View()
+    found = matrices(summary, view)
+    tables = "".join(_table(one, number) for number, one in enumerate(found))
+    return tables.replace("<button", "<span").replace("</button>", "</span>") + _items(
+        legend(found, summary, view)
     )
 
 
-def _chart(tasks: Sequence[Sequence[Row]]) -> str:
-    """Return dots (means) with lines (intervals over clips, else seeds), a band per task."""
-    rows = [row for own in tasks for row in own if row.mean is not None]
-    if not rows:
-        return ""
-    encoders = sorted({row.encoder for row in rows})
-    parts, y = [], 10.0
-    for own in tasks:
-        known = [row for row in own if row.mean is not None]
-        if not known:
-            continue
-        low, high = _limits(known)
-        label = f"{known[0].metric}{unit(known[0].metric, known[0].higher_is_better)}"
-        parts.append(
-            f'<text x="0" y="{y + 14:.0f}" font-weight="600">{escape(known[0].task)}</text>'
-            f'<text x="{_LEFT}" y="{y + 14:.0f}" fill="#57606a">{escape(label)}: '
-            f"{_scaled(known[0], low)} to {_scaled(known[0], high)}</text>"
-        )
-        y += 22
-        for row in known:
-            color = _COLORS[encoders.index(row.encoder) % len(_COLORS)]
-            parts.append(_mark(row, y, low, high, color))
-            y += _ROW
-        y += 8
-    return (
-        f'<svg viewBox="0 0 {_LEFT + _SPAN + 20} {y:.0f}" width="{_LEFT + _SPAN + 20}" '
-        f'font-size="12" role="img" aria-label="Scores with intervals">{"".join(parts)}</svg>'
-    )
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return the task's axis: all intervals with a margin."""
-    ends = [
-        value
-        for row in rows
-        for value in (row.mean, row.boot_low, row.boot_high, row.ci95_low, row.ci95_high)
-        if value is not None
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _json(value: Any) -> str:
+    """Return JSON that cannot end the script element that holds it."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _data(matrix: Matrix) -> dict[str, Any]:
+    def rounded(cell: Cell) -> float | None:
+        return None if cell.value is None else float(f"{cell.value:.8g}")
+
+    columns = [
+        {"key": h.key, "kind": h.kind, "title": h.title, "family": task_family(h.key)}
+        for h in matrix.columns
     ]
-    margin = 0.08 * (max(ends) - min(ends)) or 0.01
-    return min(ends) - margin, max(ends) + margin
+    rows = [
+        {
+            "key": line.head.key,
+            "kind": line.head.kind,
+            "title": line.head.title,
+            "values": [rounded(cell) for cell in line.cells],
+        }
+        for line in matrix.lines
+    ]
+    what = {"protocol": matrix.protocol, "corner": matrix.corner}
+    return {**what, "columns": columns, "rows": rows}
 
 
-def _scaled(row: Row, value: float) -> str:
-    from mambabench.report.formats.tables import shown
+def _first(summary: Summary, found: Sequence[Matrix], note: str) -> str:
+    from mambabench import __version__
 
-    return shown(row.metric, value)
-
-
-def _mark(row: Row, y: float, low: float, high: float, color: str) -> str:
-    def x(value: float) -> float:
-        return _LEFT + _SPAN * (value - low) / (high - low)
-
-    assert row.mean is not None
-    ends = (row.boot_low, row.boot_high)
-    if row.boot_low is None:
-        ends = (row.ci95_low, row.ci95_high)
-    line = ""
-    if ends[0] is not None and ends[1] is not None:
-        line = (
-            f'<line x1="{x(ends[0]):.1f}" x2="{x(ends[1]):.1f}" y1="{y + 10:.1f}" '
-            f'y2="{y + 10:.1f}" stroke="{color}" stroke-width="2.5"/>'
-        )
+    rows = [row for row in summary.rows if row.mean is not None]
+    n_encoders = len({row.encoder for row in summary.rows})
+    n_tasks = len({row.task for row in summary.rows})
+    protocols = ", ".join(f"<code>{escape(one.protocol)}</code>" for one in found)
+    clips = sum({row.task: row.n_test or 0 for row in rows}.values())
+    baseline = f" Baseline: {escape(summary.baseline)}." if summary.baseline else ""
+    flagged = sum(bool(row.flags) for row in rows)
+    warning = f" <b>{flagged} numbers are flagged, see the notes.</b>" if flagged else ""
     return (
-        f'<line x1="{_LEFT}" x2="{_LEFT + _SPAN}" y1="{y + 10:.1f}" y2="{y + 10:.1f}" '
-        f'stroke="#eaeef2"/>{line}<circle cx="{x(row.mean):.1f}" cy="{y + 10:.1f}" r="4.5" '
-        f'fill="{color}"/><text x="12" y="{y + 14:.1f}">{escape(row.encoder)}</text>'
+        f"<h1>mambabench report: {_many(n_encoders, 'encoder')} on {_many(n_tasks, 'task')}</h1>"
+        f'<p class="sub">Protocol {protocols}; {seeds_words(found)}; {clips} test clips; '
+        f"{len(summary.runs)} runs; mambabench {escape(__version__)}, "
+        f"{date.today().isoformat()}.{baseline} {escape(note)}{warning}</p>"
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _bar(found: Sequence[Matrix]) -> str:
+    """Return the controls, of use with script only."""
+    heads = {head.key: head for one in found for head in one.columns}
+    families = sorted({task_family(h.key) for h in heads.values() if h.kind == "task"})
+    options = "".join(f"<option>{escape(name)}</option>" for name in families)
+    boxes = "".join(
+        f'<label><input type="checkbox" checked value="{escape(h.key)}">{escape(h.title)}</label> '
+        for h in heads.values()
+    )
+    buttons = "".join(
+        f'<button data-copy="{key}">{name}</button>'
+        for key, name in (
+            *(("latex", "LaTeX"), ("markdown", "Markdown"), ("csv", "CSV")),
+            ("bibtex", "BibTeX"),
+        )
+    )
+    return (
+        '<div class="bar"><label>Find <input id="find" type="search" size="12"></label>'
+        f'<label>Tasks <select id="family"><option value="">all</option>{options}</select></label>'
+        '<label><input id="published" type="checkbox" checked> published rows</label>'
+        f'<details><summary>Columns</summary><div id="columns">{boxes}</div></details>'
+        f"<span>Copy</span>{buttons}<button data-reset>Reset</button>"
+        '<span id="said" role="status"></span></div>'
+        '<textarea id="copied" hidden rows="6" cols="60" aria-label="Copied text"></textarea>'
+    )
+
+
+def _table(matrix: Matrix, number: int) -> str:
+    heads = "".join(_head(head) for head in matrix.columns)
+    shades = [_places(matrix, index) for index in range(len(matrix.columns))]
+    body, kind = [], "encoder"
+    for index, line in enumerate(matrix.lines):
+        rule = line.head.kind != kind
+        kind = line.head.kind
+        cells = "".join(
+            _cell(cell, line, head, matrix.protocol, shade.get(index))
+            for cell, head, shade in zip(line.cells, matrix.columns, shades, strict=True)
+        )
+        css = " ".join([line.head.kind] + ["rule"] * rule)
+        group = f"{line.head.group}: " if line.head.group else ""
+        source = f" <small>{escape(line.head.sub)}</small>" if line.head.sub else ""
+        body.append(
+            f'<tr class="{css}" data-r="{index}"><th scope="row" title="{escape(line.head.key)}">'
+            f"{escape(group + line.head.title)}{source}</th>{cells}</tr>"
+        )
+    label = f"Scores under {escape(matrix.protocol)}"
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f'<table class="matrix" id="m{number}"><caption>Protocol {escape(matrix.protocol)}: '
+        "mean and half the interval. Shade: place within the column.</caption>"
+        f'<thead><tr><th scope="col"><button data-sort="name">{matrix.corner}</button></th>{heads}'
+        f"</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _head(head: Head) -> str:
+    falls = ' data-falls="1"' if head.kind == "rank" or "lower is better" in head.sub else ""
+    sub = f"<small>{escape(head.sub)}</small>" if head.sub else ""
+    return (
+        f'<th scope="col" title="{escape(head.key)}"><button data-sort="{escape(head.key)}"{falls}>'
+        f"{escape(head.title)}</button>{sub}</th>"
+    )
+
+
+def _places(matrix: Matrix, index: int) -> dict[int, float]:
+    """Return, by our lines, the share of the others that are worse in this column."""
+    head = matrix.columns[index]
+    values = {
+        number: line.cells[index].value
+        for number, line in enumerate(matrix.lines)
+        if line.head.kind == "encoder"
+    }
+    known = {number: value for number, value in values.items() if value is not None}
+    falls = head.kind == "rank" or "lower is better" in head.sub
+    sign = -1.0 if falls else 1.0
+    others = max(1, len(known) - 1)
+    return {
+        number: sum(sign * other < sign * value for other in known.values()) / others
+        for number, value in known.items()
+    }
+
+
+def _cell(cell: Cell, line: Line, column: Head, protocol: str, shade: float | None) -> str:
+    if cell.value is None:
+        why = cell.row.reason if cell.row is not None else None
+        title = f' title="{escape(why)}"' if why else ""
+        return f"<td{title}>{'missing' if why else '–'}</td>"
+    rank = column.kind == "rank"
+    half = "" if not cell.half else f" [{cell.half}]" if rank else f" ±{cell.half}"
+    flags = f" [{cell.flags}]" if cell.flags else ""
+    rest = escape(half + ("=" if cell.same else "") + cell.marks + flags)
+    small = f"<small>{rest}</small>" if rest else ""
+    text = f"<b>{escape(cell.text)}</b>{small}"
+    css = [name for name, on in (("best", cell.best), ("second", cell.second)) if on]
+    kind = f' class="{" ".join(css)}"' if css else ""
+    heat = ""
+    if shade is not None and column.kind == "task":
+        heat = f' style="background:rgb(var(--heat)/{0.04 + 0.3 * shade:.2f})"'
+    if line.head.kind == "encoder" and cell.row is not None:
+        key = escape("|".join((protocol, column.key, line.head.key)))
+        text = f'<button data-cell="{key}">{text}</button>'
+    return f"<td{kind}{heat}>{text}</td>"
+
+
+def _charts(found: Sequence[Matrix]) -> str:
+    """Return the frames of the charts that the script draws."""
+    tasks = "".join(
+        f'<option value="{number}|{index}">{escape(f"{head.title} ({one.protocol})")}</option>'
+        for number, one in enumerate(found)
+        for index, head in enumerate(one.columns)
+        if head.kind == "task"
+    )
+    names = {x.head.key: x.head.title for one in found for x in one.lines if _ours(x)}
+    encoders = "".join(
+        f'<option value="{escape(k)}">{escape(v)}</option>' for k, v in names.items()
+    )
+    none = '<option value="">choose</option>'
+    task = f'<label>Task <select id="task">{none}{tasks}</select></label>'
+    first = f'<label>Encoder <select id="first">{none}{encoders}</select></label>'
+    second = f'<label>minus <select id="second">{none}{encoders}</select></label>'
+    return (
+        '<section class="only"><h2>One task, two encoders</h2>'
+        f'<div class="bar">{task}<button data-save="onetask">Save SVG</button></div>'
+        '<div id="onetask"></div>'
+        f'<div class="bar">{first}{second}<button data-save="twoencoders">Save SVG</button></div>'
+        '<div id="twoencoders"></div></section>'
+    )
+
+
+def _ours(line: Line) -> bool:
+    return line.head.kind == "encoder"
+
+
+def _ranking(summary: Summary, matrix: Matrix) -> str:
+    """Return mean ranks with their intervals as a chart and its table in words."""
+    own = [r for r in summary.ranks if r.protocol == matrix.protocol and r.task is None]
+    if not own:
+        return ""
+    own.sort(key=lambda one: (one.rank, one.encoder))
+    text = "".join(_rank_row(one, number) for number, one in enumerate(own))
+    height = 22 * len(own) + 30
+    ticks = "".join(
+        f'<text x="{_rank_x(place, len(own)):.1f}" y="{height - 8}" text-anchor="middle">'
+        f"{place}</text>"
+        for place in _ticks(len(own))
+    )
+    said = ", ".join(f"{one.encoder} {one.rank:.1f}" for one in own[:40])
+    return (
+        f"<h2>Mean ranks, {escape(matrix.protocol)}</h2>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Mean ranks">'
+        f'<svg width="760" height="{height}" viewBox="0 0 760 {height}" font-size="12" role="img" '
+        f'aria-label="Mean ranks over {own[0].n_tasks} tasks: {escape(said)}">{text}{ticks}</svg>'
+        "</div>"
+    )
+
+
+def _ticks(count: int) -> list[int]:
+    step = max(1, count // 8)
+    return sorted({1, *range(step, count + 1, step), count})
+
+
+def _rank_x(rank: float, count: int) -> float:
+    return 260 + 440 * (rank - 1) / max(1, count - 1)
+
+
+def _rank_row(one: Rank, number: int) -> str:
+    y, count = 22 * number + 14, one.n_encoders
+    line = ""
+    if one.low is not None and one.high is not None:
+        line = (
+            f'<line x1="{_rank_x(one.low, count):.1f}" x2="{_rank_x(one.high, count):.1f}" '
+            f'y1="{y}" y2="{y}" stroke="var(--acc)" stroke-width="3"/>'
+        )
+    name = one.encoder if len(one.encoder) < 36 else f"{one.encoder[:17]}…{one.encoder[-17:]}"
+    return (
+        f'<text x="0" y="{y + 4}">{escape(name)}</text>{line}'
+        f'<circle cx="{_rank_x(one.rank, count):.1f}" cy="{y}" r="4.5" fill="var(--acc)"/>'
+        f'<text x="715" y="{y + 4}">{one.rank:.1f}</text>'
+    )
+
+
+def _items(lines: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _provenance(summary: Summary) -> str:
+    found: dict[tuple[str, str], list[Any]] = {}
+    for run in summary.runs:
+        key = (run.record.encoder, run.record.encoder_identity)
+        found.setdefault(key, []).append(run)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(encoder)}</th><td>{len(runs)}</td>'
+        f"<td><code>{escape(identity[:16] or 'none')}</code></td>"
+        f"<td>{escape(', '.join(sorted({run.source for run in runs})))}</td></tr>"
+        for (encoder, identity), runs in sorted(found.items())
+    )
+    sources = sorted({f"{row.citation}" for row in summary.published})
+    return (
+        '<h2>Provenance</h2><div class="scroll" tabindex="0" role="region" '
+        'aria-label="Provenance"><table><thead><tr><th scope="col">Encoder</th><th scope="col">'
+        'Runs</th><th scope="col">Identity</th><th scope="col">Source</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>{_items([*pools(summary), *sources])}"
+        '<p class="sub">Every score and comparison unrounded: scores.csv, comparisons.csv and '
+        "report.json beside this page.</p>"
     )

@@ -1,133 +1,40 @@
-"""The report as JSON, CSV, Markdown and LaTeX.
+"""The cells of the tables of a row a score, and the notes below: what formats for people share.
 
-Scores of humans' tables are in percent where the metric is a share, as the metric's heading says;
-JSON and CSV hold fractions.
+Scores are in percent where the metric is a share, as the metric's heading says.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mambabench.report.flags import letters
-from mambabench.report.runs import Flag
-from mambabench.report.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Overall, PublishedRow, Row, Summary
+    from mambabench.report.statistics.comparison import Comparison
     from mambabench.report.statistics.versus import Versus
 
 __all__ = [
-    "JSON_SCHEMA",
-    "ROW_KEYS",
-    "as_csv",
-    "as_json",
-    "as_latex",
-    "as_markdown",
-    "comparisons_csv",
+    "HEADINGS",
+    "UNSCALED",
     "notes",
     "pools",
+    "remarks",
     "shown",
     "shown_interval",
     "tables_of",
 ]
 
-JSON_SCHEMA = "mambabench.report/2"
-ROW_KEYS = (
-    "encoder",
-    "task",
-    "metric",
-    "higher_is_better",
-    "protocol",
-    "n_seeds",
-    "n_test",
-    "mean",
-    "std",
-    "ci95_low",
-    "ci95_high",
-    "boot_low",
-    "boot_high",
-    "reason",
-    "ties",
-    "best",
-    "smallest_difference",
-    "flags",
-    "boot_share",
-    "note",
-)
-_OVERALL_KEYS = (
-    "encoder",
-    "protocol",
-    "normalisation",
-    "score",
-    "n_tasks",
-    "tasks",
-    "pool",
-    "n_imputed",
-    "reason",
-)
-_UNSCALED = ("d_prime", "segment_1s_er")  # not shares of anything: printed as they are
-
-
-def as_json(summary: Summary) -> str:
-    """Return the whole report as one JSON object of schema `JSON_SCHEMA`, without NaN."""
-    body = {
-        "schema": JSON_SCHEMA,
-        "rows": [{key: _plain(getattr(row, key)) for key in ROW_KEYS} for row in summary.rows],
-        "overall": [
-            {key: _plain(getattr(one, key)) for key in _OVERALL_KEYS} for one in summary.overall
-        ],
-        "pairs": [asdict(one) for one in summary.versus],
-    }
-    return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON has it: no infinities, flags as objects."""
-    if isinstance(value, tuple):
-        return [asdict(one) if isinstance(one, Flag) else one for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def as_csv(summary: Summary) -> str:
-    """Return the rows as CSV: the keys of the JSON rows and the source; empty where null."""
-    columns = (*ROW_KEYS, "source")
-    return _csv(columns, ([getattr(row, key) for key in columns] for row in summary.rows))
-
-
-def comparisons_csv(summary: Summary) -> str:
-    """Return every comparison of two encoders as CSV."""
-    columns = [field.name for field in fields(Comparison)]
-    return _csv(columns, ([getattr(one, name) for name in columns] for one in summary.comparisons))
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return "; ".join(f"{one.code}: {one.text}" for one in value)
-    return repr(value) if isinstance(value, float) else value
+UNSCALED = ("d_prime", "segment_1s_er")  # not shares of anything: printed as they are
 
 
 def shown(metric: str, value: float | None) -> str:
     """Return a score as printed: percent with two decimals, or three decimals where no share."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if metric in _UNSCALED else f"{100 * value:.2f}"
+    return f"{value:.3f}" if metric in UNSCALED else f"{100 * value:.2f}"
 
 
 def shown_interval(metric: str, low: float | None, high: float | None) -> str:
@@ -139,7 +46,7 @@ def shown_interval(metric: str, low: float | None, high: float | None) -> str:
 
 def unit(metric: str, higher_is_better: bool) -> str:
     """Return what stands behind a metric's name: its unit, and the direction if it is unusual."""
-    text = "" if metric in _UNSCALED else " %"
+    text = "" if metric in UNSCALED else " %"
     return text + ("" if higher_is_better else " (lower is better)")
 
 
@@ -172,7 +79,7 @@ def marked(row: Row) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Return the lines that explain the table of scores: legend first, then missing cells."""
+    """Return the lines that explain the long table of scores: legend first, then remarks."""
     lines = [
         "Mean and standard deviation over seeds; CI seeds: 95 % t-interval over seeds (same test "
         "clips); CI clips: 95 % bootstrap interval of the seed mean over test clips, or over "
@@ -184,6 +91,12 @@ def notes(summary: Summary) -> list[str]:
             "another encoder's. Encoders that share a letter do not differ on this task (paired "
             "permutation test, Holm-corrected over the pairs of the task, p < .05)."
         )
+    return lines + remarks(summary)
+
+
+def remarks(summary: Summary) -> list[str]:
+    """Return what must be known of single numbers: marks, flags, missing cells, warnings."""
+    lines = []
     if any(row.selected_on_test for row in summary.rows):
         lines.append(
             "‡: the checkpoint was selected by its score on the test set, as s3prl does: better "
@@ -204,7 +117,20 @@ def notes(summary: Summary) -> list[str]:
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
         lines.append(f"{', '.join(cells[:3])}{more}: {reason}")
-    return lines + _warned(summary)
+    return lines + _common(summary) + _warned(summary)
+
+
+def _common(summary: Summary) -> list[str]:
+    """Return a line per comparison that rests on a part of both encoders' clips or seeds."""
+    found: dict[str, list[str]] = {}
+    for one in summary.comparisons:
+        if one.common:
+            found.setdefault(one.common, []).append(f"{one.encoder} − {one.other} on {one.task}")
+    return [
+        f"Compared {common}: {', '.join(pairs[:3])}"
+        + (f" and {len(pairs) - 3} more pairs" if len(pairs) > 3 else "")
+        for common, pairs in found.items()
+    ]
 
 
 def _warned(summary: Summary) -> list[str]:
@@ -235,7 +161,7 @@ def _smallest(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-_HEADINGS = ("Task", "Metric", "Encoder", "Seeds", "Mean", "SD", "CI seeds", "CI clips", "Ties")
+HEADINGS = ("Task", "Metric", "Encoder", "Seeds", "Mean", "SD", "CI seeds", "CI clips", "Ties")
 
 
 def cells(row: Row) -> list[str]:
@@ -252,39 +178,6 @@ def cells(row: Row) -> list[str]:
         shown_interval(row.metric, row.boot_low, row.boot_high) + star,
         row.ties or "–",
     ]
-
-
-def as_markdown(summary: Summary) -> str:
-    """Return the report as Markdown."""
-    parts = []
-    for protocol, tasks in tables_of(summary.rows):
-        rows = [cells(row) for own in tasks for row in own]
-        best = [row.best for own in tasks for row in own]
-        for row, bold in zip(rows, best, strict=True):
-            row[4] = f"**{row[4]}**" if bold else row[4]
-        parts.append(f"## Protocol `{protocol}`\n\n" + _markdown_table(_HEADINGS, rows))
-    parts.append("\n".join(f"- {line}" for line in notes(summary)) + "\n")
-    if summary.overall:
-        rows = [overall_cells(one) for one in summary.overall]
-        parts.append("## Over all tasks\n\n" + _markdown_table(OVERALL_HEADINGS, rows))
-        parts.append("\n".join(f"- {line}" for line in pools(summary)) + "\n")
-    if summary.versus:
-        rows = [versus_cells(one) for one in summary.versus]
-        parts.append("## Pairs over all tasks\n\n" + _markdown_table(VERSUS_HEADINGS, rows))
-    if summary.comparisons:
-        rows = [comparison_cells(one) for one in summary.comparisons]
-        parts.append("## Comparisons\n\n" + _markdown_table(COMPARISON_HEADINGS, rows))
-    if summary.published:
-        rows = [published_cells(one) for one in summary.published]
-        parts.append("## Published results\n\n" + _markdown_table(PUBLISHED_HEADINGS, rows))
-    return "\n".join(parts)
-
-
-def _markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def line(values: Iterable[str]) -> str:
-        return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |\n"
-
-    return line(headings) + line(["---"] * len(headings)) + "".join(line(row) for row in rows)
 
 
 OVERALL_HEADINGS = ("Protocol", "Normalisation", "Encoder", "Score", "Tasks", "Note")
@@ -377,38 +270,3 @@ def published_cells(row: PublishedRow) -> list[str]:
         row.protocol + other,
         f"{row.citation}, {row.location}{caution}",
     ]
-
-
-def as_latex(summary: Summary) -> str:
-    """Return one booktabs table a protocol; needs the packages booktabs and longtable."""
-    parts = ["% needs \\usepackage{booktabs,longtable}\n"]
-    for protocol, tasks in tables_of(summary.rows):
-        parts.append("\\begin{longtable}{lllrrrccl}\n")
-        parts.append(f"\\caption{{Protocol \\texttt{{{_tex(protocol)}}}.}}\\\\\n\\toprule\n")
-        parts.append(" & ".join(_HEADINGS) + " \\\\\n\\midrule\n\\endhead\n")
-        for number, own in enumerate(tasks):
-            parts.append("\\midrule\n" if number else "")
-            for row in own:
-                values = [_tex(value) for value in cells(row)]
-                values[4] = f"\\textbf{{{values[4]}}}" if row.best else values[4]
-                parts.append(" & ".join(values) + " \\\\\n")
-        parts.append("\\bottomrule\n\\end{longtable}\n")
-    parts += [f"% {line}\n" for line in notes(summary)]
-    return "".join(parts)
-
-
-_TEX = {
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "†": "$^\\dagger$",
-    "‡": "$^\\ddagger$",
-    "…": "\\,\\ldots\\,",
-    "–": "--",
-    "−": "$-$",
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(char, char) for char in text)

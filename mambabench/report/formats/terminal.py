@@ -6,6 +6,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from mambabench.report.formats import Format
+from mambabench.report.formats.legend import legend
 from mambabench.report.formats.tables import (
     COMPARISON_HEADINGS,
     OVERALL_HEADINGS,
@@ -15,34 +17,145 @@ from mambabench.report.formats.tables import (
     notes,
     overall_cells,
     pools,
+    remarks,
     shown,
     tables_of,
     versus_cells,
 )
+from mambabench.report.matrix import lines_of, matrices, shown_cell
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from mambabench.report.matrix import Cell, Line, Matrix
     from mambabench.report.rows import PublishedRow, Summary
+    from mambabench.report.view import View
 
-__all__ = ["as_terminal"]
+__all__ = ["FORMAT", "long_terminal", "matrix_terminal"]
 
 _MOST_COMPARISONS = 40  # more stand in comparisons.csv only
 _MOST_PUBLISHED = 5  # per task; the page has all of them
 
 
-def as_terminal(summary: Summary, width: int = 120, color: bool = False) -> str:
-    """Return the tables as text for a terminal `width` columns wide, with colours if asked."""
+def matrix_terminal(found: Sequence[Matrix], summary: Summary, view: View) -> str:
+    """Return the matrices as text for a terminal, with colours if asked, and the notes below."""
+    console = _console(view)
+    for one in found:
+        console.print(f"Protocol {_plain(one.protocol)}\n", style="bold")
+        for block in _blocks(one, view):
+            for line in _block(one, block, view):
+                console.print(line, no_wrap=True, overflow="ignore", crop=False)
+            console.print()
+    if summary.baseline is not None:
+        _comparisons(console, summary)
+    for text in (*legend(found, summary, view), *remarks(summary), *pools(summary, most=12)):
+        console.print(_plain(text), style="dim")
+    return _text(console)
+
+
+def _blocks(matrix: Matrix, view: View) -> list[list[int]]:
+    """Return the columns of each block: as many as the terminal holds, or as were asked for."""
+    left = _left(matrix, view)
+    blocks: list[list[int]] = [[]]
+    used = left
+    for index in range(len(matrix.columns)):
+        need = 2 + _column_width(matrix, index)
+        full = used + need > view.width
+        if view.columns is not None:
+            full = full or len(blocks[-1]) >= view.columns
+        if blocks[-1] and full:
+            blocks.append([])
+            used = left
+        blocks[-1].append(index)
+        used += need
+    return blocks
+
+
+def _name(line: Line, most: int) -> str:
+    """Return a line's name; one of more than `most` letters is cut in the middle."""
+    head = line.head
+    name = f"{head.title} ({head.sub})" if head.kind == "published" else head.title
+    name = f"{head.group}: {name}" if head.group else name
+    if len(name) <= most:
+        return name
+    return f"{name[: most // 2]}…{name[-(most - most // 2 - 1) :]}"
+
+
+def _left(matrix: Matrix, view: View) -> int:
+    """Return the width of the first column."""
+    most = _longest(view)
+    return max(_wide(text) for text in (matrix.corner, *(_name(x, most) for x in matrix.lines)))
+
+
+def _longest(view: View) -> int:
+    return max(16, 2 * view.width // 5)
+
+
+def _column_width(matrix: Matrix, index: int) -> int:
+    head = matrix.columns[index]
+    texts = [head.title, head.sub]
+    texts += ["".join(shown_cell(x.cells[index], x.head, head)) for x in matrix.lines]
+    return max(map(_wide, texts))
+
+
+def _block(matrix: Matrix, block: Sequence[int], view: View) -> list[str]:
+    """Return the lines of one block, as markup."""
+    heads = [matrix.columns[i] for i in block]
+    widths = [_column_width(matrix, i) for i in block]
+    left = _left(matrix, view)
+
+    def joined(name: str, values: Sequence[str], cells: Sequence[Cell | None]) -> str:
+        parts = [_plain(name + " " * (left - _wide(name)))]
+        for value, width, cell in zip(values, widths, cells, strict=True):
+            text = _plain(value)
+            if cell is not None and cell.best:
+                text = text.replace(cell.text, f"[bold]{cell.text}[/bold]", 1)
+            parts.append(" " * (width - _wide(value)) + text)
+        return "  ".join(parts)
+
+    nothing: list[Cell | None] = [None] * len(block)
+    rule = "─" * (left + sum(width + 2 for width in widths))
+    lines = [
+        f"[bold]{joined(matrix.corner, [head.title for head in heads], nothing)}[/bold]",
+        f"[dim]{joined('', [head.sub for head in heads], nothing)}[/dim]",
+        rule,
+    ]
+    kind = ""
+    for line in lines_of(matrix, block):
+        if kind and kind != line.head.kind and {kind, line.head.kind} & {"published", "rank"}:
+            lines.append(rule)
+        kind = line.head.kind
+        cells = [line.cells[i] for i in block]
+        values = [
+            "".join(shown_cell(cell, line.head, head))
+            for cell, head in zip(cells, heads, strict=True)
+        ]
+        lines.append(joined(_name(line, _longest(view)), values, list(cells)))
+    return lines
+
+
+def _console(view: View) -> Console:
     from rich.console import Console
 
-    console = Console(
+    return Console(
         file=io.StringIO(),
-        width=width,
-        force_terminal=color,
-        color_system="auto" if color else None,
+        width=view.width,
+        force_terminal=view.color,
+        color_system="auto" if view.color else None,
         highlight=False,
     )
+
+
+def _text(console: Console) -> str:
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def long_terminal(summary: Summary, view: View) -> str:
+    """Return the tables with a row a score as text for a terminal, with colours if asked."""
+    console = _console(view)
     _scores(console, summary)
     if summary.overall:
         table = _table(OVERALL_HEADINGS, "Over all tasks", right=(3, 4))
@@ -64,9 +177,14 @@ def as_terminal(summary: Summary, width: int = 120, color: bool = False) -> str:
         _published(console, summary.published)
     for line in notes(summary):
         console.print(_plain(line), style="dim")
-    file = console.file
-    assert isinstance(file, io.StringIO)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return _text(console)
+
+
+def _wide(text: str) -> int:
+    """Return how many columns a text takes."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _plain(text: str) -> str:
@@ -143,3 +261,12 @@ def _published(console: Console, rows: Sequence[PublishedRow]) -> None:
             "and --format markdown.",
             style="dim",
         )
+
+
+def _render(summary: Summary, view: View) -> str:
+    if view.table == "long":
+        return long_terminal(summary, view)
+    return matrix_terminal(matrices(summary, view), summary, view)
+
+
+FORMAT = Format("terminal", _render)

@@ -1,0 +1,379 @@
+"use strict";
+// Everything is built with textContent and createElement: no name can become markup.
+(() => {
+  const started = performance.now();
+  const $ = (id) => document.getElementById(id);
+  const D = JSON.parse($("data").textContent);
+  const tables = [...document.querySelectorAll("table.matrix")];
+  const state = { sort: "", find: "", family: "", published: "1", hide: "", show: "", cell: "" };
+  document.body.classList.add("script");
+
+  const el = (tag, text, attributes) => {
+    const node = document.createElement(tag);
+    if (text !== undefined) node.textContent = text;
+    for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
+    return node;
+  };
+  const svg = (tag, attributes, text) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    if (text !== undefined) node.textContent = text;
+    return node;
+  };
+  const list = (text) => text.split(",").filter(Boolean).map(decodeURIComponent);
+
+  // ---- the address bar keeps the view
+  const read = () => {
+    const found = new URLSearchParams(location.hash.slice(1));
+    for (const name of Object.keys(state)) state[name] = found.get(name) ?? (name === "published" ? "1" : "");
+  };
+  const keep = () => {
+    const parts = new URLSearchParams();
+    for (const [name, value] of Object.entries(state)) {
+      if (value !== (name === "published" ? "1" : "")) parts.set(name, value);
+    }
+    history.replaceState(null, "", "#" + parts);
+  };
+
+  // ---- the matrix
+  const original = tables.map((table) => [...table.tBodies[0].rows]);
+  const apply = () => {
+    const hidden = list(state.hide), only = list(state.show);
+    tables.forEach((table, t) => {
+      const M = D.matrices[t];
+      const away = M.columns.map((c) => hidden.includes(c.key) ||
+        (only.length > 0 && c.kind === "task" && !only.includes(c.key)) ||
+        (state.family && c.kind === "task" && c.family !== state.family));
+      sort(table, t, M);
+      for (const row of table.tBodies[0].rows) {
+        const R = M.rows[row.dataset.r];
+        const text = R.title.toLowerCase() + " " + R.key.toLowerCase();
+        row.hidden = !text.includes(state.find.toLowerCase()) || hidden.includes(R.key) ||
+          (R.kind === "published" && state.published === "0");
+      }
+      for (const row of table.rows) {
+        for (let i = 1; i < row.cells.length; i++) row.cells[i].hidden = away[i - 1];
+      }
+    });
+  };
+  const sort = (table, t, M) => {
+    const [key, direction] = state.sort.split("~");
+    const index = M.columns.findIndex((c) => c.key === key);
+    const heads = table.tHead.rows[0].cells;
+    for (const head of heads) head.removeAttribute("aria-sort");
+    let rows = original[t].slice();
+    if (index >= 0 || key === "name") {
+      const up = direction === "up";
+      heads[index + 1].setAttribute("aria-sort", up ? "ascending" : "descending");
+      const value = (row) => M.rows[row.dataset.r].values[index];
+      rows.sort((a, b) => {
+        const A = M.rows[a.dataset.r], B = M.rows[b.dataset.r];
+        if (A.kind !== B.kind) return A.kind === "published" ? 1 : -1;
+        if (index < 0) return (up ? 1 : -1) * A.title.localeCompare(B.title);
+        const x = value(a), y = value(b);
+        if (x === null || y === null) return (x === null) - (y === null);
+        return up ? x - y : y - x;
+      });
+    }
+    const seen = rows.findIndex((row) => M.rows[row.dataset.r].kind === "published");
+    rows.forEach((row, i) => row.classList.toggle("rule", i === seen));
+    table.tBodies[0].append(...rows);
+  };
+
+  // ---- what is shown, as text for a paper
+  const shown = () => tables.map((table, t) => {
+    const M = D.matrices[t];
+    const visible = (row) => [...row.cells].filter((cell) => !cell.hidden);
+    const head = [M.corner, ...M.columns.filter((_, i) => !table.tHead.rows[0].cells[i + 1].hidden)
+      .map((c) => c.title)];
+    const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) =>
+      visible(row).map((cell) => ({
+        text: cell.textContent.trim(), best: cell.classList.contains("best"),
+        number: cell.querySelector("b")?.textContent ?? cell.textContent.trim(),
+      })));
+    return { protocol: M.protocol, head, rows };
+  });
+  const tex = (text) => text.replace(/[\\&%$#_{}~^<>|]/g, (c) => ({
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "|": "$|$" }[c] || "\\" + c)).replace(/[±–−†‡…]/g, (c) => ({
+    "±": "$\\pm$", "–": "--", "−": "$-$", "†": "$^\\dagger$", "‡": "$^\\ddagger$", "…": "..." }[c]))
+    .normalize("NFKD").replace(/[^\x00-\x7f]/g, "");
+  const csv = (text) => /[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+  const formats = {
+    latex: () => shown().map(({ protocol, head, rows }) =>
+      "\\begin{table*}\n\\centering\n\\caption{Protocol \\texttt{" + tex(protocol) + "}. " +
+      tex(D.caption) + "}\n\\scriptsize\n\\setlength{\\tabcolsep}{2.5pt}\n\\begin{tabular}{l" +
+      "r".repeat(head.length - 1) + "}\n\\toprule\n" + head.map(tex).join(" & ") +
+      " \\\\\n\\midrule\n" + rows.map((row) => row.map((cell, i) => {
+        const text = i ? tex(cell.text) : "{" + tex(cell.text) + "}";
+        return cell.best ? text.replace(tex(cell.number), "\\textbf{" + tex(cell.number) + "}") : text;
+      }).join(" & ") + " \\\\\n").join("") + "\\bottomrule\n\\end{tabular}\n\\end{table*}\n").join("\n"),
+    markdown: () => shown().map(({ head, rows }) => {
+      const line = (cells) => "| " + cells.map((x) => x.replaceAll("|", "\\|")).join(" | ") + " |\n";
+      return line(head) + line(head.map(() => "---")) + rows.map((row) => line(row.map((cell) =>
+        cell.best ? cell.text.replace(cell.number, "**" + cell.number + "**") : cell.text))).join("");
+    }).join("\n"),
+    csv: () => shown().map(({ head, rows }) =>
+      [head, ...rows.map((row) => row.map((cell) => cell.text))]
+        .map((row) => row.map(csv).join(",") + "\n").join("")).join("\n"),
+    bibtex: () => D.bibtex,
+  };
+  const copy = async (what) => {
+    const text = formats[what]();
+    $("copied").value = text;
+    $("copied").hidden = false;
+    try {
+      await navigator.clipboard.writeText(text);
+      $("said").textContent = what + " copied";
+    } catch {
+      $("copied").select();
+      $("said").textContent = what + " is below: copy it from there";
+    }
+  };
+
+  // ---- details, unpacked when first asked for
+  let details = null;
+  const unpack = async () => {
+    if (details) return details;
+    const bytes = Uint8Array.from(atob($("packed").textContent.trim()), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    details = JSON.parse(await new Response(stream).text());
+    return details;
+  };
+  const percent = (cell, value, digits) => value === null || value === undefined ? "–"
+    : cell.scale === 100 ? (100 * value).toFixed(digits ?? 2) : value.toFixed(3);
+  const rowsOf = (title, heads, rows) => {
+    const box = el("div");
+    box.append(el("h3", title));
+    const scroll = el("div", undefined, { class: "scroll", tabindex: "0", role: "region", "aria-label": title });
+    const table = el("table"), head = el("tr");
+    heads.forEach((text) => head.append(el("th", text, { scope: "col" })));
+    table.append(el("thead"), el("tbody"));
+    table.tHead.append(head);
+    for (const row of rows) {
+      const line = el("tr");
+      row.forEach((text, i) => line.append(el(i ? "td" : "th", text, i ? {} : { scope: "row" })));
+      table.tBodies[0].append(line);
+    }
+    scroll.append(table);
+    box.append(scroll);
+    return box;
+  };
+  const strip = (cell) => {
+    const ends = [...cell.scores, cell.boot?.[0], cell.boot?.[1], cell.ci?.[0], cell.ci?.[1]]
+      .filter((x) => x !== null && x !== undefined);
+    const low = Math.min(...ends), high = Math.max(...ends), span = high - low || 1;
+    const x = (v) => 20 + 380 * (v - low) / span;
+    const box = svg("svg", { width: 420, height: 74, viewBox: "0 0 420 74", role: "img",
+      "aria-label": "seeds and intervals from " + percent(cell, low) + " to " + percent(cell, high) });
+    const bar = (pair, y, dash) => pair && pair[0] !== null && box.append(svg("line", {
+      x1: x(pair[0]), x2: x(pair[1]), y1: y, y2: y, stroke: "var(--acc)", "stroke-width": 4,
+      "stroke-dasharray": dash }));
+    bar(cell.boot, 14, "0");
+    bar(cell.ci, 28, "6 3");
+    cell.scores.forEach((score, i) => {
+      const dot = svg("circle", { cx: x(score), cy: 42, r: 4, fill: "none", stroke: "var(--fg)" });
+      dot.append(svg("title", {}, "seed " + cell.seeds[i] + ": " + percent(cell, score)));
+      box.append(dot);
+    });
+    box.append(svg("text", { x: 20, y: 66, "font-size": 11 }, percent(cell, low)),
+      svg("text", { x: 400, y: 66, "font-size": 11, "text-anchor": "end" }, percent(cell, high)));
+    return box;
+  };
+  const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const clipsOf = (cell, T, all) => {
+    const box = el("div");
+    box.append(el("h3", "Clips"));
+    if (!cell.right) {
+      box.append(el("p", D.clips_note || "No clip of this task can be called right or wrong.", { class: "sub" }));
+      return box;
+    }
+    const right = bytesOf(cell.right), n = cell.seeds.length;
+    const predicted = cell.predicted ? bytesOf(cell.predicted) : null;
+    const order = [...right.keys()];
+    const bar = el("div", undefined, { class: "bar" }), label = el("label", "Sort "), choice = el("select");
+    for (const name of ["difficulty", "label", ...(T.clusters ? ["cluster"] : [])]) choice.append(el("option", name));
+    label.append(choice);
+    bar.append(label, el("span", "Number and shade: how many of " + n + " seeds were right.", { class: "sub" }));
+    const grid = el("div", undefined, { class: "clips" }), said = el("p", "", { "aria-live": "polite" });
+    const fill = () => {
+      const by = { difficulty: (i) => right[i], label: (i) => T.targets[i], cluster: (i) => T.clusters[i] }[choice.value];
+      order.sort((a, b) => by(a) - by(b) || a - b);
+      grid.replaceChildren(...order.slice(0, 4000).map((i) => {
+        const share = right[i] / n, square = el("button", right[i], { "data-i": i,
+          "aria-label": "clip " + (i + 1) + ": " + right[i] + " of " + n + " seeds right" });
+        square.style.background = `rgb(${190 - 160 * share} ${60 + 20 * share} ${40 + 130 * share})`;
+        return square;
+      }));
+    };
+    grid.addEventListener("click", (event) => {
+      const i = event.target.dataset.i;
+      if (i === undefined) return;
+      const name = T.names ? T.names[i] : "clip " + (+i + 1) + " (restricted: no name)";
+      const seeds = predicted ? "; predicted " + cell.seeds.map((_, s) => predicted[s * right.length + +i]).join(", ") : "";
+      const others = all.filter((other) => other !== cell && other.right && other.right.length === cell.right.length)
+        .map((other) => other.name + " " + bytesOf(other.right)[i] + "/" + other.seeds.length).slice(0, 12);
+      said.textContent = name + ": label " + T.targets[i] + "; right in " + right[i] + " of " + n + " seeds" + seeds +
+        (others.length ? "; others: " + others.join(", ") : "");
+    });
+    choice.addEventListener("change", fill);
+    fill();
+    box.append(bar, grid, said);
+    if (predicted && T.n_labels <= 12) box.append(confusion(cell, T, right.length, predicted));
+    return box;
+  };
+  const confusion = (cell, T, n, predicted) => {
+    const counts = Array.from({ length: T.n_labels }, () => new Array(T.n_labels).fill(0));
+    for (let s = 0; s < cell.seeds.length; s++) {
+      for (let i = 0; i < n; i++) counts[T.targets[i]][predicted[s * n + i]]++;
+    }
+    const rows = counts.map((row, k) => {
+      const sum = row.reduce((a, b) => a + b, 0), column = counts.reduce((a, r) => a + r[k], 0);
+      return [k, ...row, sum ? (100 * row[k] / sum).toFixed(1) : "–", column ? (100 * row[k] / column).toFixed(1) : "–"];
+    });
+    return rowsOf("Confusion, over seeds (rows: labels, columns: predictions)",
+      ["label", ...counts.map((_, k) => k), "recall %", "precision %"], rows);
+  };
+  const open = async (key) => {
+    const all = await unpack();
+    const cell = all.cells[key];
+    const box = $("detail");
+    if (!cell) return;
+    state.cell = key;
+    keep();
+    const T = all.tasks[cell.task];
+    const peers = Object.values(all.cells).filter((x) => x.task === cell.task && x.protocol === cell.protocol);
+    const title = el("h2", cell.name + " on " + T.title);
+    title.tabIndex = -1;
+    const numbers = el("p", percent(cell, cell.mean) + (cell.scale === 100 ? " %" : "") + " " + cell.metric +
+      "; over clips " + (cell.boot ? cell.boot.map((x) => percent(cell, x)).join(" to ") : "no interval") +
+      "; over seeds " + (cell.ci ? cell.ci.map((x) => percent(cell, x)).join(" to ") : "no interval") +
+      (cell.rank ? "; rank " + cell.rank.map((x) => x === null ? "–" : x.toFixed(1)).join(", 95 % ") : "") +
+      (cell.ties ? "; tie group " + cell.ties : "") + "; " + cell.n_test + " test clips");
+    const notes = el("p", [...cell.flags, cell.reason].filter(Boolean).join("; "), { class: "sub" });
+    const cols = el("div", undefined, { class: "cols" });
+    const seeds = el("div");
+    seeds.append(el("h3", "Seeds (dots), intervals over clips (solid) and seeds (dashed)"), strip(cell));
+    cols.append(seeds, rowsOf("Runs", ["seed", "fold", "score", "chosen", "epoch", "head"],
+      cell.folds.map(([seed, fold, score, chosen, epoch, head]) =>
+        [seed, fold, percent(cell, score), chosen, epoch ?? "–", head ?? "–"])));
+    const pairs = all.pairs.filter((p) => p[0] === cell.protocol && p[1] === cell.task && (p[2] === cell.name || p[3] === cell.name))
+      .map((p) => p[2] === cell.name ? p.slice(3) : [p[2], -p[4], p[6] === null ? null : -p[6], p[5] === null ? null : -p[5], p[7]]);
+    if (pairs.length) cols.append(rowsOf("Paired comparisons on this task", ["against", "difference", "95 % over clips", "p (task)"],
+      pairs.map(([other, d, low, high, p]) => [other, percent(cell, d),
+        low === null ? "–" : percent(cell, low) + " to " + percent(cell, high), p === null ? "–" : p < 1e-4 ? "< .0001" : p.toFixed(4)])));
+    const made = el("div");
+    made.append(el("h3", "This number again"), el("p")); made.lastChild.append(el("code", cell.command));
+    made.append(el("p", "records " + cell.path + "; identity " + (cell.identity || "unknown") + "; SHA-256 of the first " +
+      cell.digest + (cell.made ? "; " + cell.made : ""), { class: "sub" }));
+    box.replaceChildren(title, numbers, notes, cols, clipsOf(cell, T, peers), made);
+    title.focus();
+  };
+
+  // ---- charts: one task, and two encoders task by task
+  const chart = (rows, zero, format, said) => {
+    const ends = rows.flatMap((r) => [r.value, r.low, r.high]).filter((x) => x !== null && x !== undefined);
+    const low = Math.min(...ends, ...(zero ? [0] : [])), high = Math.max(...ends, ...(zero ? [0] : []));
+    const x = (v) => 260 + 400 * (v - low) / (high - low || 1), height = 20 * rows.length + 30;
+    const box = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: 780, height, "font-size": 12,
+      "font-family": "sans-serif", viewBox: `0 0 780 ${height}`, role: "img", "aria-label": said });
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+      const v = low + share * (high - low);
+      box.append(svg("line", { x1: x(v), x2: x(v), y1: 0, y2: height - 22, stroke: "#8886" }),
+        svg("text", { x: x(v), y: height - 6, "text-anchor": "middle" }, format(v)));
+    }
+    if (zero) box.append(svg("line", { x1: x(0), x2: x(0), y1: 0, y2: height - 22, stroke: "#888", "stroke-width": 2 }));
+    rows.forEach((r, i) => {
+      const y = 20 * i + 12;
+      if (r.low !== null && r.low !== undefined) {
+        box.append(svg("line", { x1: x(r.low), x2: x(r.high), y1: y, y2: y, stroke: "#3a7bc8", "stroke-width": 3 }));
+      }
+      const shape = r.open ? { fill: "none", stroke: "#888", "stroke-width": 2 } : { fill: "#3a7bc8" };
+      box.append(svg("text", { x: 0, y: y + 4 }, r.name.length > 38 ? r.name.slice(0, 37) + "…" : r.name),
+        svg("circle", { cx: x(r.value), cy: y, r: 4.5, ...shape }),
+        svg("text", { x: 680, y: y + 4 }, format(r.value) + (r.note ? " " + r.note : "")));
+    });
+    return box;
+  };
+  const drawTask = async () => {
+    const [t, index] = $("task").value.split("|").map(Number);
+    if ($("task").value === "") return;
+    const all = await unpack(), M = D.matrices[t], column = M.columns[index];
+    let scale = 100;
+    const rows = M.rows.flatMap((R) => {
+      const value = R.values[index];
+      if (value === null) return [];
+      const cell = all.cells[M.protocol + "|" + column.key + "|" + R.key];
+      if (R.kind === "encoder" && cell) scale = cell.scale;
+      if (R.kind === "published") return state.published === "0" ? [] : [{ name: R.title + " (published)", value, open: true }];
+      return [{ name: R.title, value, low: cell?.boot?.[0], high: cell?.boot?.[1], note: cell?.ties }];
+    }).sort((a, b) => b.value - a.value);
+    const format = (v) => (scale * v).toFixed(scale === 100 ? 1 : 3);
+    $("onetask").replaceChildren(chart(rows, false, format, "Scores on " + column.title + " with 95 % intervals over clips"));
+  };
+  const drawPair = async () => {
+    const a = $("first").value, b = $("second").value;
+    if (!a || !b || a === b) return;
+    const all = await unpack();
+    const rows = all.pairs.filter((p) => (p[2] === a && p[3] === b) || (p[2] === b && p[3] === a)).map((p) => {
+      const sign = p[2] === a ? 1 : -1, ends = [p[5], p[6]].map((v) => v === null ? null : sign * v).sort((x, y) => x - y);
+      return { name: all.tasks[p[1]].title + " (" + p[0] + ")", value: sign * p[4], low: ends[0], high: ends[1],
+        open: p[7] === null || p[7] >= 0.05, note: p[7] === null ? "" : "p " + (p[7] < 1e-4 ? "< .0001" : p[7].toFixed(4)) };
+    });
+    const format = (v) => (v > 0 ? "+" : "") + (100 * v).toFixed(1);
+    $("twoencoders").replaceChildren(rows.length ? chart(rows, true, format, a + " minus " + b + ", task by task, in points")
+      : el("p", "These two were not compared."));
+  };
+  const save = (id) => {
+    const drawn = $(id).querySelector("svg");
+    if (!drawn) return;
+    const link = el("a", undefined, { download: id + ".svg",
+      href: "data:image/svg+xml;charset=utf-8," + encodeURIComponent(new XMLSerializer().serializeToString(drawn)) });
+    link.click();
+  };
+  $("task").addEventListener("change", drawTask);
+  for (const id of ["first", "second"]) $(id).addEventListener("change", drawPair);
+
+  // ---- wiring
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.dataset.sort) {
+      const start = performance.now(), [key, direction] = state.sort.split("~");
+      const falls = button.dataset.falls === "1";
+      const turn = key === button.dataset.sort ? (direction === "up" ? "down" : "up") : falls ? "up" : "down";
+      state.sort = button.dataset.sort + "~" + turn;
+      keep();
+      apply();
+      document.body.dataset.sortMs = (performance.now() - start).toFixed(1);
+    } else if (button.dataset.cell) open(button.dataset.cell);
+    else if (button.dataset.save) save(button.dataset.save);
+    else if (button.dataset.copy) copy(button.dataset.copy);
+    else if (button.dataset.reset !== undefined) { location.hash = ""; restore(); }
+  });
+  const bind = (id, name) => ["input", "change"].forEach((kind) => $(id).addEventListener(kind, () => {
+    state[name] = $(id).type === "checkbox" ? ($(id).checked ? "1" : "0") : $(id).value;
+    keep();
+    apply();
+  }));
+  bind("find", "find"); bind("family", "family"); bind("published", "published");
+  $("columns").addEventListener("change", (event) => {
+    const hidden = new Set(list(state.hide)), key = event.target.value;
+    hidden[event.target.checked ? "delete" : "add"](key);
+    state.hide = [...hidden].map(encodeURIComponent).join(",");
+    keep();
+    apply();
+  });
+  const restore = () => {
+    read();
+    $("find").value = state.find;
+    $("family").value = state.family;
+    $("published").checked = state.published !== "0";
+    for (const box of $("columns").querySelectorAll("input")) box.checked = !list(state.hide).includes(box.value);
+    apply();
+    if (state.cell) open(state.cell); else $("detail").replaceChildren(el("p", D.hint));
+  };
+  addEventListener("hashchange", restore);
+  restore();
+  document.body.dataset.ms = Math.round(performance.now() - started);
+})();

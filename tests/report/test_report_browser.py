@@ -1,0 +1,274 @@
+"""The page in a real browser: it sorts, filters, opens, copies, and asks nothing of the network."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from synthetic_results import write_scene
+
+import mambabench
+
+pytestmark = pytest.mark.browser
+ESC = "esc50-v2.0.0-full"
+EVIL = "<img src=x onerror=document.title='broken'>&\"'"
+SKILLS = {"weak": 0.8, "strong": 2.0, EVIL: 1.4}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(flag)
+    options.add_argument("--window-size=1400,1000")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService("/usr/bin/chromedriver")
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    for name, skill in SKILLS.items():
+        for task in (ESC, "tfds_crema_d-1.0.0-full", "own <b>task"):
+            write_scene(folder, name, task, skill=skill, seeds=5, folds={"test": 80})
+    mambabench.report(folder)
+    return folder
+
+
+@pytest.fixture
+def page(browser, out, monkeypatch):
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get("about:blank")
+    browser.get((out / "report" / "report.html").as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+    assert browser.title == "mambabench report"
+
+
+def js(page, code):
+    return page.execute_script(f"return {code}")
+
+
+def names(page):
+    return js(
+        page,
+        "[...document.querySelectorAll('tr.encoder')].filter((r) => !r.hidden)"
+        ".map((r) => r.cells[0].textContent)",
+    )
+
+
+def click(page, selector):
+    page.execute_script("arguments[0].click()", page.find_element("css selector", selector))
+
+
+def wait(page, code):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(page, 10).until(lambda driver: js(driver, code))
+
+
+def open_cell(page, encoder, task=ESC):
+    script = (
+        "[...document.querySelectorAll('[data-cell]')]"
+        ".find((b) => b.dataset.cell === arguments[0]).click()"
+    )
+    page.execute_script(script, f"ssam2024|{task}|{encoder}")
+    wait(page, "document.querySelector('#detail h2')?.textContent ?? ''")
+
+
+def test_sorting_by_a_column_and_by_name(page):
+    click(page, f"[data-sort='{ESC}']")
+    assert names(page) == ["strong", EVIL, "weak"]
+    assert js(page, f"document.querySelector('[data-sort=\"{ESC}\"]').parentNode.ariaSort")
+    click(page, f"[data-sort='{ESC}']")
+    assert names(page) == ["weak", EVIL, "strong"]
+    click(page, "[data-sort=rank]")
+    assert names(page)[0] == "strong"  # the first click shows the best first: rank falls
+    assert js(page, "document.querySelector('tbody').lastElementChild.className") != "encoder"
+
+
+def test_filters_and_hidden_columns_are_kept_in_the_address(page):
+    page.find_element("id", "find").send_keys("STRO")
+    assert names(page) == ["strong"]
+    click(page, "#published")
+    assert js(page, "[...document.querySelectorAll('tr.published')].every((r) => r.hidden)")
+    click(page, f"#columns input[value='{ESC}']")
+    click(page, "[data-sort='tfds_crema_d-1.0.0-full']")
+    address = page.current_url
+    assert "find=STRO" in address
+    page.get("about:blank")
+    page.get(address)
+    assert names(page) == ["strong"]
+    assert js(page, f"document.querySelector('[data-sort=\"{ESC}\"]').parentNode.hidden")
+    assert js(page, "document.querySelectorAll('[aria-sort]').length") == 1
+    click(page, "[data-reset]")
+    assert len(names(page)) == 3
+
+
+def test_family_of_tasks_can_be_chosen(page):
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("id", "family")).select_by_visible_text("own")
+    chosen = js(page, "document.getElementById('family').value")
+    assert chosen == "own"
+    assert wait(page, f"document.querySelector('[data-sort=\"{ESC}\"]').parentNode.hidden")
+
+
+def test_a_number_opens_down_to_its_clips(page, out):
+    open_cell(page, "strong")
+    text = js(page, "document.getElementById('detail').textContent")
+    row = next(
+        r for r in mambabench.report(out).summary.rows if (r.encoder, r.task) == ("strong", ESC)
+    )
+    assert f"{100 * row.mean:.2f} % top1_acc" in text
+    assert f"{100 * row.boot_low:.2f} to {100 * row.boot_high:.2f}" in text
+    assert f"mambabench probe --encoder strong --task {ESC} --protocol ssam2024 --seeds 5" in text
+    assert js(page, "document.querySelectorAll('#detail circle').length") == 5
+    assert js(page, "document.querySelectorAll('.clips button').length") == 80
+    shown = js(page, "[...document.querySelectorAll('.clips button')].map((b) => +b.textContent)")
+    assert shown == sorted(shown)  # the hardest first
+    assert sum(shown) / (5 * 80) == pytest.approx(row.mean, abs=1e-12)
+    click(page, ".clips button")
+    said = js(page, "document.querySelector('.clips').nextSibling.textContent")
+    assert "test-clip" in said
+    assert "right in" in said
+    assert "cell=" in page.current_url
+
+
+def test_a_shared_address_opens_the_same_number(page):
+    open_cell(page, "weak")
+    address = page.current_url
+    page.get("about:blank")
+    page.get(address)
+    title = wait(page, "document.querySelector('#detail h2')?.textContent ?? ''")
+    assert title == "weak on ESC-50"
+
+
+def choose(page, name, text):
+    from selenium.webdriver.support.ui import Select
+
+    Select(page.find_element("id", name)).select_by_visible_text(text)
+
+
+def test_charts_of_a_task_and_of_two_encoders(page, out):
+    choose(page, "task", "ESC-50 (ssam2024)")
+    wait(page, "document.querySelectorAll('#onetask circle').length > 3")
+    text = js(page, "document.getElementById('onetask').textContent")
+    assert "strong" in text
+    assert "(published)" in text
+    choose(page, "first", "strong")
+    choose(page, "second", "weak")
+    wait(page, "document.querySelectorAll('#twoencoders circle').length")
+    assert js(page, "document.querySelectorAll('#twoencoders circle').length") == 3
+    marks = js(
+        page, "[...document.querySelectorAll('#twoencoders text')].map((x) => x.textContent)"
+    )
+    drawn = sorted(float(text.split(" p ")[0]) for text in marks if " p " in text)
+    expected = sorted(
+        100 * one.difference * (1 if one.encoder == "strong" else -1)
+        for one in mambabench.report(out).summary.comparisons
+        if {one.encoder, one.other} == {"strong", "weak"}
+    )
+    assert drawn == pytest.approx(expected, abs=0.051)
+
+
+def test_injected_markup_stays_text(page):
+    open_cell(page, EVIL, "own <b>task")
+    assert js(page, "document.querySelector('#detail h2').textContent") == f"{EVIL} on own <b>task"
+    assert js(page, "document.querySelectorAll('img, th b, h2 b').length") == 0
+
+
+def test_copies_are_what_is_shown(page):
+    page.find_element("id", "find").send_keys("strong")
+    click(page, "#published")
+    click(page, "[data-copy=csv]")
+    rows = list(csv.reader(io.StringIO(js(page, "document.getElementById('copied').value"))))
+    assert [row[0] for row in rows] == ["Encoder", "strong"]
+    assert "ESC-50" in rows[0]
+    click(page, "[data-copy=markdown]")
+    text = js(page, "document.getElementById('copied').value")
+    assert len(text.splitlines()) == 3
+    assert "**" in text
+    click(page, "[data-copy=latex]")
+    text = js(page, "document.getElementById('copied').value")
+    assert text.isascii()
+    assert "\\textbf{" in text
+    assert "\\toprule" in text
+    click(page, "[data-copy=bibtex]")
+    assert "@misc{mambabench" in js(page, "document.getElementById('copied').value")
+    wait(page, "document.getElementById('said').textContent")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_both_schemes_and_widths(page, scheme, width):
+    """Colours follow the scheme with contrast; the body never scrolls sideways; text is legible."""
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        open_cell(page, "strong")
+        luminance = (
+            "((c) => c.match(/[\\d.]+/g).slice(0, 3).map((v) => v / 255).map((v) => v <= .03928 ?"
+            " v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((a, v, i) =>"
+            " a + v * [.2126, .7152, .0722][i], 0))"
+        )
+        style = "getComputedStyle(document.querySelector('{}')).{}"
+        back = js(page, f"{luminance}({style.format('body', 'backgroundColor')})")
+        assert (back > 0.5) == (scheme == "light")
+        for part in ("body", ".sub", "tr.published td", "a, h2"):
+            front = js(page, f"{luminance}({style.format(part, 'color')})")
+            contrast = (max(front, back) + 0.05) / (min(front, back) + 0.05)
+            assert contrast >= 4.5, (part, contrast)
+        assert js(page, "document.documentElement.scrollWidth") <= width
+        assert js(page, "document.querySelector('tbody td').getBoundingClientRect().top") < 900
+        smallest = (
+            "Math.min(...[...document.querySelectorAll('td,th,small,p')]"
+            ".map((e) => parseFloat(getComputedStyle(e).fontSize)))"
+        )
+        assert js(page, smallest) >= 11
+        assert js(page, style.format("tbody th", "position")) == "sticky"
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_nothing_is_asked_of_the_network(page):
+    open_cell(page, "strong")
+    import json
+
+    asked = []
+    for entry in page.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked.append(message["params"]["request"]["url"])
+    assert all(url.startswith(("file:", "about:", "blob:")) for url in asked), asked
+    assert sum(url.startswith("file:") for url in asked) <= 1
+
+
+def test_controls_have_names_and_the_keyboard_reaches_them(page):
+    unnamed = js(
+        page,
+        "[...document.querySelectorAll('input,select,button')].filter((e) => "
+        "!(e.labels?.length || e.textContent.trim() || e.ariaLabel)).length",
+    )
+    assert unnamed == 0
+    assert js(page, "document.querySelectorAll('main').length") == 1
+    assert js(page, "[...document.querySelectorAll('.scroll')].every((e) => e.tabIndex === 0)")
+    page.execute_script("document.querySelector('[data-cell]').focus()")
+    from selenium.webdriver.common.keys import Keys
+
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    wait(page, "document.querySelector('#detail h2')?.textContent ?? ''")
+    assert js(page, "document.activeElement.tagName") == "H2"
