@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
+from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
 from mambabench.store.embeddings import LAYOUTS, store_folder
 from mambabench.store.gather import missing_clips, shard_notes
@@ -94,7 +95,7 @@ def extract(
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
     from mambabench.extract.unit import forget
-    from mambabench.models.registry import with_option
+    from mambabench.models.registry import encoder_list, with_option
 
     _choice("precision", precision, PRECISIONS)
     _choice("layout", layout, LAYOUTS)
@@ -107,9 +108,10 @@ def extract(
     device = "cuda" if gpus else device
     works = []
     try:
-        for name in dict.fromkeys(encoder or DEMO_ENCODERS):
-            chosen = str(name) if hop_ms is None else with_option(str(name), "hop_ms", hop_ms)
+        for name in encoder_list(encoder or DEMO_ENCODERS):
+            chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
             works += _plans(chosen, chosen_tasks, out, layers, precision, device)
+        tell_apart(works, out)
         run = _Run(works, layout, on_error, share)
         return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from mambabench.errors import EncoderError
 from mambabench.files import canonical_json, sha256_file
 from mambabench.hear_api.provider import Provider, foreign_code, import_provider, load_model
 from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.entry import Setting
 
 if TYPE_CHECKING:
     import torch
@@ -25,22 +28,35 @@ __all__ = [
 
 
 def load_hear_module(
-    name_or_path: str | Path, checkpoint: str | Path | None = None, device: str = "auto"
+    name_or_path: str | Path,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    options: Mapping[str, Setting] | None = None,
 ) -> LoadedEncoder:
     """Load the HEAR module `name_or_path` (dotted name or ``.py`` file) as an encoder.
 
     Its two embedding functions run without gradients on `device`, and everything that they return
-    is checked: type, shape, declared width. Raises EncoderError naming the provider and the fault.
+    is checked: type, shape, declared width. `options` are for modules whose load_model names them
+    in its attribute ``options``. Raises EncoderError naming the provider and the fault.
     """
     from mambabench.hear_api.factory import HearModel
     from mambabench.models.registry import resolve_device
 
-    provider = import_provider(str(name_or_path))
+    provider = _with_options(import_provider(str(name_or_path)), options or {})
     device = resolve_device(device)
     model = load_model(provider, checkpoint, device)
     if isinstance(model, HearModel):  # ours: the encoder inside has all its hidden layers
         return with_name(model.encoder, provider.name, checkpoint is not None)
-    return _wrap(provider, model, checkpoint, device)
+    return _wrap(provider, model, checkpoint, device, options or {})
+
+
+def _with_options(provider: Provider, options: Mapping[str, Setting]) -> Provider:
+    known = tuple(getattr(provider.load_model, "options", ()))
+    for key in options:
+        if key not in known:
+            takes = f"only {', '.join(known)}" if known else "no options"
+            raise EncoderError(f"{provider.name} is a HEAR module: it takes {takes}, not {key!r}")
+    return replace(provider, load_model=partial(provider.load_model, **options))
 
 
 def with_name(encoder: LoadedEncoder, name: str, has_checkpoint: bool) -> LoadedEncoder:
@@ -153,7 +169,11 @@ def _check_tensor(name: str, function: str, value: object, shape: tuple[int | No
 
 
 def _wrap(
-    provider: Provider, model: torch.nn.Module, checkpoint: str | Path | None, device: str
+    provider: Provider,
+    model: torch.nn.Module,
+    checkpoint: str | Path | None,
+    device: str,
+    options: Mapping[str, Setting],
 ) -> LoadedEncoder:
     from mambabench.models.weights.identity import identity, weights_hash
 
@@ -164,6 +184,8 @@ def _wrap(
         "source_sha256": provider.source_sha256(),
         "checkpoint_sha256": _sha256_of_path(checkpoint),
         "sample_rate_hz": sample_rate_hz,
+        **{f"option_{key}": value for key, value in sorted(options.items())},
+        **_weights_files(provider.name, model),
     }
     # a foreign module carries no version that could be trusted: what it computes on a fixed
     # signal stands in for its code and whatever files it reads
@@ -196,6 +218,18 @@ def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     import torch
 
     return {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
+
+
+def _weights_files(name: str, model: torch.nn.Module) -> dict[str, str]:
+    """Hash the files that the model says it was loaded from: ONNX, TFLite, arrays."""
+    files = [Path(path) for path in getattr(model, "weights_files", ())]
+    for path in files:
+        if not path.is_file():
+            raise EncoderError(f"provider {name!r} names {path} in weights_files: no such file")
+    if not files:
+        return {}
+    hashes = [sha256_file(path) for path in files]
+    return {"weights_files_sha256": hashlib.sha256(canonical_json(hashes)).hexdigest()}
 
 
 def _sha256_of_path(path: str | Path | None) -> str | None:

@@ -113,6 +113,12 @@ def import_provider(name: str) -> Provider:
     Modules are looked for on ``sys.path`` and in the current directory. Raises EncoderError where
     the module cannot be found or imported, or lacks one of the three functions.
     """
+    suffix = Path(name).suffix
+    if suffix in (".onnx", ".tflite"):
+        raise EncoderError(
+            f"{name} is no Python module: give {suffix[1:]}@{name}, with a "
+            f"{Path(name).with_suffix('.toml').name} beside it (docs/adding-an-encoder.md)"
+        )
     module = _import_file(Path(name)) if _is_path(name) else _import_dotted(BRIDGES.get(name, name))
     missing = [f for f in FUNCTIONS if not callable(getattr(module, f, None))]
     if missing:
