@@ -1,7 +1,7 @@
 """HEAR provider of any TFLite file with a TOML beside it: ``tflite@FILE``.
 
-It needs ai-edge-litert, which is in the extra ``zoo``; it runs on the CPU with one thread. An output
-may be any tensor of the graph, by name or by "-1": the one before the first output.
+It needs ai-edge-litert, which is in the extra ``zoo``; it runs on the CPU with one thread. An
+output may be any tensor of the graph, by name or by "-1": the one before the first output.
 """
 
 from __future__ import annotations

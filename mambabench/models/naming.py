@@ -1,4 +1,4 @@
-"""What an encoder is called: ``NAME=SPEC``, a file by its stem, and names that stand for several."""
+"""What an encoder is called: ``NAME=SPEC``, a file by its stem; names that stand for several."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from mambabench.models.weights.recognise import expected_shapes
 
 READY = tuple(e.name for e in encoder_entries().values() if not e.published)
 QUICK = tuple(name for name in READY if "small" not in name and "base" not in name)
-PUBLISHED = tuple(e.name for e in encoder_entries().values() if e.published)
+PUBLISHED = tuple(e.name for e in encoder_entries().values() if e.published and not e.package)
 
 
 def clips(n: int, duration_s: float, seed: int = 0) -> torch.Tensor:
