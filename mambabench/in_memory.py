@@ -159,7 +159,7 @@ def _parts(model: Any, scene: Scene | None, timestamps: Timestamps | None) -> _P
         return _Parts(model, scene, timestamps, _sizes(model))
     raise EncoderError(
         f"cannot evaluate {type(model).__name__}: give a HEAR module, an object with "
-        f"{', '.join((*_ATTRIBUTES, *_METHODS))}, or a torch.nn.Module with scene= (and timestamps=)"
+        f"{', '.join((*_ATTRIBUTES, *_METHODS))}, or a torch.nn.Module with scene="
     )
 
 
@@ -283,7 +283,7 @@ def _left_as_it_was(network: torch.nn.Module) -> Iterator[None]:
     import torch
 
     modes = [(module, module.training) for module in network.modules()]
-    cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.enable_grad():
         network.eval()

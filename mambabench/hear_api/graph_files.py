@@ -47,7 +47,7 @@ class RecurrentModel(WindowedModel):
         lack = n * step - audio.shape[1]
         x = F.pad(audio * s.gain, (s.context_samples, max(0, lack))).cpu().numpy()
         states: dict[str, Array] = {
-            name: np.zeros([len(x) if d == "n" else d for d in state.shape], np.float32)
+            name: np.zeros([len(x) if d == "n" else int(d) for d in state.shape], np.float32)
             for name, state in s.state.items()
         }
         rows = []

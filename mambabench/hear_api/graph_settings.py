@@ -85,7 +85,7 @@ def _settings(described: Path, table: dict[str, Any], file: Path) -> GraphSettin
     if missing:
         raise EncoderError(f"field {missing[0]!r} is missing")
     tuples = ("scene", "output", "layout")
-    values = {
+    values: dict[str, Any] = {
         k: ((v,) if isinstance(v, str) else tuple(v)) if k in tuples else v
         for k, v in table.items()
     }
@@ -93,7 +93,7 @@ def _settings(described: Path, table: dict[str, Any], file: Path) -> GraphSettin
                 "scene_hop_samples", "context_samples"):  # fmt: skip
         if key in values and (isinstance(values[key], bool) or not isinstance(values[key], int)):
             raise EncoderError(f"field {key!r} is {values[key]!r}: write a whole number")
-    own = {k: v for k, v in values.items() if k in _OWN}
+    own: dict[str, Any] = {k: v for k, v in values.items() if k in _OWN}
     if "logmel" in own:
         _known(described, own["logmel"], [f.name for f in fields(LogMel)], "logmel.")
         own["logmel"] = LogMel(**own["logmel"])

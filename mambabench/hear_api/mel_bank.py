@@ -64,7 +64,8 @@ class LogMel:
             power = power / self.n_fft
         mel = (power @ self.bank(sample_rate).T).clamp_min(self.floor)
         logs = mel.log() if self.log == "ln" else mel.log10()
-        return (logs * 10 if self.log == "db" else logs).float()
+        found: torch.Tensor = (logs * 10 if self.log == "db" else logs).float()
+        return found
 
     def bank(self, sample_rate: int) -> torch.Tensor:
         """Return the triangles, float64 [n_mels, n_fft // 2 + 1]."""
