@@ -30,19 +30,33 @@ def subset_task(directory: Path, below: Path, max_clips: int) -> Path:
     target = below / f"{directory.name}.max{max_clips}"
     target.mkdir(parents=True, exist_ok=True)
     files = sorted(p for p in directory.iterdir() if p.is_file() and p.name != METADATA)
-    splits = [p for p in files if p.suffix == ".json" and _is_split(p)]
+    clusters = metadata.get("clusters")
+    splits = [p for p in files if p.suffix == ".json" and p.name != clusters and _is_split(p)]
     if not splits:
         raise DataError(f"{directory} has no split files: give a task directory in HEAR's layout")
+    named: set[str] = set()
     for path in files:
         if path in splits:
             kept = _chosen(read_json(path), max_clips)
             write_json(target / path.name, kept)
+            named |= {key for name in kept for key in (name, f"{path.stem}/{name}")}
             _link(directory, target, path.stem, {Path(name).stem for name in kept})
         else:
             shutil.copyfile(path, target / path.name)
     note = f"at most {max_clips} clips a split of {directory.name}: a quick look, not its score"
+    _cut_clusters(metadata, target, named)
     write_json(target / METADATA, {**metadata, "notes": [*metadata.get("notes", []), note]})
     return target
+
+
+def _cut_clusters(metadata: dict[str, Any], target: Path, named: set[str]) -> None:
+    """Keep the clusters of the chosen clips, in the metadata or in the file that they name."""
+    clusters = metadata.get("clusters")
+    if isinstance(clusters, dict):
+        metadata["clusters"] = {k: v for k, v in clusters.items() if k in named}
+    elif isinstance(clusters, str):
+        whole = read_json(target / clusters)
+        write_json(target / clusters, {k: v for k, v in whole.items() if k in named})
 
 
 def _link(directory: Path, target: Path, split: str, stems: set[str]) -> None:

@@ -92,7 +92,8 @@ ENTRIES = (
         bibtex=_bibtex(
             "misc",
             "efficientwordnet2021",
-            "{EfficientWord-Net}: An Open Source Hotword Detection Engine Based on Few-Shot Learning",
+            "{EfficientWord-Net}: An Open Source Hotword Detection Engine "
+            "Based on Few-Shot Learning",
             "Chidhambararajan, R. and others",
             "howpublished = https://github.com/Ant-Brain/EfficientWord-Net",
             2021,
@@ -116,7 +117,8 @@ ENTRIES = (
         bibtex=_bibtex(
             "misc",
             "silerovad",
-            "{Silero VAD}: Pre-trained Enterprise-grade Voice Activity Detector, Number Detector and Language Classifier",
+            "{Silero VAD}: Pre-trained Enterprise-grade Voice Activity "
+            "Detector, Number Detector and Language Classifier",
             "{Silero Team}",
             "howpublished = https://github.com/snakers4/silero-vad",
             2024,
@@ -168,8 +170,10 @@ ENTRIES = (
         bibtex=_bibtex(
             "inproceedings",
             "bittner2022basicpitch",
-            "A Lightweight Instrument-Agnostic Model for Polyphonic Note Transcription and Multipitch Estimation",
-            "Bittner, Rachel M. and Bosch, Juan Jos{\\'e} and Rubinstein, David and Meseguer-Brocal, Gabriel and Ewert, Sebastian",
+            "A Lightweight Instrument-Agnostic Model for Polyphonic Note "
+            "Transcription and Multipitch Estimation",
+            "Bittner, Rachel M. and Bosch, Juan Jos{\\'e} and Rubinstein, David "
+            "and Meseguer-Brocal, Gabriel and Ewert, Sebastian",
             "booktitle = Proc. ICASSP",
             2022,
         ),
