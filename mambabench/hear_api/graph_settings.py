@@ -47,7 +47,7 @@ class GraphSettings:
 
 _PLACE = ("file", "package")
 _WINDOWS = ("sample_rate", "window_samples", "size", "hop_ms", "scene_hop_samples", "scene",
-            "batch", "frame_samples", "edge_frames")  # fmt: skip
+            "scene_centred", "batch", "frame_samples", "edge_frames")  # fmt: skip
 _OWN = ("input", "output", "layout", "gain", "dither", "fixed_batch", "constants", "state",
         "context_samples", "logmel")  # fmt: skip
 

@@ -40,6 +40,7 @@ class Windows:
     size: int  # of one embedding
     hop_ms: float = 50.0  # between timestamps
     scene_hop_samples: int = 0  # at most this far apart in a scene; 0: half a window
+    scene_centred: bool = False  # a scene's windows lie around the clip's points, as timestamps' do
     scene: tuple[str, ...] = ("mean",)  # statistics over a scene's windows, side by side
     batch: int = 16  # windows of one call
     frame_samples: int = 0  # several frames a window: their distance; 0: one embedding a window
@@ -156,8 +157,13 @@ class WindowedModel(torch.nn.Module):
 def _scene_starts(n_samples: int, windows: Windows) -> tuple[list[int], int]:
     """Return the windows' starts, evenly spread from end to end, and the zeros put in front.
 
-    A clip that is shorter than the window stands in its middle.
+    A clip that is shorter than the window stands in its middle. Centred ones are a hop apart, the
+    first around the clip's first sample.
     """
+    if windows.scene_centred:
+        step = windows.scene_hop_samples or max(1, windows.window_samples // 2)
+        n_centres = max(1, round(n_samples / step))
+        return [i * step for i in range(n_centres)], windows.window_samples // 2
     spare = n_samples - windows.window_samples
     if spare <= 0:
         return [0], -spare // 2
@@ -188,6 +194,7 @@ def windowed(
     *,
     hop_ms: float = 50.0,
     scene_hop_s: float | None = None,
+    scene_centred: bool = False,
     scene: str | Sequence[str] = "mean",
     batch: int = 16,
     frame_s: float | None = None,
@@ -202,7 +209,9 @@ def windowed(
     user gives. With `frame_s`, it returns [n_windows, n_frames, size], frames of that distance, of
     which `edge_frames` are dropped at both ends. Timestamps are the centres of windows `hop_ms`
     apart; scenes are `scene` statistics (mean, std, max) over windows at most `scene_hop_s` (half a
-    window) apart. `weights_files` are files that decide what it computes: part of the identity.
+    window) apart, inside the clip, or with `scene_centred` around its points from the first on, for
+    networks that want a sound at their window's end. `weights_files` are files that decide what it
+    computes: part of the identity.
     """
     if (embed is None) == (load is None):
         raise EncoderError("windowed takes either embed or load: give one of them")
@@ -212,6 +221,7 @@ def windowed(
         size=size,
         hop_ms=hop_ms,
         scene_hop_samples=round((scene_hop_s or 0) * sample_rate),
+        scene_centred=scene_centred,
         scene=(scene,) if isinstance(scene, str) else tuple(scene),
         batch=batch,
         frame_samples=round((frame_s or 0) * sample_rate),

@@ -46,6 +46,19 @@ def test_a_scene_is_covered_from_end_to_end() -> None:
     assert scene.tolist() == [[750.0]]
 
 
+def test_a_centred_scene_starts_around_the_first_sample() -> None:
+    ramp = torch.arange(1, 2501).float()[None]
+    found: list[list[float]] = []
+
+    def embed(windows: torch.Tensor) -> torch.Tensor:
+        found.extend(_ends(windows).tolist())
+        return windows[:, :1]
+
+    given = {"window_samples": 1000, "size": 1, "scene_hop_samples": 1000, "scene_centred": True}
+    _model(embed, **given).scene(ramp)
+    assert found == [[0, 500], [501, 1500]]
+
+
 @pytest.mark.parametrize(("n", "before"), [(1, 4), (9, 0), (10, 0), (4, 3)])
 def test_a_short_clip_stands_in_the_middle(n: int, before: int) -> None:
     found: list[torch.Tensor] = []

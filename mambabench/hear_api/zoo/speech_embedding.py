@@ -13,7 +13,9 @@ from mambabench.hear_api.zoo.packages import package_file
 
 MEL = package_file("pyopen_wakeword", "models/melspectrogram.tflite")
 EMBEDDING = package_file("pyopen_wakeword", "models/embedding_model.tflite")
-WINDOWS = Windows(16000, 12560, 96, scene_hop_samples=1600, scene=("mean", "max"), batch=16)
+WINDOWS = Windows(
+    16000, 12560, 96, scene_hop_samples=1600, scene_centred=True, scene=("mean", "max"), batch=16
+)
 
 
 def _load(_: str) -> Callable[[torch.Tensor], torch.Tensor]:
