@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mambabench.provenance import info
     from mambabench.report.results import load_results
     from mambabench.train.evaluate import evaluate
+    from mambabench.verification.verb import verify
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ __all__ = [
     "run",
     "tasks",
     "train",
+    "verify",
 ]
 
 _LAZY = {
@@ -68,6 +70,7 @@ _LAZY = {
     "run": "mambabench.pipeline:run",
     "tasks": "mambabench.benchmarks.tasks",
     "train": "mambabench.train",
+    "verify": "mambabench.verification.verb:verify",
 }
 
 

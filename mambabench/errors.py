@@ -16,7 +16,12 @@ __all__ = [
 
 
 class MambabenchError(Exception):
-    """Base of every error that mambabench raises on purpose; its text is meant for the user."""
+    """Base of every error that mambabench raises on purpose; its text is meant for the user.
+
+    Notes (`add_note`) are the last lines of a provider's traceback; `traceback` is all of it.
+    """
+
+    traceback: str = ""
 
 
 class DataError(MambabenchError):

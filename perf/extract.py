@@ -84,9 +84,10 @@ def whole_extraction(encoder: Any, task: Any, spec: Any, out: Path) -> float:
     """Return the CPU seconds from the headers to the sealed store, the encoder being loaded."""
     from mambabench.extract import unit
     from mambabench.extract.encode import BatchLimit
-    from mambabench.extract.plan import plan_task, pooling_of
+    from mambabench.extract.plan import plan_task
     from mambabench.extract.verb import BUDGETS
     from mambabench.store import seal
+    from mambabench.store.plan import pooling_of
 
     unit._loaded[(spec.encoder, spec.device, spec.precision)] = encoder, BatchLimit()
     start = time.process_time()
@@ -101,8 +102,8 @@ def whole_extraction(encoder: Any, task: Any, spec: Any, out: Path) -> float:
 def overhead(name: str, seconds: float, n_clips: int, rounds: int) -> dict[str, Any]:
     """Return CPU times of forward and extraction, interleaved, and the median of their ratios."""
     from mambabench.benchmarks.layout.read import load_task
-    from mambabench.extract.plan import EncoderSpec
     from mambabench.models.registry import load_encoder
+    from mambabench.store.plan import EncoderSpec
 
     encoder = load_encoder(name, device="cpu")
     spec = EncoderSpec(

@@ -46,6 +46,7 @@ def main() -> None:
     from heareval.predictions import task_predictions as kit
 
     imported = time.process_time()
+    metadata = json.loads((directory / "task_metadata.json").read_text())
     fits = []
     original = kit.task_predictions_train
 
@@ -56,7 +57,8 @@ def main() -> None:
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
         curve = Path(result.trainer.logger.log_dir) / "metrics.csv"
         result.trainer.logger.save()
-        key = "val_" + json.loads((directory / "task_metadata.json").read_text())["evaluation"][0]
+        scored = metadata.get("use_scoring_for_early_stopping", True)
+        key = "val_" + (metadata["evaluation"][0] if scored else "loss")
         with curve.open() as file:
             rows = [(int(r["epoch"]), float(r[key])) for r in csv.DictReader(file) if r.get(key)]
         conf = kwargs["conf"]

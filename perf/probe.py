@@ -3,10 +3,12 @@
     python perf/probe.py --install PEER_ENV          once: the kit in an environment of its own
     python perf/probe.py --peer PEER_ENV/bin/python  every measurement, then the tables
 
-Cases: (a) 1200/400/400 rows, 512-d, 50 labels; (b) five folds of 47 rows, 384-d, 4 labels; both
-synthetic, default grid. CPU seconds are of whole processes, imports and compilation from the cache
-included, on one thread. Every measurement is kept in --work, and only missing ones are run;
---only NAME runs one. Tables: results/performance/probe.{json,md}.
+Cases: (a) 1200/400/400 rows, 512-d, 50 labels; (b) five folds of 47 rows, 384-d, 4 labels; for the
+replay alone (m) mAP of 300/100/100 multilabel rows, (u) AUC of 256/32/288 rows and two labels, (l)
+ten labels, stopped on the loss, all 128-d; synthetic, default grid. CPU seconds are of whole
+processes, imports and compilation from the cache included, on one thread. Every measurement is kept
+in --work, and only missing ones are run; --only NAME runs one. Tables:
+results/performance/probe.{json,md}; what --work lacks keeps its row there.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from probe_cases import CASES, write_case
+from probe_cases import CASES, TIMED, write_case
 
 ROOT = Path(__file__).resolve().parent.parent
 KIT = ["heareval==2021.1.3"]
@@ -77,7 +79,9 @@ def run_ours(case: str, work: Path, *, exact: bool, seeds: int, jobs: int) -> di
     out = work / f"ours-{case}-{exact}-{seeds}"
     shutil.rmtree(out, ignore_errors=True)
     write_case(CASES[case], out)
-    command = [sys.executable, "-m", "mambabench", "probe", "--layout", "hear-eval-kit"]
+    counts = out / "counts.json"
+    command = [sys.executable, str(ROOT / "perf" / "probe_counted.py"), str(counts)]
+    command += ["probe", "--layout", "hear-eval-kit"]
     command += ["--protocol", "hear2021", "--seeds", str(seeds), "--jobs", str(jobs)]
     command += ["--device", "cpu", "--out", str(out), *(["--exact"] if exact else [])]
     timing = _timed(command)
@@ -85,7 +89,8 @@ def run_ours(case: str, work: Path, *, exact: bool, seeds: int, jobs: int) -> di
         json.loads(path.read_text()) for path in sorted(out.glob("probes/*/*/*/seed-???.json"))
     ]
     scores = [record["score"] for record in records]
-    return {**timing, "scores": scores, "seeds": seeds, "jobs": jobs}
+    trained = json.loads(counts.read_text())
+    return {**timing, **trained, "scores": scores, "seeds": seeds, "jobs": jobs}
 
 
 def embed_real(task: Path, encoder: str, work: Path) -> Path:
@@ -204,9 +209,8 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
     """Return every measurement by name, in order."""
     cores = len(os.sched_getaffinity(0))
     named: dict[str, Callable[[], Any]] = {}
-    for case in ("b", "a"):
+    for case in ("b", "m", "u", "l", "a"):
         named[f"kit-{case}"] = lambda c=case: run_kit(c, write_case(CASES[c], work), work, peer)
-        named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
         for kind in ("replay", "compiled"):
             named[f"{kind}-{case}"] = lambda c=case, k=kind: run_replay(
                 c,
@@ -215,6 +219,8 @@ def measurements(work: Path, peer: str, real: Path | None) -> dict[str, Callable
                 work,
                 compiled=True if k == "compiled" else None,
             )
+    for case in TIMED:
+        named[f"gemm-{case}"] = lambda c=case: run_gemm(c)
         for exact in (False, True):
             name = f"ours-{case}-{'exact' if exact else 'default'}"
             named[name] = lambda c=case, e=exact: run_ours(c, work, exact=e, seeds=1, jobs=1)

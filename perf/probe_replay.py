@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from mambabench.benchmarks.task import Task
 from mambabench.probe.data import TaskRows
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitored
 from mambabench.probe.plan import TaskPlan
 from mambabench.probe.protocols import HeadConfig, grid_points, resolve_protocol
 from mambabench.probe.trainer import train
-from mambabench.store.embeddings import StoredTask, list_stored_tasks
+from mambabench.store.embeddings import StoredTask
+from mambabench.store.open import list_stored_tasks
 
 FIELDS = {"check_val_every_n_epoch": "check_every"}
 USED = (
@@ -37,7 +40,8 @@ class Replayed:
     """One fit of the kit and ours, started from the same state of the generator."""
 
     identical: bool  # best score, best epoch and number of epochs
-    first_difference_clips: float  # at the first validation that differs; 0 if none
+    first_difference: float  # at the first validation that differs, in `unit`; 0 if none
+    unit: str  # "clips" of an accuracy, else the monitored metric's name or "loss"
     kit_epochs: int
     our_epochs: int
     our_cpu_s: float
@@ -95,23 +99,35 @@ def replay(
         result = train(config, prepared, streams, kit=True, compiled=compiled)
         cpu = time.thread_time() - cpu
         object.__setattr__(prepared, "monitor", listening._monitor)
-        ours.append(_compared(fit, result, listening.curve, prepared, cpu))
+        ours.append(_compared(stored.task, fit, result, listening.curve, prepared, cpu))
     return ours
 
 
+def _same(theirs: float, ours: float) -> bool:
+    """Say whether two validations agree: the kit logs float32, and NaN equals NaN."""
+    if math.isnan(theirs) or math.isnan(ours):
+        return math.isnan(theirs) and math.isnan(ours)
+    return abs(theirs - ours) <= 1e-6 * max(1.0, abs(theirs))
+
+
 def _compared(
-    fit: dict[str, Any], result: Any, curve: list[float], prepared: Any, cpu: float
+    task: Task, fit: dict[str, Any], result: Any, curve: list[float], prepared: Any, cpu: float
 ) -> Replayed:
-    n = prepared.n_validation
+    unit = "loss" if not task.use_scoring_for_early_stopping else task.evaluation[0]
+    scale = 1.0
+    if unit == "top1_acc":
+        unit, scale = "clips", float(prepared.n_validation)
     theirs = [score for _, score in fit["curve"]]
-    differing = [abs(a - b) * n for a, b in zip(theirs, curve, strict=False) if abs(a - b) > 1e-6]
+    pairs = zip(theirs, curve, strict=False)
+    differing = [scale * abs(a - b) for a, b in pairs if not _same(a, b)]
     return Replayed(
         identical=(
-            abs(result.score - fit["score"]) < 1e-6
+            _same(fit["score"], result.score)
             and result.best_epoch == fit["best_epoch"]
             and result.n_epochs == fit["n_epochs"]
         ),
-        first_difference_clips=differing[0] if differing else 0.0,
+        first_difference=differing[0] if differing else 0.0,
+        unit=unit,
         kit_epochs=fit["n_epochs"],
         our_epochs=result.n_epochs,
         our_cpu_s=cpu,

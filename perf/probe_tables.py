@@ -13,7 +13,8 @@ from mambabench.provenance import provenance
 
 GOALS = {"a": 2.8, "b": 4.0, "a-exact": 2.5, "b-exact": 3.0, "a-one": 5.0}
 NOT_RUN = "not run"
-REPLAYED = ("a", "b", "real-ssam_tiny_random", "real-logmel_stats")
+REPLAYED = ("a", "b", "m", "u", "l", "real-ssam_tiny_random", "real-logmel_stats")
+METRICS = {"m": "mAP", "u": "AUC", "l": "stopped on the loss"}
 
 
 def write_tables(work: Path, target: Path) -> None:
@@ -32,8 +33,38 @@ def write_tables(work: Path, target: Path) -> None:
         "ten_seeds": _ten(found),
         "pairs": _pairs(found.get("pairs")),
     }
+    _keep(summary, target / "probe.json")
     write_json(target / "probe.json", summary)
     (target / "probe.md").write_text(_markdown(summary))
+
+
+_MEASURED = {"whole_runs": "kit_cpu_s", "one_layer": "kit_ms_1", "gemm": "products_ms"}
+
+
+def _keep(summary: dict[str, Any], path: Path) -> None:
+    """Put rows of an earlier table in the place of those that were not measured now.
+
+    Every row names the processor that it was measured on.
+    """
+    if not path.exists():
+        return
+    earlier = json.loads(path.read_text())
+    machine = summary["provenance"]["cpu"]
+    for section, value in {**_MEASURED, "replay": "fits"}.items():
+        known = {_named(row): row for row in earlier.get(section, [])}
+        for i, row in enumerate(summary[section]):
+            old = known.get(_named(row))
+            if row[value] is not None:
+                row["cpu"] = machine
+            elif old is not None and old[value] is not None:
+                summary[section][i] = {"cpu": earlier["provenance"]["cpu"], **old}
+    for section, value in (("ten_seeds", "our_cpu_s"), ("pairs", "n_pairs")):
+        if (summary[section] or {}).get(value) is None and earlier.get(section):
+            summary[section] = {"cpu": earlier["provenance"]["cpu"], **earlier[section]}
+
+
+def _named(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in ("case", "stream", "layers", "engine"))
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:
@@ -44,6 +75,8 @@ def _whole(found: dict[str, Any], case: str, exact: bool) -> dict[str, Any]:
     kit = found.get(f"kit-{case}")
     ours = found.get(f"ours-{case}-{'exact' if exact else 'default'}")
     kit_cpu, our_cpu = (None if r is None else r["cpu_s"] for r in (kit, ours))
+    kit_epochs = None if kit is None else sum(fit["n_epochs"] for fit in kit["fits"])
+    our_epochs = None if ours is None else ours["n_epochs"]
     return {
         "case": case,
         "stream": "exact" if exact else "default",
@@ -51,7 +84,9 @@ def _whole(found: dict[str, Any], case: str, exact: bool) -> dict[str, Any]:
         "our_cpu_s": our_cpu,
         "ratio": _ratio(kit_cpu, our_cpu),
         "goal": GOALS[f"{case}-exact" if exact else case],
-        "kit_epochs": None if kit is None else sum(fit["n_epochs"] for fit in kit["fits"]),
+        "kit_epochs": kit_epochs,
+        "our_epochs": our_epochs,
+        "ratio_per_epoch": _ratio(_ratio(kit_cpu, kit_epochs), _ratio(our_cpu, our_epochs)),
         "kit_peak_bytes": None if kit is None else kit["peak_bytes"],
     }
 
@@ -109,9 +144,12 @@ def _replay(found: dict[str, Any], name: str, kind: str) -> dict[str, Any]:
         "engine": engine,
         "fits": len(fits),
         "identical": sum(fit["identical"] for fit in fits),
-        "largest_first_difference_clips": max(
-            (fit["first_difference_clips"] for fit in fits if not fit["identical"]), default=0.0
+        "kit_epochs": sum(fit["kit_epochs"] for fit in fits),
+        "our_epochs": sum(fit["our_epochs"] for fit in fits),
+        "largest_first_difference": max(
+            (fit["first_difference"] for fit in fits if not fit["identical"]), default=0.0
         ),
+        "unit": fits[0]["unit"],
     }
 
 
@@ -157,19 +195,23 @@ def _markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Probe training against hear-eval-kit 2021.1.3",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores, torch {machine['versions']['torch']}, "
-        f"numba {machine['versions']['numba']}; one thread, CPU seconds of whole processes. The "
-        "machine was shared with other work: read ratios as +-20 %. `python perf/probe.py`.",
+        f"torch {machine['versions']['torch']}, numba {machine['versions']['numba']}; one thread, "
+        "CPU seconds of whole processes, both sides of a row on one machine. The machines were "
+        "shared with other work: read ratios as +-20 %. `python perf/probe.py`.",
         "",
         "(a) 1200/400/400 rows, 512-d, 50 labels, 8 fits; (b) five folds of 47 rows, 384-d, 4 "
-        "labels, 8 + 4 fits; default grid, one seed.",
+        "labels, 8 + 4 fits; default grid, one seed. The default stream draws other numbers than "
+        "the kit's and trains another number of epochs: there the ratio per epoch compares the "
+        "work.",
         "",
-        "| case | stream | kit, CPU s | mambabench, CPU s | ratio | goal |",
-        "|---|---|---|---|---|---|",
+        "| case | stream | kit, CPU s | mambabench, CPU s | ratio | goal | epochs, kit | "
+        "epochs, mambabench | ratio per epoch | measured on |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| ({r['case']}) | {r['stream']} | {_text(r['kit_cpu_s'])} | {_text(r['our_cpu_s'])} | "
-        f"{_text(r['ratio'], 2)} | {r['goal']} |"
+        f"{_text(r['ratio'], 2)}{_other_work(r)} | {r['goal']} | {_count(r.get('kit_epochs'))} | "
+        f"{_count(r.get('our_epochs'))} | {_per_epoch_text(r)} | {r.get('cpu', '')} |"
         for r in summary["whole_runs"]
     ]
     lines += [
@@ -177,8 +219,8 @@ def _markdown(summary: dict[str, Any]) -> str:
         "CPU ms per epoch of the same fits (validation every 3 epochs included), and the share of "
         "our time that the bare matrix products take in a loop of their own:",
         "",
-        "| case | hidden layers | kit | mambabench | ratio | products alone | share |",
-        "|---|---|---|---|---|---|---|",
+        "| case | hidden layers | kit | mambabench | ratio | products alone | share | host |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = {row["case"]: row for row in summary["one_layer"]}
     for g in summary["gemm"]:
@@ -186,7 +228,7 @@ def _markdown(summary: dict[str, Any]) -> str:
         lines.append(
             f"| ({g['case']}) | {n} | {_text(row[f'kit_ms_{n}'])} | {_text(row[f'our_ms_{n}'])} | "
             f"{_text(row[f'ratio_{n}'], 2)} | {_text(g['products_ms'])} | "
-            f"{_text(g['fraction'], 2)} |"
+            f"{_text(g['fraction'], 2)} | {g.get('cpu', '')} |"
         )
     lines += ["", *_equality(summary)]
     return "\n".join(lines) + "\n"
@@ -196,16 +238,17 @@ def _equality(summary: dict[str, Any]) -> list[str]:
     lines = ["Replay of the kit's fits from its recorded states of the random generator:", ""]
     lines += [
         "| engine | case | fits | identical (best score, best epoch, epochs) | others: first "
-        "difference, at most |",
-        "|---|---|---|---|---|",
+        "difference, at most | epochs, kit | epochs, mambabench | measured on |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in summary["replay"]:
         if r["fits"] is None:
-            lines.append(f"| {r['engine']} | {r['case']} | {NOT_RUN} | | |")
+            lines.append(f"| {r['engine']} | {_case(r['case'])} | {NOT_RUN} | | | | | |")
             continue
-        clips = r["largest_first_difference_clips"]
         lines.append(
-            f"| {r['engine']} | {r['case']} | {r['fits']} | {r['identical']} | {clips:.0f} clips |"
+            f"| {r['engine']} | {_case(r['case'])} | {r['fits']} | {r['identical']} | "
+            f"{_difference(r)} | {_count(r.get('kit_epochs'))} | {_count(r.get('our_epochs'))} | "
+            f"{r.get('cpu', '')} |"
         )
     ten, pairs = summary["ten_seeds"], summary["pairs"]
     lines += ["", "Ten seeds of (b): " + _ten_text(ten)]
@@ -213,10 +256,41 @@ def _equality(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _case(name: str) -> str:
+    return f"{name} ({METRICS[name]})" if name in METRICS else name
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if "largest_first_difference_clips" in row:  # a kept row
+        return f"{row['largest_first_difference_clips']:.0f} clips"
+    if row["identical"] == row["fits"]:
+        return "none"
+    digits = ".0f" if row["unit"] == "clips" else ".1g"
+    return f"{row['largest_first_difference']:{digits}} {row['unit']}"
+
+
+def _other_work(row: dict[str, Any]) -> str:
+    """Mark a ratio of runs that did not train the same epochs."""
+    ours = row.get("our_epochs")
+    if ours is None:
+        return " (perhaps other epochs)" if row["stream"] == "default" and row["ratio"] else ""
+    return "" if ours == row["kit_epochs"] else " (other epochs)"
+
+
+def _per_epoch_text(row: dict[str, Any]) -> str:
+    ratio = row.get("ratio_per_epoch")
+    return _count(None) if ratio is None else _text(ratio, 2)
+
+
+def _count(value: int | None) -> str:
+    return "not counted" if value is None else f"{value:,}"
+
+
 def _ten_text(ten: dict[str, Any]) -> str:
     if ten["our_cpu_s"] is None:
         return f"{NOT_RUN}."
-    return (
+    on = f"{ten['cpu']}: " if "cpu" in ten else ""
+    return on + (
         f"{ten['our_cpu_s']:.0f} CPU s, {ten['our_wall_s']:.0f} s wall on {ten['jobs']} threads; "
         f"the kit, extrapolated from one run, {ten['kit_cpu_s_extrapolated']:.0f} CPU s: "
         f"{ten['ratio_cpu']:.1f} times. Ten seeds of (a) were not run."

@@ -20,7 +20,7 @@ from real_reference import logistic_regression  # noqa: E402
 import mambabench  # noqa: E402
 from mambabench.probe.data import TaskRows  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
-from mambabench.store.embeddings import list_stored_tasks  # noqa: E402
+from mambabench.store.open import list_stored_tasks  # noqa: E402
 
 ELSEWHERE = {  # per cent, from the description of the data
     "emodb-v1-full": 72.5,

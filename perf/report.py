@@ -13,8 +13,6 @@ process of its own: start, imports and output count.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import platform
 import resource
@@ -27,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mambabench.files import write_json
-from mambabench.store.records import RECORD_SCHEMA, FoldResult, RunRecord, record_stem
+from mambabench.files import sha256_file, write_json
+from mambabench.store.records import FoldResult, RunRecord, record_bytes, record_stem
 
 # directory: (folds, test clips a fold, labels, metric, multilabel)
 TASKS = {
@@ -127,12 +125,8 @@ def write_runs(
         stem = record_stem(out, label, task, "hear2021", seed)
         stem.parent.mkdir(parents=True, exist_ok=True)
         np.savez(stem.with_suffix(".npz"), **arrays)
-        body = {
-            "schema": RECORD_SCHEMA,
-            "predictions_sha256": f"{hash((encoder, seed, number)) & (2**256 - 1):064x}",
-            **dataclasses.asdict(record),
-        }
-        stem.with_suffix(".json").write_text(json.dumps(body))
+        data = record_bytes(record, sha256_file(stem.with_suffix(".npz")))
+        stem.with_suffix(".json").write_bytes(data)
 
 
 def scenes(rng, shared, n, n_labels, metric, multilabel, skill):  # type: ignore[no-untyped-def]

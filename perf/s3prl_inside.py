@@ -1,7 +1,9 @@
 """Run s3prl's own run_downstream with an encoder of ours, inside the peer's environment.
 
 What a current Python lacks for s3prl 0.4.18 is put in its place before it is imported: file reading
-through soundfile, the few sox effects that the recipes name, and names that other packages dropped.
+through soundfile, the few sox effects that the recipes name (the silence gate is ours), names that
+other packages dropped, a `cuda` that does nothing for ASV, which asks for one, and the reader of
+PR's lists, which s3prl's package does not ship: windows of clips by the length of their targets.
 usage: python perf/s3prl_inside.py ENCODER COUNTER_FILE [arguments of run_downstream]
 """
 
@@ -38,7 +40,31 @@ def apply_effects_tensor(wav, rate, effects, **kwargs):
             raise ValueError("the generated corpora are at 16 kHz")
         elif name == "gain":
             wav = wav * 10 ** (float(values[-1]) / 20)
+        elif name == "silence":
+            from mambabench.benchmarks.superb.asv import trim_silence
+
+            wav = torch.from_numpy(trim_silence(wav[0].numpy(), rate))[None]
     return wav, rate
+
+
+class ListedPhones:
+    """PR's clips from a JSON list of [path, phones], as s3prl's loader asks for them."""
+
+    def __init__(self, listed, tokenizer, bucket_size, **kwargs):
+        rows = [
+            (path, tokenizer.encode(said)) for path, said in json.loads(Path(listed).read_text())
+        ]
+        self.rows = sorted(rows, key=lambda row: -len(row[1]))
+        self.size = bucket_size
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        if self.size == 1:
+            return self.rows[index]
+        first = min(index, len(self.rows) - self.size)
+        return self.rows[first : first + self.size]
 
 
 def prepare() -> None:
@@ -55,6 +81,12 @@ def prepare() -> None:
     for name in ("HfFolder", "Repository"):
         if not hasattr(huggingface_hub, name):
             setattr(huggingface_hub, name, type(name, (), {}))
+    torch.Tensor.cuda = lambda self, *args, **kwargs: self
+    corpus = types.ModuleType("s3prl.downstream.ctc.corpus")
+    corpus.__path__ = []
+    lists = types.ModuleType("s3prl.downstream.ctc.corpus.libriphone")
+    lists.LibriPhoneDataset = ListedPhones
+    sys.modules |= {corpus.__name__: corpus, lists.__name__: lists}
     plain = torch.load
     torch.load = lambda *args, **kwargs: plain(*args, **{"weights_only": False, **kwargs})
 

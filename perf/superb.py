@@ -47,6 +47,9 @@ class Recomputed:
     def __getitem__(self, key: tuple[slice, torch.Tensor]) -> torch.Tensor:
         return encode(self.encoder, [self.clips[i] for i in key[1].tolist()], self)
 
+    def to(self, device: str) -> Recomputed:
+        return self
+
 
 def encode(encoder, clips: list[Clip], counter=None) -> torch.Tensor:
     """Return time means [n_layers, n_clips, dim], clips one by one as the store plans them."""

@@ -29,7 +29,8 @@ from mambabench.benchmarks.task import clip_path  # noqa: E402
 from mambabench.extract.audio import decode  # noqa: E402
 from mambabench.models.encoders.frontends import SsamLogMel  # noqa: E402
 from mambabench.models.registry import load_encoder  # noqa: E402
-from mambabench.probe import superb  # noqa: E402
+from mambabench.probe.families.recipes import LEARNING_RATES  # noqa: E402
+from mambabench.probe.frame_training import FrameSettings  # noqa: E402
 from mambabench.probe.heads import frame_heads as fh  # noqa: E402
 from mambabench.probe.heads import weighted_sum as ws  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
@@ -66,7 +67,7 @@ def utterance_row(name: str, folder: Path, encoder, seeds: int) -> dict[str, obj
     )
     sizes = (len(task.labels),)
     settings = ws.WeightedSumSettings(
-        sizes, superb.LEARNING_RATES, total_steps=STEPS, eval_every=STEPS // 10
+        sizes, LEARNING_RATES, total_steps=STEPS, eval_every=STEPS // 10
     )
     scores, rates = [], []
     for seed in range(seeds):
@@ -108,7 +109,7 @@ def verification_row(folder: Path, seeds: int, steps: int) -> dict[str, object]:
     seen = np.concatenate([spoken[i] for i in train])
     frames = [(clip - seen.mean(0)) / seen.std(0) for clip in spoken]
     ids = np.unique(speakers[train], return_inverse=True)[1]
-    settings = fh.FrameSettings(ASV_RATE, steps, batch_size=16, gradient_norm=1e3, crop_frames=100)
+    settings = FrameSettings(ASV_RATE, steps, batch_size=16, gradient_norm=1e3)
     first, second = np.triu_indices(len(test), 1)
     same = speakers[test][first] == speakers[test][second]
     scores = []

@@ -78,3 +78,9 @@ def assert_blind() -> Callable[[Any, Callable[[Any], Any]], int]:
         return changed
 
     return check
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of small inputs on which users met trouble, a folder each with what must happen."""
+    return _material("MAMBABENCH_CASES", "../shared/cases")

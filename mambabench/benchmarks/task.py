@@ -14,9 +14,18 @@ from mambabench.reading.audio import find_file
 __all__ = ["AudioPart", "Clip", "Defect", "Event", "Fold", "Source", "Task", "clip_path", "folds"]
 
 EmbeddingType = Literal["scene", "event"]
-# HEAR's two; and SUPERB's: several labels that must all be right, a sequence of symbols, speakers
-# that trials compare, queries sought in documents
-PredictionType = Literal["multiclass", "multilabel", "slots", "sequence", "trials", "queries"]
+# HEAR's two; and SUPERB's: see benchmarks/kinds
+PredictionType = Literal[
+    "multiclass",
+    "multilabel",
+    "slots",
+    "sequence",
+    "text",
+    "slot_text",
+    "trials",
+    "queries",
+    "diarization",
+]
 # what of an encoder is stored for a clip: its scene embedding, the time mean of its frames, or
 # the frames themselves
 Pooling = Literal["scene", "time_mean", "frames"]

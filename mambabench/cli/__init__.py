@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -26,9 +27,11 @@ VERBS: dict[str, str] = {
     "extract": "Encode the clips of tasks into an embedding store.",
     "probe": "Train and score the heads of every seed, grid point and fold.",
     "report": "Print tables with intervals, comparisons and ranks.",
-    "train": "Train DepMamba or MMML, from data to weights.",
+    "train": "Train encoders, DepMamba or MMML, from data to weights.",
     "evaluate": "Judge trained systems and affect probes honestly.",
+    "curves": "Plot the loss, rate, evaluations and probes of trainings.",
     "run": "Do extract, probe and report in one resumable folder.",
+    "verify": "Check everything below an output folder.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",
     "models": "List the encoders and what is known of them.",
@@ -74,6 +77,20 @@ def _cli() -> None:
     """
 
 
+_whole_tracebacks = False
+
+
+def show_whole(wanted: bool = True) -> None:
+    """Have the whole traceback of a provider's fault printed: what --traceback asks for."""
+    global _whole_tracebacks
+    _whole_tracebacks = wanted
+
+
+def shown_whole() -> bool:
+    """Say whether --traceback was given."""
+    return _whole_tracebacks
+
+
 def _show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -115,24 +132,46 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _show_error(error: MambabenchError) -> None:
+    """Print an error; of a provider's fault the last lines of its traceback, or all of it."""
+    print(f"mambabench: {error}", file=sys.stderr)
+    if error.traceback and shown_whole():
+        print(error.traceback, file=sys.stderr)
+        return
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
+    if error.traceback:
+        print("--traceback prints all of it", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
-    except click.exceptions.Abort as abort:
-        if isinstance(
-            abort.__cause__, EOFError
-        ):  # click takes it for Ctrl-C; something was cut off
-            raise abort.__cause__ from None
-        _leave(143 if isinstance(abort.__cause__, _Terminated) else 130)
+    except click.exceptions.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for Ctrl-C
+            print(f"mambabench: a file ended too early ({error.__cause__})", file=sys.stderr)
+            if shown_whole():
+                import traceback
+
+                traceback.print_exception(error.__cause__)
+            sys.exit(2)
+        _leave(143 if isinstance(error.__cause__, _Terminated) else 130)
     except click.ClickException as error:
         _show_usage_error(error)
         sys.exit(error.exit_code)
     except MambabenchError as error:
-        print(f"mambabench: {error}", file=sys.stderr)
+        _show_error(error)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None or error.filename is None or shown_whole():
+            raise
+        print(f"mambabench: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

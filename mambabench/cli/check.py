@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import options, shown_whole
+from mambabench.errors import EncoderError
 
 __all__ = ["command"]
 
@@ -31,6 +32,7 @@ __all__ = ["command"]
     metavar="FILE.py",
     help="Write a commented provider that passes, to start from, instead.",
 )
+@options.traceback
 def command(
     encoder: str | None, device: str, long_s: float, as_json: bool, template: Path | None
 ) -> int:
@@ -44,7 +46,11 @@ def command(
         raise click.UsageError("name the provider E, or write one with --template FILE.py")
     from mambabench.hear_api.check import check
 
-    report = check(encoder, device=device, long_s=long_s)
+    def whole(error: EncoderError) -> None:
+        if error.traceback and shown_whole():
+            print(error.traceback, file=sys.stderr)
+
+    report = check(encoder, device=device, long_s=long_s, on_error=whole)
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
         return 0 if report.passed else 1

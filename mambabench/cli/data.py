@@ -251,3 +251,21 @@ def precompute_(
     for path, why in done.skipped.items():
         click.echo(f"left out: {path}: {why}", err=True)
     return 1 if done.skipped else 0
+
+
+@command.command(name="lists")
+@click.argument("corpus")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the lists.",
+)
+def lists_(corpus: str, source: Path, to: Path) -> int:
+    """Write the lists that `mambabench train` takes from CORPUS in its own layout at SOURCE."""
+    from mambabench.train.corpora import prepare_lists
+
+    for name, n in prepare_lists(corpus, source, to).items():
+        click.echo(f"{to / name}: {n}")
+    return 0

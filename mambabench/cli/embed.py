@@ -32,6 +32,7 @@ __all__ = ["command"]
     metavar="FILE.npz|.npy|.csv",
     help="Where the embeddings go; the ending chooses the format.",
 )
+@options.traceback
 def command(
     files: tuple[Path, ...],
     encoder: str,

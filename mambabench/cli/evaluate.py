@@ -15,13 +15,30 @@ _COLUMNS = ("f1", "macro_f1", "balanced_acc", "auc", "acc", "precision", "recall
 
 
 @click.command("evaluate")
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--run",
-    required=True,
+    default=None,
     type=click.Path(path_type=Path),
     help="Folder of `mambabench train` (an experiment or one seed), or an output folder of probes.",
 )
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="Corpus folder.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="PATH|KEY=PATH",
+    help="Corpus folder, or an encoder's lists as in `train`. Repeatable.",
+)
+@click.option("--task", default=None, metavar="NAME", help="What CHECKPOINT was trained for.")
+@click.option("--recipe", default=None, metavar="NAME", help="Recipe that CHECKPOINT is of.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a setting. Repeatable."
+)
+@click.option(
+    "--mode",
+    type=options.Named(["published", "sound"]),
+    default=None,
+    help="How clips are read and losses reckoned.  [default: the run's]",
+)
 @click.option(
     "--store", type=click.Path(path_type=Path), default=None, help="Output folder of extract."
 )
@@ -30,14 +47,24 @@ _COLUMNS = ("f1", "macro_f1", "balanced_acc", "auc", "acc", "precision", "recall
     "--resamples", "n_resamples", type=click.IntRange(min=1), default=1000, show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-def command(as_json: bool, **arguments: Any) -> int:
-    """Score the test sessions and print what makes the numbers honest; nothing is trained.
+def command(as_json: bool, checkpoint: Path | None, **arguments: Any) -> int:
+    """Score on test data and print what makes the numbers honest; nothing is trained.
 
-    Not a diagnostic of any person.
+    CHECKPOINT is a classifier's: a run folder of `mambabench train`, or a file of ours or the
+    authors'. --run is for depmamba, mmml and probes of depression or sentiment tasks: not a
+    diagnostic of any person.
     """
+    own = {k: arguments.pop(k) for k in ("task", "recipe", "overrides", "mode")}
+    data = arguments.pop("data")
+    if checkpoint is not None:
+        return _encoder(checkpoint, data, arguments["device"], as_json, **own)
+    if arguments["run"] is None:
+        raise click.UsageError("give a CHECKPOINT, or --run FOLDER")
     from mambabench.train.evaluate import evaluate
 
-    done = evaluate(**arguments)
+    if len(data) > 1:
+        raise click.UsageError("--run takes one --data folder")
+    done = evaluate(**arguments, data=Path(data[0]) if data else None)
     if as_json:
         import json
 
@@ -48,6 +75,51 @@ def command(as_json: bool, **arguments: Any) -> int:
             click.echo(line)
     for path in done.files:
         click.echo(f"written: {path}")
+    return 0
+
+
+def _encoder(
+    checkpoint: Path,
+    data: tuple[str, ...],
+    device: str,
+    as_json: bool,
+    *,
+    task: str | None,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    mode: str | None,
+) -> int:
+    from mambabench.train.recipes import parse_override
+    from mambabench.train.scored import evaluate_checkpoint
+    from mambabench.train.verb import resolve_device
+
+    found = evaluate_checkpoint(
+        checkpoint,
+        data=data,
+        task=task,
+        recipe=recipe,
+        settings=dict(parse_override(text) for text in overrides),
+        mode=mode,
+        device=resolve_device(device),
+    )
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found.as_json(), indent=2))
+        return 0
+    dagger = "; ‡ selected on the test clips" if "test clips" in found.selection else ""
+    click.echo(f"{found.system} on {found.task}: {found.n_clips} test clips, mode {found.mode}")
+    click.echo(f"  selection: {found.selection}{dagger}")
+    for name, label in (("acc", "accuracy"), ("mAP", "mAP"), ("auc", "AUC"), ("d_prime", "d'")):
+        if name in found.scores:
+            mark = "  <- decides" if name == found.metric else ""
+            each = "  folds: " + " ".join(f"{f[name]:.4f}" for f in found.folds)
+            click.echo(f"  {label:<9}{found.scores[name]:8.4f}{mark}{each if found.folds else ''}")
+    if found.scores.get("left_out_classes"):
+        n = found.scores["left_out_classes"]
+        click.echo(f"  {n:g} classes without a positive or a negative clip are left out")
+    for model, metric, value in found.published:
+        click.echo(f"  published: {model}: {metric} {value:g} %")
     return 0
 
 

@@ -30,11 +30,17 @@ __all__ = ["command", "show_extracted"]
 @options.layout
 @options.on_error
 @click.option(
+    "--verify",
+    is_flag=True,
+    help="Read all audio and stored arrays again and hold them against their hashes.",
+)
+@click.option(
     "--text-encoder",
     default=None,
     metavar="T",
     help="Encode texts instead (sentiment tasks): words[:DIM] or a local model directory.",
 )
+@options.traceback
 def command(text_encoder: str | None, **arguments: Any) -> int:
     """Encode the clips of tasks into an embedding store.
 
@@ -65,7 +71,10 @@ def show_extracted(done: Extracted) -> None:
         missing = f", {len(outcome.missing)} missing" if outcome.missing else ""
         click.echo(
             f"{outcome.encoder}  {outcome.task}  {outcome.n_clips} clips{missing}: {outcome.state}"
+            f"{_changed(outcome.changed)}"
         )
+        for clip in list(outcome.changed)[:20]:
+            click.echo(f"  {clip}: its audio is not what was encoded before", err=True)
         for clip, reason in list(outcome.missing.items())[:20]:
             click.echo(f"  {clip}: {reason}", err=True)
         if len(outcome.missing) > 20:
@@ -86,3 +95,15 @@ def show_extracted(done: Extracted) -> None:
             f"encoded {done.audio_s:.0f} s of audio in {done.elapsed_s:.1f} s "
             f"({rate:.1f} x real time) into {Path(done.out) / 'embeddings'}"
         )
+
+
+def _changed(changed: dict[str, int]) -> str:
+    """Return "; 2 changed clips: shards 3, 7 encoded anew", or nothing."""
+    if not changed:
+        return ""
+    numbers = sorted(set(changed.values()))
+    shown = ", ".join(map(str, numbers[:8])) + (", ..." if len(numbers) > 8 else "")
+    return (
+        f"; {len(changed)} changed clip{'s' * (len(changed) > 1)}: "
+        f"shard{'s' * (len(numbers) > 1)} {shown} encoded anew"
+    )

@@ -30,6 +30,7 @@ __all__ = [
     "seeds",
     "task",
     "tasks",
+    "traceback",
 ]
 
 
@@ -170,6 +171,22 @@ format_: Decorator = click.option(
     type=Named(["terminal", "markdown", "latex", "csv", "json"]),
     default="terminal",
     show_default=True,
+)
+
+
+def _ask_for_tracebacks(context: click.Context, option: click.Parameter, value: bool) -> None:
+    if value:
+        from mambabench.cli import show_whole
+
+        show_whole()
+
+
+traceback: Decorator = click.option(
+    "--traceback",
+    is_flag=True,
+    expose_value=False,
+    callback=_ask_for_tracebacks,
+    help="Print the whole traceback of an encoder's fault.",
 )
 baseline: Decorator = click.option(
     "--baseline", metavar="E", help="Compare every encoder with this one only."

@@ -119,7 +119,9 @@ class Display:
             print(title, file=sys.stderr, flush=True)
 
     def extract(self, progress: Progress) -> None:
-        """Show how far the extraction is, if it is time to."""
+        """Show how far the extraction is, if it is time to; sizes are printed at once."""
+        for line in progress.sizes:
+            print(line, file=sys.stderr, flush=True)
         self._show(extraction_text(progress))
 
     def doing(self, what: str) -> None:

@@ -32,6 +32,7 @@ def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
     """Print every task's mean, spread and intervals, paired comparisons and overall scores.
 
     Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report.
+    Records and predictions that do not hold are refused by name: exit code 1.
     """
     import shutil
 
@@ -42,13 +43,18 @@ def command(out: tuple[Path, ...], format: str, baseline: str | None) -> int:
     result = report(out, format, baseline, width=width, color=color)
     click.echo(result.text, nl=False)
     show_written(result, quiet=format != "terminal")
-    return 0
+    return 1 if any(run.defects for run in result.summary.runs) else 0
 
 
 def show_written(result: ReportResult, *, quiet: bool) -> None:
-    """Say where the page lies, and why there is none; `quiet` keeps standard output clean."""
+    """Say where the page lies and what was refused; `quiet` keeps standard output clean."""
     if result.note:
         click.echo(f"mambabench: {result.note}", err=True)
+    refused = [defect for run in result.summary.runs for defect in run.defects]
+    for defect in refused[:20]:
+        click.echo(f"refused: {defect}", err=True)
+    if len(refused) > 20:
+        click.echo(f"and {len(refused) - 20} more: see `mambabench verify`", err=True)
     page = next((file for file in result.files if file.name == "report.html"), None)
     if page is None or quiet:
         return

@@ -29,6 +29,7 @@ from mambabench.cli import options
 @options.exact
 @options.format_
 @options.baseline
+@options.traceback
 def command(**arguments: Any) -> int:
     """Do extract, probe and report in one resumable folder.
 

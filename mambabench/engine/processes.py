@@ -161,6 +161,9 @@ def _error(answer: dict[str, str]) -> Exception:
     if kind is not None:
         error = kind(answer["text"])
         assert isinstance(error, MambabenchError)
+        error.traceback = answer.get("traceback", "")
+        if answer.get("notes"):
+            error.add_note(answer["notes"])
         return error
     return RuntimeError(f"a worker failed:\n{answer['text']}")
 
@@ -194,7 +197,9 @@ def serve() -> None:
                 continue
             answer({"result": call(message, lambda report: answer({"report": report}))})
         except MambabenchError as error:
-            answer({"error": type(error).__name__, "text": str(error)})
+            told = {"error": type(error).__name__, "text": str(error)}
+            notes = "\n".join(getattr(error, "__notes__", ()))
+            answer({**told, "notes": notes, "traceback": error.traceback})
         except BrokenPipeError:
             return
         except Exception:

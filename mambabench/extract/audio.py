@@ -75,17 +75,30 @@ def decode(
     Raises DataError where the file is missing, corrupt, empty or not finite, or has not the rate
     `expected_rate_hz` of the folder that it lies in.
     """
-    import numpy as np
-
     data = read_bytes(path)
     audio = decode_bytes(data)
     samples, rate = audio.samples, audio.sample_rate_hz
     if not len(samples):
-        raise DataError("has no samples: replace or remove it")
+        raise DataError(f"{audio.problem or 'has no samples'}: replace or remove it")
     if expected_rate_hz is not None and rate != expected_rate_hz:
         raise DataError(
             f"has {rate} Hz but lies in the folder of {expected_rate_hz} Hz: move or resample it"
         )
+    try:
+        mono = _prepared(samples, rate, sample_rate_hz, part)
+    except DataError:
+        raise
+    except Exception as error:  # of the resampler, or of memory: this clip's fault
+        raise DataError(f"cannot be resampled ({type(error).__name__}: {error})") from error
+    return Decoded(mono, hashlib.sha256(data).hexdigest(), audio.problem, len(samples) / rate)
+
+
+def _prepared(
+    samples: npt.NDArray[np.float32], rate: int, sample_rate_hz: int, part: AudioPart | None
+) -> npt.NDArray[np.float32]:
+    """Average the channels of samples [n, n_channels], cut, scale and resample them."""
+    import numpy as np
+
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if part is not None:
         mono = _cut(mono, rate, part)
@@ -95,14 +108,15 @@ def decode(
         import soxr
 
         mono = soxr.resample(mono, rate, sample_rate_hz, quality="HQ")
-    mono = np.ascontiguousarray(mono, dtype=np.float32)
-    return Decoded(mono, hashlib.sha256(data).hexdigest(), audio.problem, len(samples) / rate)
+    return np.ascontiguousarray(mono, dtype=np.float32)
 
 
 def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArray[np.float32]:
     """Return the part of the samples [n] that is the clip; DataError where nothing is left."""
     from mambabench.benchmarks.superb.asv import trim_silence
 
+    if part.gain_db:  # before the gate, as SUPERB's chain of effects has it
+        mono = mono * mono.dtype.type(10.0 ** (part.gain_db / 20.0))
     if part.trim_silence:
         mono = trim_silence(mono, rate)
     start = round(part.start_s * rate)
@@ -110,8 +124,7 @@ def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArr
     mono = mono[start:stop]
     if not len(mono):
         raise DataError("has no samples left after cutting: it is silent or shorter than its part")
-    scaled: npt.NDArray[np.float32] = mono * mono.dtype.type(10.0 ** (part.gain_db / 20.0))
-    return scaled if part.gain_db else mono
+    return mono
 
 
 def length_note(audio: Decoded, clip_s: float | None) -> str | None:

@@ -64,10 +64,13 @@ def embed(
         raise DataError("no files to embed: name at least one audio file")
     if output is not None:
         _check_format(Path(output))
+    # a provider may change the working directory: paths mean the folder in which the user stands
+    paths = [Path(file).absolute() for file in files]
+    target = None if output is None else Path(output).absolute()
     loaded = load_encoder(encoder, device=device)
     parts, times, durations = [], [], []
-    for path in map(Path, files):
-        rows, row_times, duration_s = _embed_file(loaded, path, timestamps)
+    for path, given in zip(paths, files, strict=True):
+        rows, row_times, duration_s = _embed_file(loaded, path, str(given), timestamps)
         parts.append(rows)
         times.append(row_times)
         durations.append(duration_s)
@@ -76,13 +79,13 @@ def embed(
     result = _joined(
         loaded, tuple(map(str, files)), parts, times if timestamps else None, durations
     )
-    if output is not None:
-        _write(Path(output), result)
+    if target is not None:
+        _write(target, result)
     return result
 
 
 def _embed_file(
-    encoder: LoadedEncoder, path: Path, timestamps: bool
+    encoder: LoadedEncoder, path: Path, name: str, timestamps: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], float]:
     """Return rows [n_rows, dim], their times in ms (of one row: empty) and the duration."""
     import numpy as np
@@ -93,9 +96,9 @@ def _embed_file(
     try:
         decoded = decode(path, encoder.sample_rate_hz)
     except DataError as error:
-        raise DataError(f"{path} {error}") from error
+        raise DataError(f"{name} {error}") from error
     if decoded.problem is not None:
-        warnings.warn(f"{path} {decoded.problem}", stacklevel=3)
+        warnings.warn(f"{name} {decoded.problem}", stacklevel=3)
     samples = decoded.samples
     audio = torch.from_numpy(samples)[None].to(encoder.device)
     if timestamps:
@@ -107,7 +110,7 @@ def _embed_file(
         times = np.zeros(0, np.float32)
     if not (np.isfinite(rows).all() and np.isfinite(times).all()):
         raise EncoderError(
-            f"encoder {encoder.label!r} gives values for {path} that are NaN or infinite"
+            f"encoder {encoder.label!r} gives values for {name} that are NaN or infinite"
         )
     return rows, times, len(samples) / encoder.sample_rate_hz
 

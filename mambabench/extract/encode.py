@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mambabench.errors import DataError, EncoderError, MambabenchError
 from mambabench.extract.audio import Decoded, decode, length_note
-from mambabench.extract.plan import PlannedClip, Shard
+from mambabench.hear_api.provider import training_parts
+from mambabench.hear_api.times import fault_of_times
+from mambabench.store.plan import PlannedClip, Shard
+from mambabench.store.shards import ClipRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,20 +22,9 @@ if TYPE_CHECKING:
 
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["BatchLimit", "ClipRows", "EncodeJob", "encode_shard"]
+__all__ = ["BatchLimit", "EncodeJob", "encode_shard"]
 
 READ_AHEAD = 2  # batches that are decoded while one is encoded
-
-
-class ClipRows(NamedTuple):
-    """What one clip came to: rows, or the reason why there are none."""
-
-    clip: PlannedClip
-    embeddings: npt.NDArray[np.float32] | None  # [n_rows, n_layers, dim]
-    timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
-    audio_sha256: str | None
-    failure: str | None
-    note: str | None = None  # what the user must know of a clip that is embedded all the same
 
 
 @dataclass
@@ -41,6 +33,9 @@ class BatchLimit:
 
     n_samples: int | None = None  # None: whatever the plan says
     n_halvings: int = field(default=0)
+    fault: MambabenchError | None = None  # the first of the encoder, with its traceback
+    doubt: str | None = None  # what to know of the encoder's frames, told with the next clip
+    told: set[str] = field(default_factory=set)  # in this shard
 
     def halve(self, n_samples: int) -> None:
         """Allow half of the `n_samples` that did not fit."""
@@ -73,6 +68,7 @@ def encode_shard(
     the encoder fails for every clip that could be read: then it is not the clips' fault.
     """
     n_encoded, first_fault = 0, None
+    job.limit.told.clear()
     for planned, futures in _ahead(shard, job.encoder.sample_rate_hz, readers):
         batch = _Batch([], [])
         for clip, future in zip(planned, futures, strict=True):
@@ -90,11 +86,18 @@ def encode_shard(
                 first_fault = rows
             yield rows
         progress(len(planned), sum(clip.n_frames for clip in planned) / shard.rate_hz)
+    if n_encoded:
+        _check_mode(job)
     if n_encoded == 0 and first_fault is not None:
-        raise EncoderError(
+        raised = EncoderError(
             f"encoder {job.encoder.label!r} failed on every clip of a part of split "
             f"{shard.split!r}; the first is {first_fault.clip.name}: {first_fault.failure}"
         )
+        if job.limit.fault is not None:
+            raised.traceback = job.limit.fault.traceback
+            for note in getattr(job.limit.fault, "__notes__", ()):
+                raised.add_note(note)
+        raise raised
 
 
 def _ahead(
@@ -147,6 +150,8 @@ def _encode_equal(
         memory = _is_out_of_memory(error)
         if not (memory or isinstance(error, EncoderError)):
             error = _as_encoder_error(job.encoder, error)
+        if job.limit.fault is None and isinstance(error, MambabenchError):
+            job.limit.fault = error
         if len(clips) == 1:
             reason = "does not fit into memory, even alone" if memory else str(error)
             yield ClipRows(clips[0], None, None, audio[0].sha256, reason)
@@ -161,7 +166,9 @@ def _encode_equal(
     for i, clip in enumerate(clips):
         times = None if timestamps is None else timestamps[i]
         rows = _checked(clip, embeddings[i], times, audio[i].sha256)
-        yield rows._replace(note=length_note(audio[i], job.clip_s))
+        note = length_note(audio[i], job.clip_s) or job.limit.doubt
+        job.limit.doubt = None
+        yield rows._replace(note=note)
 
 
 def _call(
@@ -184,13 +191,38 @@ def _call(
             f"encoder {encoder.label!r} returned {tuple(times.shape)} timestamps for "
             f"{tuple(frames.shape[:2])} frames; every frame needs its time in milliseconds"
         )
+    times_ms = times.detach().to("cpu", torch.float32).numpy()
+    _check_times(job, times_ms, 1000.0 * stacked.shape[1] / encoder.sample_rate_hz)
     if job.pooling == "time_mean":
         mean = frames.detach().to("cpu", torch.float64).mean(dim=1).to(torch.float32)
         return mean.numpy()[:, None], None
     return (
         frames.detach().to("cpu", torch.float32).numpy(),
-        times.detach().to("cpu", torch.float32).numpy(),
+        times_ms,
     )
+
+
+def _check_times(job: EncodeJob, times_ms: npt.NDArray[np.float32], duration_ms: float) -> None:
+    """Refuse times that make every score false; note once what makes them doubtful."""
+    fault = fault_of_times(times_ms, duration_ms)
+    if fault is None:
+        return
+    text = f"encoder {job.encoder.label!r}: {fault.problem}"
+    if not fault.usable:
+        raise EncoderError(f"{text}; `mambabench check` shows more")
+    if text not in job.limit.told:
+        job.limit.told.add(text)
+        job.limit.doubt = text
+
+
+def _check_mode(job: EncodeJob) -> None:
+    """Refuse an encoder whose calls switched dropout or batch statistics on."""
+    parts = training_parts(job.encoder.model)
+    if parts:
+        raise EncoderError(
+            f"encoder {job.encoder.label!r} put {parts} into training mode while it embedded: its "
+            "embeddings would differ from call to call; remove train() from its functions"
+        )
 
 
 def _check_shape(

@@ -20,37 +20,12 @@ from mambabench.errors import DataError
 from mambabench.extract.audio import choose_rate, find_audio, read_header
 from mambabench.files import canonical_json
 from mambabench.reading.audio import find_file
-from mambabench.reading.json_files import parse_json
-from mambabench.reading.text import decode_text
+from mambabench.selfhash import seen
+from mambabench.store.plan import EncoderSpec, PlannedClip, Shard, TaskPlan, task_files
 
-__all__ = [
-    "Budget",
-    "EncoderSpec",
-    "PlannedClip",
-    "Shard",
-    "TaskPlan",
-    "plan_task",
-    "pooling_of",
-    "task_files",
-]
+__all__ = ["Budget", "plan_task"]
 
-RELATIONS = ("trials.csv", "relevance.csv")  # what labels of verification and search cannot say
 PLAN_VERSION = 1  # changes with anything that changes the bytes of a shard
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """Which encoder, how run: all that a worker needs to load it, and what it must turn out as."""
-
-    encoder: str  # as the user gave it, "E" or "E@PATH"
-    label: str
-    identity: str
-    sample_rate_hz: int
-    scene_embedding_size: int
-    timestamp_embedding_size: int
-    layers: tuple[int, ...] | None
-    precision: str
-    device: str  # as the encoder reports it: "cpu", "cuda"
 
 
 @dataclass(frozen=True)
@@ -59,57 +34,6 @@ class Budget:
 
     batch_s: float
     shard_s: float
-
-
-@dataclass(frozen=True)
-class PlannedClip:
-    """One clip to be encoded."""
-
-    index: int  # in the split's json
-    name: str
-    path: str
-    n_frames: int  # at the file's rate; 0 where the header could not be read
-    n_bytes: int
-    part: AudioPart | None = None  # None: the whole file, as it is
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A run of batches that is encoded, committed and resumed as one."""
-
-    key: str  # hash of everything that its bytes depend on
-    split: str
-    clips: tuple[PlannedClip, ...]  # in the order of encoding
-    batch_sizes: tuple[int, ...]  # how many of `clips`, in turn, form a batch
-    rate_hz: int  # of the files
-
-    @property
-    def duration_s(self) -> float:
-        """Return the seconds of audio in the shard."""
-        return sum(clip.n_frames for clip in self.clips) / self.rate_hz
-
-    def batches(self) -> Iterator[tuple[PlannedClip, ...]]:
-        """Yield the clips of each batch."""
-        start = 0
-        for size in self.batch_sizes:
-            yield self.clips[start : start + size]
-            start += size
-
-
-@dataclass(frozen=True)
-class TaskPlan:
-    """Everything that one encoder does on one task."""
-
-    task: Task
-    spec: EncoderSpec
-    rate_hz: int  # of the audio folder that is read
-    shards: tuple[Shard, ...]
-    key: str  # hash over shards and the task's own files
-
-    @property
-    def duration_s(self) -> float:
-        """Return the seconds of audio in the task."""
-        return sum(shard.duration_s for shard in self.shards)
 
 
 def plan_task(task: Task, spec: EncoderSpec, budget: Budget) -> TaskPlan:
@@ -125,26 +49,6 @@ def plan_task(task: Task, spec: EncoderSpec, budget: Budget) -> TaskPlan:
     return TaskPlan(task, spec, rate_hz, keyed, _hash(canonical_json(content)))
 
 
-def task_files(task: Task) -> dict[str, bytes]:
-    """Return the task's small files: what a store keeps of them, so that probing needs no audio."""
-    names = ["task_metadata.json", "labelvocabulary.csv"]
-    names += [f"{split}.json" for split in task.splits]
-    files = {name: (task.directory / name).read_bytes() for name in names}
-    clusters = parse_json(decode_text(files["task_metadata.json"])).get("clusters")
-    if isinstance(clusters, str):
-        files[clusters] = (task.directory / clusters).read_bytes()
-    own = any(clip.source for clips in task.clips.values() for clip in clips)
-    for name in (SOURCES, *RELATIONS) if own else ():
-        if (task.directory / name).is_file():
-            files[name] = (task.directory / name).read_bytes()
-    return files
-
-
-def pooling_of(task: Task) -> str:
-    """Return what is stored of a clip: "scene", "time_mean" (of its frames) or "frames"."""
-    return "frames" if task.embedding_type == "event" else task.pooling
-
-
 def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
     """Return the split's clips with their lengths.
 
@@ -156,9 +60,11 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
     assumed = round(task.sample_duration_s * rate_hz) if task.sample_duration_s else 0
     clips = []
     headers = lru_cache(maxsize=None)(read_header)  # stored crops share a file
+    looks = lru_cache(maxsize=None)(seen)
     for index, clip in enumerate(task.clips[split]):
         path = find_file(clip.source.path) if clip.source else find_audio(folder, clip.name)
         part = _part(clip)
+        look = looks(path)
         try:
             header = headers(path)
             n_frames, n_bytes = header.n_frames, header.n_bytes
@@ -166,7 +72,9 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
             n_frames, n_bytes = assumed, -1
         if part is not None and part.duration_s is not None and n_frames:
             n_frames = min(n_frames, round(part.duration_s * rate_hz))
-        clips.append(PlannedClip(index, clip.name, os.path.abspath(path), n_frames, n_bytes, part))
+        clips.append(
+            PlannedClip(index, clip.name, os.path.abspath(path), n_frames, n_bytes, part, look)
+        )
     return clips
 
 
@@ -235,6 +143,8 @@ def _with_key(shard: Shard, task: Task, spec: EncoderSpec) -> Shard:
         content["pooling"] = task.pooling
     if any(clip.part for clip in shard.clips):
         content["parts"] = [asdict(clip.part) for clip in shard.clips if clip.part]
+        if any(clip.part.trim_silence for clip in shard.clips if clip.part):
+            content["silence_gate"] = 2  # after the gain
     return replace(shard, key=_hash(canonical_json(content)))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import EncoderError
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
-from mambabench.extract.plan import EncoderSpec, PlannedClip, Shard
+from mambabench.store.plan import EncoderSpec, PlannedClip, Shard
 from mambabench.store.shards import commit_shard, is_open, read_record
 
 if TYPE_CHECKING:
@@ -121,5 +121,11 @@ def _shard(value: dict[str, Any]) -> Shard:
 
 
 def _clip(value: dict[str, Any]) -> PlannedClip:
-    part = value["part"]
-    return PlannedClip(**{**value, "part": None if part is None else AudioPart(**part)})
+    part, seen = value["part"], value["seen"]
+    return PlannedClip(
+        **{
+            **value,
+            "part": None if part is None else AudioPart(**part),
+            "seen": None if seen is None else tuple(seen),
+        }
+    )

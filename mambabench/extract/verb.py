@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambabench.errors import EncoderError, MambabenchError, nearest_names
+from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.labels import tell_apart
-from mambabench.extract.plan import Budget, EncoderSpec, Shard, TaskPlan, plan_task, pooling_of
+from mambabench.extract.plan import Budget, plan_task
+from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
 from mambabench.store.embeddings import LAYOUTS, store_folder
 from mambabench.store.gather import missing_clips, shard_notes
-from mambabench.store.shards import read_record
+from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
+from mambabench.store.shards import drop_shard, read_record
+from mambabench.store.sources import changed_in_shard, looked_at_again
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["DEMO_ENCODERS", "Extracted", "Progress", "TaskOutcome", "extract"]
 
 DEMO_ENCODERS = ("logmel_stats", "ssam_tiny_random")
+MOST_AGAIN = 3  # times that clips may change under the hands of one run
 PRECISIONS = ("fp32", "bf16", "int8")
 # seconds of audio in a batch and in a shard, by device: part of the plan, hence of the result
 BUDGETS = {
@@ -39,6 +43,7 @@ class Progress:
     audio_s: float
     total_audio_s: float
     elapsed_s: float  # since the first clip was given out
+    sizes: tuple[str, ...] = ()  # once, before the first clip: what stored frames will take
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ class TaskOutcome:
     n_clips: int
     missing: dict[str, str]  # "<split>/<clip>" -> reason
     warnings: dict[str, str] = field(default_factory=dict)  # likewise, of clips that are embedded
+    # "<split>/<clip>" -> number (from 1) of its shard, for clips whose audio is not what was
+    # encoded before; their shards were encoded anew
+    changed: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ def extract(
     shard: str | None = None,
     layout: str = "store",
     on_error: str = "stop",
+    verify: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Extracted:
     """Embed every clip of `tasks` with every `encoder` into ``out/embeddings``.
@@ -92,6 +101,8 @@ def extract(
     generated below ``out/tasks``, without `encoder` the two demo encoders run. Clips that cannot be
     embedded are named in the outcome; their task is sealed without them only with
     ``on_error="skip"``. The same call continues an interrupted one and ends in the same bytes.
+    Clips whose audio has changed since are encoded anew: what looks as it did (size, time, inode)
+    is believed, unless `verify`, which also holds sealed arrays against their hashes.
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
     from mambabench.extract.unit import forget
@@ -104,15 +115,20 @@ def extract(
     share = _share(shard)
     setups = _setups(gpus, device)
     out = Path(out)
+    # providers may change the working directory while their threads run: absolute from here on
     chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
     device = "cuda" if gpus else device
     works = []
     try:
         for name in encoder_list(encoder or DEMO_ENCODERS):
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
-            works += _plans(chosen, chosen_tasks, out, layers, precision, device)
-        tell_apart(works, out)
-        run = _Run(works, layout, on_error, share)
+            works += _plans(chosen, chosen_tasks, out.absolute(), layers, precision, device)
+        tell_apart(works, out.absolute())
+        run = _Run(works, layout, on_error, share, verify=verify)
+        open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
+        require_room(out, open_sizes)
+        if open_sizes and progress is not None:
+            progress(Progress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes))))
         return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
     finally:
         forget()
@@ -164,8 +180,14 @@ def _tasks(directories: tuple[Path, ...], names: tuple[str, ...], out: Path) -> 
     if not directories:
         from mambabench.benchmarks.demo import generate
 
-        directories = generate(out / "tasks")
-    return discover(directories, names)
+        try:
+            directories = generate(out / "tasks")
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
+            ) from error
+    found = discover(directories, names)
+    return tuple(replace(task, directory=task.directory.absolute()) for task in found)
 
 
 @dataclass
@@ -182,6 +204,15 @@ class _Work:
     n_halvings: int = 0
     missing: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)  # as in TaskOutcome
+    n_again: int = 0  # times that shards were encoded anew because clips changed meanwhile
+
+    def note_changed(self, shard: Shard, clips: Iterable[str]) -> None:
+        """Remember clips whose audio is not what was encoded before."""
+        number = self.plan.shards.index(shard) + 1
+        self.changed |= {f"{shard.split}/{clip}": number for clip in clips}
+
+    size: FrameSize | None = None  # of frames of all layers
 
     @property
     def n_clips(self) -> int:
@@ -208,14 +239,16 @@ def _plans(
         device=kind,
     )
     budget = BUDGETS.get(kind, BUDGETS["cuda"])
-    return [
-        _Work(
-            plan=plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget),
-            directory=store_folder(out, encoder.label, task.name),
-            configuration=dict(encoder.configuration),
-        )
-        for task in tasks
-    ]
+    keep_frames = any(task.pooling == "frames" for task in tasks)
+    with one_thread(device):
+        rate = frames_per_s(encoder) if keep_frames else 0.0
+    works = []
+    for task in tasks:
+        plan = plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget)
+        directory = store_folder(out, encoder.label, task.name)
+        size = frame_size(plan, rate)
+        works.append(_Work(plan, directory, dict(encoder.configuration), size=size))
+    return works
 
 
 def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
@@ -250,17 +283,24 @@ class _Run:
     """Give out the shards that are to do, and seal each task when its last one is committed."""
 
     def __init__(
-        self, works: list[_Work], layout: str, on_error: str, share: tuple[int, int]
+        self,
+        works: list[_Work],
+        layout: str,
+        on_error: str,
+        share: tuple[int, int],
+        *,
+        verify: bool = False,
     ) -> None:
         self._works = works
         self._on_error = on_error
         self._layout = _layout(layout)
+        self._verify = verify
         self._todo: list[tuple[_Work, Shard]] = []
         self._n_clips, self._total_s = 0, 0.0
         self._done_clips, self._done_s = 0, 0.0
         number = 0
         for work in works:
-            sealed = self._layout.is_sealed(work.directory, work.plan)
+            sealed = self._is_sealed(work)
             if sealed:
                 work.state = "already"
                 work.missing = self._layout.sealed_missing(work.directory)
@@ -271,21 +311,58 @@ class _Run:
                 if mine and not sealed:
                     self._add(work, one)
 
+    def _is_sealed(self, work: _Work) -> bool:
+        """Tell whether the task is sealed and its audio is still what was encoded.
+
+        A store whose clips changed is opened again: the rows of their shards are taken out.
+        """
+        if not self._layout.is_sealed(work.directory, work.plan):
+            return False
+        if self._verify:
+            _check_arrays(self._layout, work)
+        changed = self._layout.changed_clips(work.directory, work.plan, full=self._verify)
+        if not changed:
+            return True
+        from mambabench.extract.reopen import reopen
+
+        redo = reopen(self._layout, work.directory, work.plan, full=self._verify)
+        for shard in redo.values():
+            names = {clip.name for clip in shard.clips}
+            work.note_changed(shard, sorted(names.intersection(changed.get(shard.split, ()))))
+        return not redo
+
+    @property
+    def n_clips(self) -> int:
+        """Clips that this run has to encode."""
+        return self._n_clips
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of audio that this run has to encode."""
+        return self._total_s
+
     def _add(self, work: _Work, shard: Shard) -> None:
         record = read_record(work.directory, shard.split, shard.key)
+        changed = changed_in_shard(work.directory, shard, full=self._verify)
+        if changed:
+            drop_shard(work.directory, shard)
+            work.note_changed(shard, changed)
         retry = self._on_error == "stop"
-        if record is not None and not (record.failures and retry):
+        if not changed and record is not None and not (record.failures and retry):
             return
+        self._give_out(work, shard)
+
+    def _give_out(self, work: _Work, shard: Shard) -> None:
         work.n_open += 1
         self._todo.append((work, shard))
         self._n_clips += len(shard.clips)
         self._total_s += shard.duration_s
 
-    def _units(self) -> Iterator[dict[str, Any]]:
+    def _units(self, todo: Sequence[tuple[_Work, Shard]]) -> Iterator[dict[str, Any]]:
         """Describe the shards one by one: the descriptions of a large corpus need much room."""
         from mambabench.extract.unit import make_unit
 
-        for work, shard in self._todo:
+        for work, shard in todo:
             plan = work.plan
             clip_s = plan.task.sample_duration_s
             unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
@@ -317,21 +394,23 @@ class _Run:
         for work in self._works:
             if work.state != "already" and not work.n_open:
                 self._finish(work)
-        results = run_units(
-            "mambabench.extract.unit:encode_unit",
-            self._units(),
-            jobs=min(jobs, len(self._todo)),
-            setups=setups,
-            on_report=on_report,
-        )
-        for index, cost in results:
-            work, _ = self._todo[index]
-            work.seconds += cost["seconds"]
-            work.audio_s += cost["audio_s"]
-            work.n_halvings += cost["n_halvings"]
-            work.n_open -= 1
-            if not work.n_open:
-                self._finish(work)
+        while self._todo:
+            todo, self._todo = self._todo, []
+            results = run_units(
+                "mambabench.extract.unit:encode_unit",
+                self._units(todo),
+                jobs=min(jobs, len(todo)),
+                setups=setups,
+                on_report=on_report,
+            )
+            for index, cost in results:
+                work, _ = todo[index]
+                work.seconds += cost["seconds"]
+                work.audio_s += cost["audio_s"]
+                work.n_halvings += cost["n_halvings"]
+                work.n_open -= 1
+                if not work.n_open:
+                    self._finish(work)
         elapsed = time.perf_counter() - start
         outcomes = tuple(_outcome(work) for work in self._works)
         return Extracted(out, outcomes, sum(work.audio_s for work in self._works), elapsed)
@@ -353,9 +432,37 @@ class _Run:
         elif missing and self._on_error == "stop":
             work.state, work.missing = "incomplete", missing
             write_json(work.directory / MISSING, missing)
-        else:
+        elif not self._encode_changed(work):
             work.state, work.missing = "sealed", missing
             self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
+
+    def _encode_changed(self, work: _Work) -> bool:
+        """Give out once more what changed between its encoding and now; False if nothing did."""
+        again = False
+        for shard in work.plan.shards:
+            changed = changed_in_shard(work.directory, shard, full=True)
+            if not changed:
+                continue
+            if work.n_again == MOST_AGAIN:
+                raise DataError(
+                    f"task {work.plan.task.name}: {shard.split}/{changed[0]} keeps changing while "
+                    "it is encoded: give the same command again when its file is finished"
+                )
+            again = True
+            drop_shard(work.directory, shard)
+            work.note_changed(shard, changed)
+            self._give_out(work, looked_at_again(shard))
+        work.n_again += again
+        return again
+
+
+def _check_arrays(layout: Any, work: _Work) -> None:
+    """Hold every array of a sealed store against its hash; StoreError where one is damaged."""
+    from mambabench.store.open import read_embeddings
+
+    stored = layout.stored_task(work.directory)
+    for split in stored.task.splits if stored is not None else ():
+        read_embeddings(stored, split)
 
 
 def _layout(name: str) -> Any:
@@ -378,6 +485,7 @@ def _outcome(work: _Work) -> TaskOutcome:
         n_clips=work.n_clips,
         missing=work.missing,
         warnings=work.warnings,
+        changed=work.changed,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
 from mambabench.files import canonical_json, sha256_file
@@ -25,6 +26,8 @@ __all__ = [
     "only_output",
     "with_name",
 ]
+
+SIGNAL_S = (0.5, 1.0, 2.0, 4.0, 10.0, 30.0)  # lengths on which a provider is tried when loaded
 
 
 def load_hear_module(
@@ -70,7 +73,7 @@ class _HearFunctions:
     """The two embedding functions of a provider, checked at every call."""
 
     provider: Provider
-    model: torch.nn.Module
+    model: Any
     device: str
 
     def scene(self, audio: torch.Tensor, layers: tuple[int, ...] | None) -> torch.Tensor:
@@ -80,10 +83,12 @@ class _HearFunctions:
         only_output(self.provider.name, layers)
         with (
             torch.no_grad(),
-            foreign_code(self.provider.name, f"embedding {_shape(audio)} of audio"),
+            foreign_code(
+                self.provider.name, f"embedding {_shape(audio)} of audio", self.provider.folder
+            ),
         ):
             result = self.provider.get_scene_embeddings(audio.to(self.device), self.model)
-        check_scene(self.provider.name, result, len(audio), int(self.model.scene_embedding_size))  # type: ignore[arg-type]
+        check_scene(self.provider.name, result, len(audio), int(self.model.scene_embedding_size))
         embeddings: torch.Tensor = result.float()
         return embeddings[:, None]
 
@@ -105,10 +110,12 @@ class _HearFunctions:
         only_output(self.provider.name, layers)
         with (
             torch.no_grad(),
-            foreign_code(self.provider.name, f"embedding {_shape(audio)} of audio"),
+            foreign_code(
+                self.provider.name, f"embedding {_shape(audio)} of audio", self.provider.folder
+            ),
         ):
             result = self.provider.get_timestamp_embeddings(audio.to(self.device), self.model)
-        width = int(self.model.timestamp_embedding_size)  # type: ignore[arg-type]
+        width = int(self.model.timestamp_embedding_size)
         check_timestamps(self.provider.name, result, len(audio), width)
         embeddings, times_ms = result
         return embeddings.float()[:, :, None], times_ms.float()
@@ -126,12 +133,12 @@ def _shape(audio: torch.Tensor) -> str:
     return " x ".join(map(str, audio.shape))
 
 
-def check_scene(name: str, result: object, n_clips: int, width: int) -> None:
+def check_scene(name: str, result: object, n_clips: int, width: int | None) -> None:
     """Raise EncoderError unless `result` is a floating tensor [n_clips, width]."""
     _check_tensor(name, "get_scene_embeddings", result, (n_clips, width))
 
 
-def check_timestamps(name: str, result: object, n_clips: int, width: int) -> None:
+def check_timestamps(name: str, result: object, n_clips: int, width: int | None) -> None:
     """Raise EncoderError unless `result` is a pair of tensors [n_clips, n_frames, width] and
     [n_clips, n_frames]."""
     function = "get_timestamp_embeddings"
@@ -147,7 +154,9 @@ def check_timestamps(name: str, result: object, n_clips: int, width: int) -> Non
 def _check_tensor(name: str, function: str, value: object, shape: tuple[int | None, ...]) -> None:
     import torch
 
-    wanted = "[" + ", ".join("n_frames" if s is None else str(s) for s in shape) + "]"
+    names = ("n_clips", "size") if len(shape) == 2 else ("n_clips", "n_frames", "size")
+    known = (n if s is None else str(s) for s, n in zip(shape, names, strict=True))
+    wanted = "[" + ", ".join(known) + "]"
     if not isinstance(value, torch.Tensor):
         raise EncoderError(
             f"{function} of provider {name!r} returned {type(value).__name__}, "
@@ -170,7 +179,7 @@ def _check_tensor(name: str, function: str, value: object, shape: tuple[int | No
 
 def _wrap(
     provider: Provider,
-    model: torch.nn.Module,
+    model: Any,
     checkpoint: str | Path | None,
     device: str,
     options: Mapping[str, Setting],
@@ -178,7 +187,7 @@ def _wrap(
     from mambabench.models.weights.identity import identity, weights_hash
 
     functions = _HearFunctions(provider, model, device)
-    sample_rate_hz = int(model.sample_rate)  # type: ignore[arg-type]
+    sample_rate_hz = int(model.sample_rate)
     configuration: dict[str, str | int | float | bool | None] = {
         "kind": "hear_module",
         "source_sha256": provider.source_sha256(),
@@ -189,12 +198,11 @@ def _wrap(
     }
     # a foreign module carries no version that could be trusted: what it computes on a fixed
     # signal stands in for its code and whatever files it reads
-    found = identity(
-        weights_hash(_tensors(model)),
-        configuration,
-        functions.finite_scene,
-        sample_rate_hz,
-        device,
+    weights = weights_hash(_tensors(provider, model))
+    found = _on_a_signal_that_is_long_enough(
+        lambda duration_s: identity(
+            weights, configuration, functions.finite_scene, sample_rate_hz, device, duration_s
+        )
     )
     encoder = LoadedEncoder(
         name=provider.name,
@@ -203,8 +211,8 @@ def _wrap(
         model=model,
         device=device,
         sample_rate_hz=sample_rate_hz,
-        scene_embedding_size=int(model.scene_embedding_size),  # type: ignore[arg-type]
-        timestamp_embedding_size=int(model.timestamp_embedding_size),  # type: ignore[arg-type]
+        scene_embedding_size=int(model.scene_embedding_size),
+        timestamp_embedding_size=int(model.timestamp_embedding_size),
         n_hidden_states=1,
         scene=functions.scene,
         timestamps=functions.timestamps,
@@ -213,14 +221,47 @@ def _wrap(
     return with_name(encoder, provider.name, checkpoint is not None)
 
 
-def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the model's weights without the extra state that some modules add."""
+def _on_a_signal_that_is_long_enough(find: Callable[[float], str]) -> str:
+    """Return what `find` returns for the shortest of several lengths in seconds on which the
+    provider works; the first error where it works on none."""
+    first: EncoderError | None = None
+    for duration_s in SIGNAL_S:
+        try:
+            return find(duration_s)
+        except EncoderError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _tensors(provider: Provider, model: Any) -> dict[str, torch.Tensor]:
+    """Return the model's weights without the extra state that some modules add.
+
+    Where it has no state dict that can be read, its behaviour and its files alone say who it is.
+    """
     import torch
 
-    return {k: v for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
+    def listed() -> dict[str, Any]:
+        return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+    state: Any = None
+    fault: EncoderError | None = None
+    for method in ("state_dict", "named_parameters"):  # the second for parameters not yet made
+        if not isinstance(state, Mapping) and callable(getattr(model, method, None)):
+            call = model.state_dict if method == "state_dict" else listed
+            try:
+                with foreign_code(provider.name, f"its model's {method}() was called"):
+                    state = call()
+            except EncoderError as error:
+                fault = fault or error
+    if not isinstance(state, Mapping):
+        if fault is not None:
+            warnings.warn(f"{fault}: its weights are not part of its identity", stacklevel=2)
+        return {}
+    return {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
 
 
-def _weights_files(name: str, model: torch.nn.Module) -> dict[str, str]:
+def _weights_files(name: str, model: Any) -> dict[str, str]:
     """Hash the files that the model says it was loaded from: ONNX, TFLite, arrays."""
     files = [Path(path) for path in getattr(model, "weights_files", ())]
     for path in files:

@@ -6,6 +6,7 @@ published hear-validator, whose every error is an error here too.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,22 +14,39 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
 from mambabench.hear_api.check_calls import Outcome, Status
+from mambabench.hear_api.fence import fenced
 from mambabench.hear_api.provider import (
+    FUNCTIONS,
     Provider,
     ProviderNotFound,
     check_attributes,
+    foreign_code,
     import_provider,
-    protected,
+    in_evaluation,
+    lacking,
+    load_as_it_is,
+    missing_function,
+    on_device,
+    read_number,
+    training_parts,
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from mambabench.hear_api.check_calls import Subject
 
 __all__ = ["Check", "CheckReport", "check"]
 
 SCHEMA = "mambabench.check/1"
+# checks that call one of the two embedding functions only
+_ONE_FUNCTION = {
+    "scene shape": ("get_scene_embeddings",),
+    "timestamp shape": ("get_timestamp_embeddings",),
+    "timestamps": ("get_timestamp_embeddings",),
+}
+
+
+class _NotRun(Exception):  # noqa: N818 - it names what happened
+    """A check has nothing to look at."""
 
 
 @dataclass(frozen=True)
@@ -70,40 +88,47 @@ def check(
     device: str = "auto",
     long_s: float = 60.0,
     progress: Callable[[str], None] | None = None,
+    on_error: Callable[[EncoderError], None] | None = None,
 ) -> CheckReport:
     """Check the provider `encoder` (registered name, dotted module or ``.py`` file, ``@PATH`` for
     a checkpoint) and return what was found; `long_s` is the length of the long clip in seconds.
 
-    Raises EncoderError where there is no such provider; every other fault is in the report.
+    Every check that still can run does, whatever failed before it; `on_error` is called with each
+    error of the provider. Raises EncoderError where there is no such provider; every other fault is
+    in the report.
     """
-    from mambabench.hear_api.check_calls import CHECKS, Subject
+    from mambabench.hear_api.check_calls import CHECKS
     from mambabench.models.registry import resolve_device
 
     device = resolve_device(device)
     checks: list[Check] = []
 
-    def run(title: str, step: Callable[[], Outcome]) -> bool:
+    def run(title: str, step: Callable[[], Outcome]) -> None:
         if progress is not None:
             progress(title)
         try:
             outcome = step()
         except ProviderNotFound:
             raise
+        except _NotRun as reason:
+            outcome = Outcome("not run", str(reason))
         except EncoderError as error:
             outcome = Outcome("fail", str(error))
+            if on_error is not None:
+                on_error(error)
         checks.append(Check(title, outcome.status, outcome.value, outcome.limit, outcome.message))
-        return outcome.status != "fail"
 
-    opened = _Opening(encoder, device)
-    subject: Subject | None = None
-    # a model in training mode is put into evaluation mode, and the later checks can run
-    if all(run(title, step) or title == "eval mode" for title, step in opened.steps().items()):
-        subject = Subject(opened.provider, opened.model, device, long_s)
-    for title, step in CHECKS.items():
-        if subject is None:
-            checks.append(Check(title, "not run", None, None, "the model could not be loaded"))
-        else:
-            run(title, lambda step=step, subject=subject: step(subject))  # type: ignore[misc]
+    with fenced():
+        opened = _Opening(encoder, device)
+        for title, step in opened.steps().items():
+            run(title, step)
+        subject = opened.subject(long_s)
+        for title, call in CHECKS.items():
+            missing = opened.lacks(title) if subject else opened.missing
+            if subject is None or missing:
+                checks.append(Check(title, "not run", None, None, missing))
+            else:
+                run(title, lambda call=call, subject=subject: call(subject))  # type: ignore[misc]
     return CheckReport(
         encoder=encoder,
         device=device,
@@ -116,13 +141,14 @@ def check(
 
 
 class _Opening:
-    """The checks up to a loaded model, which the later ones need."""
-
-    provider: Provider
-    model: torch.nn.Module
+    """The checks up to a loaded model, and what the later ones need of it."""
 
     def __init__(self, encoder: str, device: str) -> None:
         self._encoder, self._device = encoder, device
+        self._provider: Provider | None = None
+        self._model: Any = None
+        self._functions: set[str] = set(FUNCTIONS)
+        self.missing = "the model could not be loaded"  # why there is no subject
 
     def steps(self) -> dict[str, Callable[[], Outcome]]:
         return {
@@ -132,27 +158,74 @@ class _Opening:
             "eval mode": self._eval_mode,
         }
 
+    def subject(self, long_s: float) -> Subject | None:
+        """Return what the calls are made with; None without a model or its sample rate."""
+        from mambabench.hear_api.check_calls import Subject
+
+        if self._provider is None or self._model is None:
+            return None
+        sizes = [self._number(f"{what}_embedding_size") for what in ("scene", "timestamp")]
+        rate = self._number("sample_rate")
+        if rate is None:
+            self.missing = "model.sample_rate is no positive int, so no audio can be made for it"
+            return None
+        return Subject(
+            self._provider,
+            self._model,
+            self._device,
+            long_s,
+            sample_rate_hz=rate,
+            scene_size=sizes[0],
+            timestamp_size=sizes[1],
+        )
+
+    def lacks(self, title: str) -> str:
+        """Return why a check cannot run though there is a model, or ``""``."""
+        needed = _ONE_FUNCTION.get(title, FUNCTIONS[1:])
+        absent = [name for name in needed if name not in self._functions]
+        return f"the module has no {absent[0]}" if absent else ""
+
+    def _number(self, attribute: str) -> int | None:
+        assert self._provider is not None
+        with contextlib.suppress(EncoderError):
+            return read_number(self._provider.name, self._model, attribute)
+        return None
+
     def _import(self) -> Outcome:
-        self.provider, self._checkpoint = _provider_of(self._encoder, self._device)
+        self._provider, self._checkpoint = _provider_of(self._encoder, self._device)
+        absent = [name for name in FUNCTIONS if getattr(self._provider, name) is missing_function]
+        self._functions -= set(absent)
+        if absent:
+            return Outcome("fail", str(lacking(self._provider.name, absent, self._provider.near)))
         return Outcome("pass", "the module has the three functions")
 
     def _load(self) -> Outcome:
+        provider = self._loaded("the module could not be imported")
+        if "load_model" not in self._functions:
+            return Outcome("not run", "the module has no load_model")
+        self._model = on_device(
+            provider, load_as_it_is(provider, self._checkpoint or None), self._device
+        )
         import torch
+        from torch.nn.parameter import is_lazy
 
-        provider = self.provider
-        arguments = (self._checkpoint,) if self._checkpoint else ()
-        with protected(provider.name, "loading its model", provider.folder):
-            model = provider.load_model(*arguments)
-        if not isinstance(model, torch.nn.Module):
-            return Outcome(
-                "fail", f"load_model returned {type(model).__name__}, not a torch.nn.Module"
-            )
-        self.model = model.to(self._device)
-        return Outcome("pass", _weights(model))
+        if not isinstance(self._model, torch.nn.Module):
+            return Outcome("pass", f"a {type(self._model).__name__}, no torch.nn.Module")
+        with foreign_code(provider.name, "its model's parameters were counted", provider.folder):
+            n = sum(p.numel() for p in self._model.parameters() if not is_lazy(p))
+        return Outcome("pass", f"{n:,} parameters{_files(self._model)}")
+
+    def _loaded(self, otherwise: str) -> Provider:
+        if self._provider is None:
+            raise _NotRun(otherwise)
+        return self._provider
 
     def _attributes(self) -> Outcome:
-        check_attributes(self.provider.name, self.model)
-        m = self.model
+        provider = self._loaded(self.missing)
+        if self._model is None:
+            raise _NotRun(self.missing)
+        check_attributes(provider.name, self._model)
+        m = self._model
         return Outcome(
             "pass",
             f"{m.sample_rate} Hz, scene {m.scene_embedding_size}, "
@@ -160,10 +233,12 @@ class _Opening:
         )
 
     def _eval_mode(self) -> Outcome:
-        from mambabench.hear_api.check_calls import training_parts
-
-        parts = training_parts(self.model)
-        self.model.eval()  # the later checks look for other faults
+        provider = self._loaded(self.missing)
+        if self._model is None:
+            raise _NotRun(self.missing)
+        with foreign_code(provider.name, "its model's modules were listed", provider.folder):
+            parts = training_parts(self._model)
+        self._model = in_evaluation(provider, self._model)  # later checks look for other faults
         if parts:
             return Outcome(
                 "fail",
@@ -173,13 +248,12 @@ class _Opening:
         return Outcome("pass", "every module is in evaluation mode")
 
 
-def _weights(model: torch.nn.Module) -> str:
-    """Say how many parameters the model has, and how large the files that hold others are."""
-    shown = f"{sum(p.numel() for p in model.parameters()):,} parameters"
+def _files(model: Any) -> str:
+    """Say how large the files are that hold weights outside torch, if there are some."""
     model = getattr(getattr(model, "encoder", None), "model", model)  # one of ours: what is inside
     files = [Path(path) for path in getattr(model, "weights_files", ())]
     size = sum(path.stat().st_size for path in files if path.is_file())
-    return f"{shown}; {size / 1e6:.1f} MB of weights files" if files else shown
+    return f"; {size / 1e6:.1f} MB of weights files" if files else ""
 
 
 def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:
@@ -192,7 +266,7 @@ def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:
     if not is_registered(name):
         if options:
             raise ProviderNotFound(f"no encoder named {name!r} to take the options {options}")
-        return import_provider(name), checkpoint
+        return import_provider(name, whole=False), checkpoint
     from mambabench.hear_api.factory import HearModel, provider
 
     functions = provider(find_entry(name).name)

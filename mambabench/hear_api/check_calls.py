@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from mambabench.hear_api.adapters import check_scene, check_timestamps
-from mambabench.hear_api.provider import (
-    Provider,
-    foreign_code,
-)
+from mambabench.hear_api.provider import Provider, foreign_code, in_evaluation, training_parts
 
-__all__ = ["CHECKS", "Outcome", "Subject", "training_parts"]
+__all__ = ["CHECKS", "Outcome", "Subject"]
 
 BATCH_TOLERANCE = 1e-5  # max|a-b| / max|b|: alone, in a batch, in any order
 REPEAT_TOLERANCE = 1e-6
@@ -35,15 +33,25 @@ class Outcome(NamedTuple):
 
 
 class Subject:
-    """A provider and its loaded model; every call is checked for type and shape."""
+    """A provider and its loaded model; every call is checked for type and shape.
+
+    A width of None is not known: the model does not declare it rightly.
+    """
 
     def __init__(
-        self, provider: Provider, model: torch.nn.Module, device: str, long_s: float
+        self,
+        provider: Provider,
+        model: Any,
+        device: str,
+        long_s: float,
+        *,
+        sample_rate_hz: int,
+        scene_size: int | None,
+        timestamp_size: int | None,
     ) -> None:
         self.provider, self.model, self.device, self.long_s = provider, model, device, long_s
-        self.sample_rate_hz = int(model.sample_rate)  # type: ignore[arg-type]
-        self.scene_size = int(model.scene_embedding_size)  # type: ignore[arg-type]
-        self.timestamp_size = int(model.timestamp_embedding_size)  # type: ignore[arg-type]
+        self.sample_rate_hz = sample_rate_hz
+        self.scene_size, self.timestamp_size = scene_size, timestamp_size
         self.hop_ms: float | None = None
         self._random = np.random.RandomState(7)
 
@@ -74,22 +82,30 @@ class Subject:
         return self._fetch(embeddings), self._fetch(times_ms)
 
     def _fetch(self, tensor: torch.Tensor) -> torch.Tensor:
-        with foreign_code(self.provider.name, f"its output on {tensor.device} was read"):
+        with self._call(f"its output on {tensor.device} was read"):
             return tensor.detach().cpu()
 
     def raw_scene(self, audio: torch.Tensor) -> torch.Tensor:
         """Return the scene embeddings as they come, type and shape checked."""
-        with foreign_code(self.provider.name, _doing("get_scene_embeddings", audio)):
+        with self._call(_doing("get_scene_embeddings", audio)):
             result = self.provider.get_scene_embeddings(audio, self.model)
         check_scene(self.provider.name, result, len(audio), self.scene_size)
         return result  # type: ignore[no-any-return]
 
     def raw_timestamps(self, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the timestamp embeddings and times as they come, types and shapes checked."""
-        with foreign_code(self.provider.name, _doing("get_timestamp_embeddings", audio)):
+        with self._call(_doing("get_timestamp_embeddings", audio)):
             result = self.provider.get_timestamp_embeddings(audio, self.model)
         check_timestamps(self.provider.name, result, len(audio), self.timestamp_size)
         return result[0], result[1]
+
+    def _call(self, doing: str) -> AbstractContextManager[None]:
+        """Fence a call, but let generators run on: equal draws would hide that it draws."""
+        return foreign_code(self.provider.name, doing, self.provider.folder, random_states=False)
+
+    def to_evaluation(self) -> None:
+        """Put the model into evaluation mode, where it has such a thing."""
+        in_evaluation(self.provider, self.model)
 
     def duration_ms(self, audio: torch.Tensor) -> float:
         """Return the length of the clips in milliseconds."""
@@ -98,12 +114,6 @@ class Subject:
 
 def _doing(function: str, audio: torch.Tensor) -> str:
     return f"{function} was given {len(audio)} x {audio.shape[1]} samples"
-
-
-def training_parts(model: torch.nn.Module) -> str:
-    """Name up to three modules in training mode, or return ``""``."""
-    names = [name or "the model" for name, module in model.named_modules() if module.training]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -184,7 +194,7 @@ def _stays_eval(s: Subject) -> Outcome:
         s.scene(s.noise(2, 1.5))
         s.timestamps(s.noise(2, 1.5))
     parts = training_parts(s.model)
-    s.model.eval()
+    s.to_evaluation()
     if parts:
         return Outcome("fail", f"an embedding call put {parts} into training mode: remove train()")
     return Outcome("pass", "embedding calls leave evaluation mode alone")

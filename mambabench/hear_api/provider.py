@@ -10,16 +10,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mambabench.errors import EncoderError, nearest_names
 from mambabench.files import sha256_file
+from mambabench.hear_api.fence import fenced, last_lines, place_of, standard_streams, whole
 from mambabench.models.entry import BRIDGES
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = [
     "FUNCTIONS",
@@ -29,12 +28,21 @@ __all__ = [
     "check_attributes",
     "foreign_code",
     "import_provider",
+    "in_evaluation",
+    "lacking",
+    "load_as_it_is",
     "load_model",
+    "missing_function",
+    "on_device",
     "protected",
+    "read_number",
+    "training_parts",
 ]
 
 FUNCTIONS = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 SAMPLE_RATES_HZ = (16000, 22050, 32000, 44100, 48000)  # HEAR 2021 rules, "Common format"
+
+LONGEST_TEXT = 600  # letters of a provider's own message that are repeated
 
 _shield = threading.RLock()
 
@@ -52,6 +60,7 @@ class Provider:
     load_model: Callable[..., Any]
     get_scene_embeddings: Callable[..., Any]
     get_timestamp_embeddings: Callable[..., Any]
+    near: str = ""  # names like those of functions that it lacks
 
     @property
     def folder(self) -> Path | None:
@@ -70,11 +79,11 @@ class Provider:
 
 @contextlib.contextmanager
 def protected(name: str, doing: str, folder: Path | None = None) -> Iterator[None]:
-    """Run foreign code: with a bare ``sys.argv``, `folder` importable, and every fault an
-    EncoderError that says which provider did what.
+    """Run foreign code at import or load: with a bare ``sys.argv``, `folder` importable, everything
+    put back afterwards, and every fault an EncoderError that says which provider did what.
 
     Many published modules parse the command line when they are imported; they must see none of
-    ours. `sys.argv` and `sys.path` are put back afterwards.
+    ours.
     """
     with _shield:
         argv, path = sys.argv, list(sys.path)
@@ -82,7 +91,7 @@ def protected(name: str, doing: str, folder: Path | None = None) -> Iterator[Non
         if folder is not None:
             sys.path.insert(0, str(folder))
         try:
-            with foreign_code(name, doing):
+            with standard_streams(), foreign_code(name, doing, folder):
                 yield
         finally:
             sys.argv = argv
@@ -90,28 +99,40 @@ def protected(name: str, doing: str, folder: Path | None = None) -> Iterator[Non
 
 
 @contextlib.contextmanager
-def foreign_code(name: str, doing: str) -> Iterator[None]:
-    """Turn whatever the provider `name` raises into an EncoderError; SystemExit too."""
+def foreign_code(
+    name: str, doing: str, folder: Path | None = None, *, random_states: bool = True
+) -> Iterator[None]:
+    """Fence code of the provider `name` and turn what it raises into an EncoderError that names
+    file and line; SystemExit too. `folder` holds its own files."""
     try:
-        yield
+        with fenced(random_states=random_states):
+            yield
     except EncoderError:
         raise
     except SystemExit as error:
         raise EncoderError(
             f"provider {name!r} ended the program (exit status {error.code}) while {doing}; "
             "a HEAR module must not parse sys.argv or call sys.exit: give its options defaults"
+            f"{place_of(error, folder)}"
         ) from error
     except Exception as error:
-        raise EncoderError(
-            f"provider {name!r} raised {type(error).__name__} while {doing}: {error}"
-        ) from error
+        said = " ".join(str(error).split())  # one line: reasons are listed clip by clip
+        text = f": {said[:LONGEST_TEXT]}" if said else ""
+        raised = EncoderError(
+            f"provider {name!r} raised {type(error).__name__} while {doing}{text}"
+            f"{place_of(error, folder)}"
+        )
+        raised.add_note(last_lines(error))
+        raised.traceback = whole(error)
+        raise raised from error
 
 
-def import_provider(name: str) -> Provider:
+def import_provider(name: str, *, whole: bool = True) -> Provider:
     """Import the dotted module or ``.py`` file `name` and return its HEAR functions.
 
     Modules are looked for on ``sys.path`` and in the current directory. Raises EncoderError where
-    the module cannot be found or imported, or lacks one of the three functions.
+    the module cannot be found or imported, or lacks one of the three functions; unless `whole`, in
+    whose place then stands `missing_function`.
     """
     suffix = Path(name).suffix
     if suffix in (".onnx", ".tflite"):
@@ -121,15 +142,28 @@ def import_provider(name: str) -> Provider:
         )
     module = _import_file(Path(name)) if _is_path(name) else _import_dotted(BRIDGES.get(name, name))
     missing = [f for f in FUNCTIONS if not callable(getattr(module, f, None))]
-    if missing:
-        near = "".join(nearest_names(f, vars(module)) for f in missing)
-        raise EncoderError(
-            f"provider {name!r} lacks {', '.join(missing)}{near}; a HEAR module defines "
-            + ", ".join(FUNCTIONS)
-            + " at its top level"
-        )
-    file = Path(module.__file__) if module.__file__ else None
-    return Provider(name, file, *(getattr(module, f) for f in FUNCTIONS))
+    near = "".join(nearest_names(f, vars(module)) for f in missing)
+    if missing and whole:
+        raise lacking(name, missing, near)
+    file = Path(module.__file__).absolute() if module.__file__ else None
+    load, scene, timestamps = (
+        missing_function if f in missing else getattr(module, f) for f in FUNCTIONS
+    )
+    return Provider(name, file, load, scene, timestamps, near)
+
+
+def missing_function(*_: Any, **__: Any) -> Any:
+    """Stand for a function that a module lacks."""
+    raise EncoderError("the module does not define this function")
+
+
+def lacking(name: str, missing: list[str], near: str) -> EncoderError:
+    """Return the error about functions that a module does not define."""
+    return EncoderError(
+        f"provider {name!r} lacks {', '.join(missing)}{near}; a HEAR module defines "
+        + ", ".join(FUNCTIONS)
+        + " at its top level"
+    )
 
 
 def _is_path(name: str) -> bool:
@@ -171,37 +205,104 @@ def _import_dotted(name: str) -> ModuleType:
             ) from error
 
 
-def load_model(provider: Provider, checkpoint: str | Path | None, device: str) -> torch.nn.Module:
-    """Load the provider's model, move it to `device` and put it into evaluation mode.
+def load_model(provider: Provider, checkpoint: str | Path | None, device: str) -> Any:
+    """Load the provider's model, have it on `device` and in evaluation mode.
 
-    The published kit never calls ``eval()``; modules that forget it would give other embeddings
-    for every call. Raises EncoderError where the model is no torch module or its HEAR attributes
-    are missing or of the wrong kind.
+    Any object will do that declares HEAR's three numbers. The published kit never calls ``eval()``;
+    modules that forget it would give other embeddings for every call. Raises EncoderError where
+    the attributes are missing or of the wrong kind, or a method of the model's own fails.
     """
-    import torch
+    model = load_as_it_is(provider, checkpoint)
+    check_attributes(provider.name, model)
+    return in_evaluation(provider, on_device(provider, model, device))
 
+
+def load_as_it_is(provider: Provider, checkpoint: str | Path | None) -> Any:
+    """Return what the provider's load_model returns; EncoderError where that is nothing."""
     with protected(provider.name, "loading its model", provider.folder):
         model = provider.load_model(str(checkpoint)) if checkpoint else provider.load_model()
-    if not isinstance(model, torch.nn.Module):
+    if model is None:
         raise EncoderError(
-            f"load_model of provider {provider.name!r} returned {type(model).__name__}; "
-            "mambabench runs torch.nn.Module only"
+            f"load_model of provider {provider.name!r} returned None: end it with `return model`"
         )
-    check_attributes(provider.name, model)
-    return model.to(device).eval()
+    return model
 
 
-def check_attributes(name: str, model: torch.nn.Module) -> None:
+def on_device(provider: Provider, model: Any, device: str) -> Any:
+    """Return the model with its tensors on `device`; its ``to`` is called only if one is not."""
+    places: set[str] = set()  # a model that cannot list its parameters is moved where it must be
+    with (
+        contextlib.suppress(EncoderError),
+        foreign_code(provider.name, "its model's parameters were listed", provider.folder),
+    ):
+        places = {str(tensor.device) for tensor in _tensors_of(model)} - {"meta"}
+    exact = ":" in device  # cuda:1 is another place than cuda:0
+    elsewhere = {p for p in places if (p if exact else p.partition(":")[0]) != device}
+    if not elsewhere and (places or device == "cpu"):
+        return model
+    if not callable(getattr(model, "to", None)):
+        if device == "cpu":
+            return model
+        raise EncoderError(
+            f"the model of provider {provider.name!r} has no method to(device), so it cannot be "
+            f"moved to {device}: use --device cpu, or let load_model return a torch.nn.Module"
+        )
+    with foreign_code(provider.name, f"its model's to({device!r}) was called", provider.folder):
+        moved = model.to(device)
+    return moved if hasattr(moved, "sample_rate") else model
+
+
+def _tensors_of(model: Any) -> list[Any]:
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return []
+    return [*model.parameters(), *model.buffers()]
+
+
+def in_evaluation(provider: Provider, model: Any) -> Any:
+    """Return the model in evaluation mode; its ``eval`` is called only if a part is not."""
+    parts = "its modules"  # unless they can be listed
+    with (
+        contextlib.suppress(EncoderError),
+        foreign_code(provider.name, "its model's modules were listed", provider.folder),
+    ):
+        parts = training_parts(model)
+    if not parts or not callable(getattr(model, "eval", None)):
+        return model
+    with foreign_code(provider.name, "its model's eval() was called", provider.folder):
+        changed = model.eval()
+    return changed if hasattr(changed, "sample_rate") else model
+
+
+def training_parts(model: Any) -> str:
+    """Name up to three modules in training mode, or return ``""``."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return "the model" if getattr(model, "training", False) is True else ""
+    names = [name or "the model" for name, module in model.named_modules() if module.training]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def check_attributes(name: str, model: Any) -> None:
     """Raise EncoderError unless `model` declares HEAR's three numbers as HEAR asks."""
     for attribute in ("sample_rate", "scene_embedding_size", "timestamp_embedding_size"):
-        value = getattr(model, attribute, None)
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            raise EncoderError(
-                f"the model of provider {name!r} has {attribute} = {value!r}; "
-                f"set model.{attribute} to a positive int"
-            )
+        read_number(name, model, attribute)
     if model.sample_rate not in SAMPLE_RATES_HZ:
         raise EncoderError(
             f"the model of provider {name!r} has sample_rate = {model.sample_rate}; HEAR knows "
             + ", ".join(map(str, SAMPLE_RATES_HZ))
         )
+
+
+def read_number(name: str, model: Any, attribute: str) -> int:
+    """Return one of HEAR's three numbers; EncoderError where it is no positive int."""
+    with foreign_code(name, f"its model's {attribute} was read"):
+        value = getattr(model, attribute, None)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value <= 0:
+        raise EncoderError(
+            f"the model of provider {name!r} has {attribute} = {value!r}; "
+            f"set model.{attribute} to a positive int"
+        )
+    return int(value)

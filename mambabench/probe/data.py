@@ -14,8 +14,9 @@ from mambabench.benchmarks.metrics.events import Events, events_of_clips, frame_
 from mambabench.benchmarks.task import Clip, Fold, Task, folds
 from mambabench.errors import DataError
 from mambabench.probe.rows import SplitRows, TestRows, TrainingRows, ValidationRows
-from mambabench.store.embeddings import EmbeddingSet, StoredTask, read_embeddings
+from mambabench.store.embeddings import EmbeddingSet, StoredTask
 from mambabench.store.hear_eval_kit import shuffled_order
+from mambabench.store.open import content_sha256, read_embeddings
 
 __all__ = ["TaskRows", "task_fingerprint"]
 
@@ -23,12 +24,16 @@ R = TypeVar("R", bound=SplitRows)
 
 
 def task_fingerprint(stored: StoredTask) -> str:
-    """Return a hash of everything but the embeddings that a probe of `stored` follows from."""
+    """Return a hash of everything that a probe of `stored` follows from, embeddings included.
+
+    The embeddings count by the hashes of their arrays, which `read_embeddings` checks.
+    """
     digest = hashlib.sha256()
     for field in dataclasses.fields(Task):
         if field.name not in ("directory", "sample_rates_hz", "sample_duration_s"):
             digest.update(f"{field.name}={getattr(stored.task, field.name)!r}\n".encode())
     digest.update(f"{stored.encoder_identity} {stored.layers} {sorted(stored.missing)}".encode())
+    digest.update(content_sha256(stored).encode())
     return digest.hexdigest()
 
 

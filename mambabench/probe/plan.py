@@ -30,12 +30,17 @@ class TaskPlan:
     """What all units of one (encoder, task, protocol) share: rows and prepared folds."""
 
     def __init__(
-        self, rows: TaskRows, protocol: Protocol, stop: threading.Event | None = None
+        self,
+        rows: TaskRows,
+        protocol: Protocol,
+        stop: threading.Event | None = None,
+        device: str = "cpu",
     ) -> None:
         self.rows = rows
         self.task = rows.task
         self.protocol = protocol
         self.stop = stop
+        self.device = device  # of trials that are not stacked
         self._prepared: dict[tuple[str, str, int], PreparedFold] = {}
         self._locks: dict[tuple[str, str, int], threading.Lock] = {}
         self._lock = threading.Lock()

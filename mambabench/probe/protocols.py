@@ -153,8 +153,8 @@ _PUBLISHED: dict[str, Protocol | str] = {
         selected_on=200,
         version=2,
     ),
-    "superb": Protocol(name="superb", family="superb"),
-    "superb-clean": Protocol(name="superb-clean", family="superb", clean=True),
+    "superb": Protocol(name="superb", family="superb", version=2),
+    "superb-clean": Protocol(name="superb-clean", family="superb", clean=True, version=2),
 }
 PROTOCOLS: Registry[Protocol] = Registry("protocols", Protocol, _PUBLISHED)
 _SHORTER = {"fast": 10, "faster": 100}

@@ -21,13 +21,21 @@ from mambabench.benchmarks.task import Fold
 from mambabench.engine.jobs import Job, Steps, run_inline
 from mambabench.probe.families.knn import fit_knn
 from mambabench.probe.families.linear import fit_linear
+from mambabench.probe.families.superb import plan_folds, record_notes
+from mambabench.probe.families.trials import (
+    FoldPlan,
+    Running,
+    Trained,
+    Trial,
+    load_trained,
+    save_trained,
+)
 from mambabench.probe.fitted import Fitted, FoldOutcome, HeadPredictor, score_fold
 from mambabench.probe.heads.streams import TrialStreams, stream_seed
 from mambabench.probe.monitor import chosen
 from mambabench.probe.plan import StackableTrial, TaskPlan, Unit
 from mambabench.probe.protocols import HeadConfig, Inapplicable, grid_points
 from mambabench.probe.selection import mean_values, selection_folds
-from mambabench.probe.superb import superb_folds
 from mambabench.probe.trainer import TrialResult, train
 from mambabench.store.records import Predictions, RunRecord
 
@@ -49,8 +57,7 @@ def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
     """Hand out the unit's jobs and return its record and predictions."""
     plan = unit.plan
     if plan.protocol.family == "superb":
-        # superb has its own rows, folds and selection: its jobs return scored folds
-        return _result(unit, (yield [Job(job) for job in superb_folds(plan, unit.seed)]))
+        return _result(unit, (yield from _superb_steps(unit)))
     if plan.task.prediction_type not in ("multiclass", "multilabel"):
         raise Inapplicable(
             f"{plan.protocol.name} does not apply to {plan.task.name}: its clips are no examples "
@@ -105,6 +112,7 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         precision=stored.precision,
         sample_rate_hz=stored.sample_rate_hz,
         resampled_from_hz=stored.resampled_from_hz,
+        notes=record_notes(plan) if plan.protocol.family == "superb" else task.notes,
     )
     predictions = {
         f"{fold.fold}/{name}": array
@@ -112,6 +120,49 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         for name, array in outcome.predictions.items()
     }
     return UnitResult(record, predictions)
+
+
+def _superb_steps(unit: Unit) -> Steps:
+    """Train the trials of all folds, then let each fold choose among its own and be scored."""
+    plan = unit.plan
+    folds = plan_folds(plan, unit.seed)
+    fits = [
+        Job(_kept_trial(unit, trial), cost=trial.cost) for fold in folds for trial in fold.trials
+    ]
+    trained: list[Trained] = (yield fits) if fits else []
+    running = Running(plan.device, plan.stop)
+    jobs, start = [], 0
+    for fold in folds:
+        own = trained[start : start + len(fold.trials)]
+        start += len(own)
+
+        def finish(fold: FoldPlan = fold, own: list[Trained] = own) -> FoldOutcome:
+            return fold.finish(own, running)
+
+        jobs.append(Job(finish))
+    return (yield jobs)
+
+
+def _kept_trial(unit: Unit, trial: Trial) -> Callable[[], Trained]:
+    """Return the trial's job: from the cache where it is done, to the cache where it took long."""
+    plan, cache = unit.plan, unit.cache
+
+    def run() -> Trained:
+        if cache is None:
+            return trial.run(Running(plan.device, plan.stop))
+        stem = cache.folder / f"{cache.inputs_sha256[:16]}-{trial.name}"
+        done = load_trained(stem.with_suffix(".npz"))
+        if done is not None:
+            return done
+        snapshot = stem.with_suffix(".pt")
+        started = time.monotonic()
+        trained = trial.run(Running(plan.device, plan.stop, snapshot))
+        if time.monotonic() - started >= CACHED_FROM_S:
+            save_trained(stem.with_suffix(".npz"), trained)
+        snapshot.unlink(missing_ok=True)
+        return trained
+
+    return run
 
 
 def _mlp_steps(unit: Unit, streams: TrialStreams | None) -> Steps:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
 from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
+from mambabench.files import sha256_file
 from mambabench.models.naming import short_name
 from mambabench.models.registry import encoder_list
 from mambabench.probe.cache import TrialCache
@@ -27,11 +29,19 @@ from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask
-from mambabench.store.records import RunRecord, read_record, record_stem, write_record
+from mambabench.store.open import list_stored_tasks
+from mambabench.store.records import (
+    DamagedRecordError,
+    RunRecord,
+    read_record,
+    record_stem,
+    stated_predictions_sha256,
+    write_record,
+)
 
-__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "probe"]
+__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "inputs_sha256", "probe"]
 
-RESULTS_VERSION = 1  # raise it when the same inputs give other results
+RESULTS_VERSION = 2  # raise it when the same inputs give other results
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,7 @@ class _Key:
     seed: int
     stem: Path
     inputs_sha256: str
+    damage: str = ""  # why its embeddings cannot be read: the unit fails, others go on
 
 
 def probe(
@@ -105,8 +116,20 @@ def probe(
         name = protocol or stored.task.protocol or DEFAULT_PROTOCOL
         keys += _keys(out, stored, resolve_protocol(name, grid, exact), seeds)
     session = _Session(keys, progress)
-    session.run(jobs or usable_cores(), _device(device))
+    try:
+        session.run(jobs or usable_cores(), _device(device))
+    except OSError as error:
+        raise _refused(out, error) from error
     return session.result(out)
+
+
+def _refused(out: Path, error: OSError) -> StoreError:
+    """Return the error of a disk that refuses: a folder that is read-only, or no space left."""
+    folder = Path(error.filename).parent if error.filename else out / "probes"
+    return StoreError(
+        f"cannot write {folder}: {error.strerror or error}; free some space or fix the folder and "
+        "give the same command again: finished units stay"
+    )
 
 
 def _device(name: str) -> str:
@@ -128,7 +151,7 @@ def _selected(
     out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
 ) -> tuple[StoredTask, ...]:
     """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    found = store.list_stored_tasks(out, layout)
+    found = list_stored_tasks(out, layout)
     if not found:
         raise StoreError(
             f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
@@ -171,7 +194,11 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
     if protocol.exact and protocol.exact_seeds is not None:
         seeds = protocol.exact_seeds
     task = stored.task.name
-    fingerprint = task_fingerprint(stored)
+    damage = fingerprint = ""
+    try:
+        fingerprint = task_fingerprint(stored)
+    except StoreError as error:
+        damage = str(error)
     encoder = store.encoder_key(stored.encoder)
     return [
         _Key(
@@ -179,12 +206,17 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
             protocol=protocol,
             seed=seed,
             stem=record_stem(out, encoder, task, protocol.name, seed),
-            inputs_sha256=hashlib.sha256(
-                f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}".encode()
-            ).hexdigest(),
+            inputs_sha256=inputs_sha256(fingerprint, protocol, seed),
+            damage=damage,
         )
         for seed in seeds
     ]
+
+
+def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:
+    """Return the hash of all that a unit follows from; `fingerprint` is `task_fingerprint`'s."""
+    content = f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -236,7 +268,7 @@ class _Session:
         shared: tuple[Path, _SharedPlan] | None = None
         for key in keys:
             if shared is None or shared[0] != key.stem.parent:
-                shared = (key.stem.parent, _SharedPlan(key, self._stop))
+                shared = (key.stem.parent, _SharedPlan(key, self._stop, device))
             yield key, _recorded(key, shared[1], device)
 
     def _finished(self, key: _Key, result: _Recorded | MambabenchError) -> None:
@@ -258,27 +290,43 @@ class _Session:
 
 
 def _present(key: _Key) -> RunRecord | None:
-    """Return the unit's record if it is whole and follows from the same inputs."""
-    path = key.stem.with_suffix(".json")
-    if not path.is_file() or not key.stem.with_suffix(".npz").is_file():
+    """Return the unit's record if it is whole and follows from the same inputs.
+
+    A damaged one is trained again, with a warning: all that it followed from is at hand.
+    """
+    path, predictions = key.stem.with_suffix(".json"), key.stem.with_suffix(".npz")
+    if not path.is_file() or not predictions.is_file():
         return None
-    record = read_record(path)
-    return record if record.folds and record.inputs_sha256 == key.inputs_sha256 else None
+    try:
+        record = read_record(path)
+        stated = stated_predictions_sha256(path.read_bytes())
+    except DamagedRecordError as error:
+        warnings.warn(f"{error} (done now)", stacklevel=2)
+        return None
+    if not record.folds or record.inputs_sha256 != key.inputs_sha256:
+        return None
+    if sha256_file(predictions) != stated:
+        warnings.warn(
+            f"{predictions} is not what {path.name} was written with; trained again", stacklevel=2
+        )
+        return None
+    return record
 
 
 class _SharedPlan:
     """The plan of the units of one (encoder, task, protocol), made by the first that starts."""
 
-    def __init__(self, key: _Key, stop: threading.Event) -> None:
+    def __init__(self, key: _Key, stop: threading.Event, device: str) -> None:
         self._key = key
         self._stop = stop
+        self._device = device
         self._plan: TaskPlan | None = None
 
     def __call__(self) -> TaskPlan:
         """Return the plan. The pool starts units one at a time, so no lock is needed."""
         if self._plan is None:
             rows = TaskRows(self._key.stored, kit=self._key.protocol.kit)
-            self._plan = TaskPlan(rows, self._key.protocol, self._stop)
+            self._plan = TaskPlan(rows, self._key.protocol, self._stop, self._device)
         return self._plan
 
 
@@ -286,6 +334,8 @@ def _recorded(
     key: _Key, plan: _SharedPlan, device: str
 ) -> Generator[list[Job], list[Any], _Recorded]:
     """Run a unit's jobs and write its record."""
+    if key.damage:
+        raise StoreError(key.damage)
     started = time.time()
     cache = TrialCache(key.stem.with_suffix(".work"), key.inputs_sha256)
     result = yield from unit_steps(Unit(plan(), key.seed, key.inputs_sha256, cache))

@@ -18,9 +18,12 @@ from mambabench.reading.containers import (
     Mended,
     bare,
     kind_of,
+    mend_aiff,
+    mend_au,
     mend_flac,
     mend_wav,
     mp3_inside_wav,
+    plain_pcm16,
 )
 from mambabench.reading.mp3 import mend_mp3
 from mambabench.reading.ogg import chained_streams
@@ -44,6 +47,7 @@ __all__ = [
 ]
 
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # may stand for one another, best first
+SLOWEST_HZ, FASTEST_HZ = 50, 20_000_000  # a header that says another rate is damaged
 BLOCK = 1 << 22  # samples decoded at once
 # more samples per byte than any codec packs: FLAC's longest frame of one value is 11 bytes
 DENSEST = 65536 // 8
@@ -98,17 +102,21 @@ def read_bytes(path: Path) -> bytes:
 
 def decode_bytes(data: bytes) -> Audio:
     """Decode the bytes of an audio file; see `read_audio`."""
+    parts = [_guarded(part) for part in _mended(data)]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _joined(parts: list[Audio]) -> Audio:
+    """Return the recordings of one file one after another; DataError where they do not fit."""
     import numpy as np
 
-    parts = [_guarded(part) for part in _mended(data)]
     rates = {part.sample_rate_hz for part in parts}
     if len({part.samples.shape[1] for part in parts}) > 1 or len(rates) > 1:
         raise DataError(
             "is several recordings of different rates or channels in one file: split it"
         )
     problem = next((part.problem for part in parts if part.problem), None)
-    samples = parts[0].samples if len(parts) == 1 else np.concatenate([p.samples for p in parts])
-    return Audio(samples, rates.pop(), problem)
+    return Audio(np.concatenate([p.samples for p in parts]), rates.pop(), problem)
 
 
 def _mended(data: bytes) -> list[Mended]:
@@ -118,10 +126,9 @@ def _mended(data: bytes) -> list[Mended]:
     if kind == "wav":
         inside = mp3_inside_wav(data)
         return [mend_wav(data) if inside is None else mend_mp3(inside)]
-    if kind == "flac":
-        return [mend_flac(data)]
-    if kind == "mp3":
-        return [mend_mp3(data)]
+    mend = {"flac": mend_flac, "mp3": mend_mp3, "aiff": mend_aiff, "au": mend_au}.get(kind)
+    if mend is not None:
+        return [mend(data)]
     if kind == "ogg":
         streams, ended = chained_streams(data)
         problem = None if ended else "its last page is missing"
@@ -150,10 +157,16 @@ def _guarded(mended: Mended) -> Audio:
 def _decode(mended: Mended) -> Audio:
     import numpy as np
 
+    plain = plain_pcm16(mended.data)
+    if plain is not None:
+        start, n, n_channels, rate = plain
+        _check_shape(rate, n_channels)
+        whole = np.frombuffer(mended.data, "<i2", n * n_channels, start).astype(np.float32)
+        whole *= np.float32(1 / 32768)
+        return Audio(whole.reshape(n, n_channels), rate, _problem(mended, n, rate))
     with _forwards()(io.BytesIO(mended.data)) as file:
         rate, n_channels = file.samplerate, file.channels
-        if rate <= 0 or n_channels <= 0:
-            raise DataError(f"has a sample rate of {rate} Hz and {n_channels} channels: replace it")
+        _check_shape(rate, n_channels)
         size = min(max(file.frames, 0), BLOCK // n_channels) + 1  # one more shows the end at once
         blocks = []
         while True:
@@ -163,6 +176,11 @@ def _decode(mended: Mended) -> Audio:
                 break
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return Audio(samples, rate, _problem(mended, len(samples), rate))
+
+
+def _check_shape(rate: int, n_channels: int) -> None:
+    if not SLOWEST_HZ <= rate <= FASTEST_HZ or n_channels <= 0:
+        raise DataError(f"has a sample rate of {rate} Hz and {n_channels} channels: replace it")
 
 
 def _problem(mended: Mended, n: int, rate: int) -> str | None:
@@ -255,9 +273,10 @@ def twins(path: Path) -> tuple[str, ...]:
 def _absent(path: Path) -> str:
     if path.exists():
         return "is a folder or device, not a file: replace it"
-    other = twins(path)
-    if other:
-        return f"is missing: {other[0]} lies there and differs in case only; rename one of them"
+    for missed in (path, path.parent):
+        if not missed.exists() and (other := twins(missed)):
+            what = other[0] if missed is path else f"the folder {other[0]}"
+            return f"is missing: {what} lies there and differs in case only; rename one of them"
     return "is missing"
 
 

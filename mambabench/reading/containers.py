@@ -9,7 +9,17 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-__all__ = ["Mended", "bare", "kind_of", "mend_flac", "mend_wav", "mp3_inside_wav"]
+__all__ = [
+    "Mended",
+    "bare",
+    "kind_of",
+    "mend_aiff",
+    "mend_au",
+    "mend_flac",
+    "mend_wav",
+    "mp3_inside_wav",
+    "plain_pcm16",
+]
 
 UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFFFFE)  # what encoders write to a pipe
 MP3_IN_WAV = 0x0055
@@ -44,13 +54,15 @@ def bare(data: bytes) -> bytes:
 
 
 def kind_of(data: bytes) -> str:
-    """Return "wav", "flac", "ogg", "mp3" or "" by the first bytes; other words for what is no
-    audio that can be read, such as "MP4 (AAC)"."""
+    """Return "wav", "flac", "aiff", "au", "ogg", "mp3" or "" by the first bytes; other words, such
+    as "an AMR file", for what is no audio that can be read."""
     head = data[:16]
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return "wav"
-    if head[:4] in (b"fLaC", b"OggS"):
-        return {b"fLaC": "flac", b"OggS": "ogg"}[head[:4]]
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[:4] in (b"fLaC", b"OggS", b".snd"):
+        return {b"fLaC": "flac", b"OggS": "ogg", b".snd": "au"}[head[:4]]
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         return "mp3" if head[1] & 0x06 else "an AAC stream"
     for where, mark, name in (
@@ -102,7 +114,7 @@ def mend_wav(data: bytes) -> Mended:
     without being another chunk, is as long as the file.
     """
     chunks = _chunks(data)
-    if b"data" not in chunks or b"fmt " not in chunks or data[:4] in (b"RF64", b"BW64"):
+    if b"data" not in chunks or b"fmt " not in chunks:
         return Mended(data)
     (fmt, _), (start, size) = chunks[b"fmt "], chunks[b"data"]
     order = ">" if data[:4] == b"RIFX" else "<"
@@ -110,6 +122,10 @@ def mend_wav(data: bytes) -> Mended:
         return Mended(data)
     align = struct.unpack_from(order + "H", data, fmt + 12)[0] or 1
     left = len(data) - start
+    if data[:4] in (b"RF64", b"BW64"):
+        ds64 = chunks.get(b"ds64", (0, 0))[0]
+        size = struct.unpack_from("<Q", data, ds64 + 8)[0] if ds64 else 0
+        return Mended(data, promised=size // align if left < size < 1 << 62 else None)
     if size in UNKNOWN_SIZES or size > 0x7FFF0000:
         return Mended(_with_size(data, start, left, order))
     if size > left:
@@ -120,6 +136,43 @@ def mend_wav(data: bytes) -> Mended:
         longer = f"its header promises {size // align} samples, but audio goes on behind them"
         return Mended(_with_size(data, start, left, order), problem=longer)
     return Mended(data)
+
+
+def plain_pcm16(data: bytes) -> tuple[int, int, int, int] | None:
+    """Return (offset, samples per channel, channels, rate) of a WAV file of 16-bit samples, which
+    need no decoder; None for every other file."""
+    if data[:4] != b"RIFF":
+        return None
+    chunks = _chunks(data)
+    if b"fmt " not in chunks or b"data" not in chunks or chunks[b"fmt "][0] + 16 > len(data):
+        return None
+    tag, n_channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", data, chunks[b"fmt "][0])
+    if tag != 1 or bits != 16 or not 1 <= n_channels <= 64 or align != 2 * n_channels:
+        return None
+    start, size = chunks[b"data"]
+    return start, min(size, len(data) - start) // align, n_channels, rate
+
+
+def mend_aiff(data: bytes) -> Mended:
+    """Note how many samples the COMM chunk of an AIFF file promises."""
+    at = 12
+    while at + 18 <= len(data):
+        name, size = struct.unpack_from(">4sI", data, at)
+        if name == b"COMM":
+            return Mended(data, promised=struct.unpack_from(">I", data, at + 10)[0])
+        at += 8 + size + size % 2
+    return Mended(data)
+
+
+def mend_au(data: bytes) -> Mended:
+    """Hold the size in the header of a Sun/NeXT file against the bytes that are there."""
+    if len(data) < 24:
+        return Mended(data)
+    start, size, coding, _, n_channels = struct.unpack_from(">5I", data, 4)
+    width = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}.get(coding, 0) * n_channels
+    if not width or size in UNKNOWN_SIZES or size <= len(data) - start:
+        return Mended(data)
+    return Mended(data, promised=size // width)
 
 
 def _with_size(data: bytes, start: int, size: int, order: str) -> bytes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from mambabench.models.encoder import LoadedEncoder
-    from mambabench.report.exchange.published import PublishedRow
+    from mambabench.report.rows import PublishedRow
 
 __all__ = ["Cost", "measure_cost", "published_scores", "weights_at_hand"]
 

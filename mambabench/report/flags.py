@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mambabench.probe.small_sets import hardly_trained
+from mambabench.report.runs import Flag
 
 if TYPE_CHECKING:
-    from mambabench.report.results import Run
+    from mambabench.report.runs import Run
     from mambabench.store.records import RunRecord
 
-__all__ = ["LETTERS", "Flag", "flags_of", "letters", "unsound"]
+__all__ = ["LETTERS", "flags_of", "letters", "unsound"]
 
 # code -> the letter printed behind the number
 LETTERS = {
@@ -24,14 +24,6 @@ LETTERS = {
     "changed": "X",
 }
 _NEVER_BEST = ("changed",)
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One reservation about a number."""
-
-    code: str  # one of LETTERS
-    text: str  # a sentence for people, without the names of clips
 
 
 def letters(flags: Iterable[Flag]) -> str:

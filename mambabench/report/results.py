@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import MambabenchError, StoreError, nearest_names
-from mambabench.report.flags import Flag
-from mambabench.store.records import RunRecord, read_record, record_paths
+from mambabench.report.checked import CheckedRecord, Defect, check_records
+from mambabench.report.runs import Group, Run
+from mambabench.store.records import RunRecord, record_paths
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "Group", "Run", "group_runs", "load_results", "read_runs"]
+__all__ = ["COLUMNS", "Collected", "Defect", "collect", "group_runs", "load_results", "read_runs"]
 
 # The columns of `load_results`, in order: one row per (encoder, task, protocol, seed, fold, metric)
 COLUMNS = (
@@ -47,60 +48,47 @@ _WHICH = ("primary", "all")  # of `load_results`
 
 
 @dataclass(frozen=True)
-class Run:
-    """One finished (encoder, task, protocol, seed) and where it was read."""
+class Collected:
+    """All runs below some output folders, and the files among them that are not trusted."""
 
-    record: RunRecord
-    path: Path  # the record's file, or hear-eval-kit's test.predicted-scores.json
-    digest: str  # SHA-256 of that file's bytes; ours name the hash of the predictions in it
-    has_predictions: bool  # per-clip predictions lie beside it
-    source: str  # "mambabench" or "hear-eval-kit"
-    pretraining_run: int = 1  # the digit after "_r" in the folder names of SSAM's authors
-    flags: tuple[Flag, ...] = ()  # what was found at reading, such as a changed file
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """All seeds of one (encoder, task, protocol), in the order of the seeds."""
-
-    encoder: str  # label shown, unique per identity within one report
-    identity: str
-    task: str
-    protocol: str
     runs: tuple[Run, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.runs[0].record.metric
-
-    @property
-    def higher_is_better(self) -> bool:
-        return self.runs[0].record.higher_is_better
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return tuple(run.record.seed for run in self.runs)
-
-    @property
-    def restricted(self) -> bool:
-        return any(run.record.restricted for run in self.runs)
+    defects: tuple[Defect, ...]  # of the runs, and of records without a run: nothing is known of it
 
 
 def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     """Return every finished run below the output folders, each once.
 
     The same run in two folders is kept once if it has the same result and is a StoreError that
-    names both files otherwise. A folder that is missing or holds no result is a StoreError.
+    names both files otherwise. A folder that is missing or holds no result is a StoreError. A run
+    whose record or predictions do not hold has no score, but `Run.defects`; a record of which
+    nothing is known is left out with a warning.
+    """
+    found = collect(outs)
+    of_runs = {defect for run in found.runs for defect in run.defects}
+    for defect in found.defects:
+        if defect not in of_runs:
+            warnings.warn(f"left out: {defect}", stacklevel=2)
+    return found.runs
+
+
+def collect(outs: Sequence[Path]) -> Collected:
+    """Return every finished run below the output folders, and all defects of their files.
+
+    Raises StoreError as `read_runs` does.
     """
     from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
     seen: dict[tuple[str, str, str, str, int], Run] = {}
+    defects: list[Defect] = []
+    cache = outs[0] / "report" / "cache" / "verified.json" if outs else None
     for out in outs:
         if not out.is_dir():
             raise StoreError(f"{out}: no such output folder; give the --out that probe wrote to")
-        runs = [_our_run(path) for path in record_paths(out)]
+        checked = check_records(record_paths(out), cache)
+        defects += [one.defect for one in checked if one.defect is not None]
+        runs = [_our_run(one, one.record) for one in checked if one.record is not None]
         runs += read_kit_runs(out)
-        if not runs:
+        if not runs and not checked:
             raise StoreError(
                 f"{out}: holds no run records (probes/) and no results of hear-eval-kit "
                 "(test.predicted-scores.json); run `mambabench probe` with this --out first"
@@ -121,16 +109,17 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
                     f"{record.task}, protocol {record.protocol}, seed {record.seed}) with different"
                     " results; report one of the two folders, or delete one of the two files"
                 )
-    return tuple(seen[key] for key in sorted(seen))
+    return Collected(tuple(seen[key] for key in sorted(seen)), tuple(defects))
 
 
-def _our_run(path: Path) -> Run:
+def _our_run(checked: CheckedRecord, record: RunRecord) -> Run:
     return Run(
-        record=read_record(path),
-        path=path,
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-        has_predictions=path.with_suffix(".npz").is_file(),
+        record=record,
+        path=checked.path,
+        digest=checked.digest,
+        has_predictions=checked.path.with_suffix(".npz").is_file(),
         source="mambabench",
+        defects=() if checked.defect is None else (checked.defect,),
     )
 
 

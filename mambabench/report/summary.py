@@ -4,73 +4,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mambabench.errors import EncoderError, nearest_names
-from mambabench.report.common import on_common_ground
-from mambabench.report.exchange.overall import Overall, overall_scores
-from mambabench.report.exchange.published import PublishedRow, published_beside
+from mambabench.report.exchange.overall import overall_scores
+from mambabench.report.exchange.published import published_beside
 from mambabench.report.exchange.superb_score import superb_scores
-from mambabench.report.families import corrected, smallest_differences
-from mambabench.report.flags import Flag, flags_of, unsound
-from mambabench.report.results import Group, Run, group_runs, read_runs
-from mambabench.report.seeds import metric_range, no_seed_interval, seed_interval
+from mambabench.report.flags import flags_of, unsound
+from mambabench.report.results import group_runs, read_runs
+from mambabench.report.rows import Row, Summary
+from mambabench.report.runs import Group
+from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds, units_note
+from mambabench.report.statistics.common import on_common_ground
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
-from mambabench.report.statistics.intervals import percentile_interval, tie_groups
-from mambabench.report.versus import Versus, versus
+from mambabench.report.statistics.families import corrected, smallest_differences
+from mambabench.report.statistics.intervals import tie_groups
+from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
+from mambabench.report.statistics.versus import versus
 
-__all__ = ["Row", "Summary", "summarise"]
+__all__ = ["summarise"]
 
 Progress = Callable[[str, int, int], None]  # what, done, of how many
-
-
-@dataclass(frozen=True)
-class Row:
-    """One encoder on one task under one protocol; None where undefined, with `reason`."""
-
-    encoder: str
-    task: str
-    metric: str
-    higher_is_better: bool
-    protocol: str
-    n_seeds: int
-    n_test: int | None  # distinct test clips over the folds
-    mean: float | None  # over seeds of the mean over folds
-    std: float | None  # over seeds, ddof 1
-    ci95_low: float | None  # Student's t over seeds
-    ci95_high: float | None
-    boot_low: float | None  # percentile bootstrap of the seed-mean score over clips or clusters
-    boot_high: float | None
-    reason: str | None
-    scores: tuple[float, ...] = ()  # per seed
-    seeds: tuple[int, ...] = ()
-    n_units: int | None = None  # what the bootstrap drew
-    clustered: bool = False
-    ties: str = ""  # letters: encoders of this task that share one do not differ
-    best: bool = False  # best mean of the task and protocol
-    overlaps: bool = False  # the best's interval overlaps another's
-    selected_on_test: bool = False  # its checkpoint was chosen by the test score (s3prl's ASV)
-    source: str = "mambabench"
-    pretraining_run: int = 1
-    flags: tuple[Flag, ...] = ()  # what to know of the number; a changed one is never best
-    smallest_difference: float | None = None  # that the clips of this task can show
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What every format of the report shows."""
-
-    rows: tuple[Row, ...]  # sorted by protocol, task, encoder
-    comparisons: tuple[Comparison, ...]
-    overall: tuple[Overall, ...]
-    published: tuple[PublishedRow, ...]
-    baseline: str | None
-    runs: tuple[Run, ...]  # what all of it was computed from
-    versus: tuple[Versus, ...] = ()  # pairs over all tasks
 
 
 def summarise(
@@ -106,7 +64,7 @@ def summarise(
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=(*overall_scores(rows), *superb_scores(rows)),
+        overall=(*overall_scores(rows), *superb_scores(rows, groups)),
         published=published_beside(rows),
         baseline=baseline,
         runs=runs,
@@ -144,29 +102,39 @@ def _row(group: Group, evidence: Evidence) -> Row:
     )
     if len(known) < len(scores):
         return row
-    row = _with_statistics(row, known, evidence.resampled)
-    return replace(row, n_units=evidence.n_units or None, clustered=evidence.clustered)
+    row = _with_statistics(row, known, evidence)
+    if evidence.units is None:
+        return row
+    return replace(row, n_units=evidence.units.n, clustered=evidence.units.clustered)
 
 
-def _with_statistics(row: Row, scores: tuple[float, ...], resampled: object) -> Row:
-    """Fill in mean and intervals; what is undefined is said in `reason`."""
+def _with_statistics(row: Row, scores: tuple[float, ...], evidence: Evidence) -> Row:
+    """Fill in mean and intervals; what is undefined is said in `reason`, the rest in `note`."""
     seeds = seed_interval(row.metric, scores)
-    clips = percentile_interval(resampled) if isinstance(resampled, np.ndarray) else None
+    mean = float(np.mean(scores))
     reasons = [row.reason] if row.reason else []
+    notes = [note] if (note := far_seeds(row.seeds, scores)) else []
+    clips, share = None, None
+    if evidence.resampled is not None and evidence.units is not None:
+        clips, share, said = clip_interval(row.metric, mean, evidence.resampled, evidence.units)
+        if clips is None:
+            reasons += said
+        else:
+            notes += [*said, *units_note(evidence.units, row.metric)]
     if seeds is None:
         reasons.append(no_seed_interval(len(scores)))
-    if clips is None and isinstance(resampled, np.ndarray):
-        reasons.append("no bootstrap: the score is undefined on some resamples")
     lowest, highest = metric_range(row.metric)
     return replace(
         row,
-        mean=float(np.mean(scores)),
+        mean=mean,
         std=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         ci95_low=seeds.low if seeds else None,
         ci95_high=seeds.high if seeds else None,
         boot_low=max(clips.low, lowest) if clips else None,
         boot_high=min(clips.high, highest) if clips else None,
+        boot_share=share,
         reason="; ".join(reasons) or None,
+        note="; ".join(notes) or None,
         scores=scores,
     )
 
@@ -224,8 +192,23 @@ def _mean_row(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Row:
     if not first.scores or not second.scores:
         return joined
     scores = tuple((a + b) / 2 for a, b in zip(first.scores, second.scores, strict=True))
-    a, b = evidence[one].resampled, evidence[other].resampled
-    return _with_statistics(joined, scores, None if a is None or b is None else (a + b) / 2)
+    return _with_statistics(joined, scores, _mean_evidence(evidence[one], evidence[other]))
+
+
+def _mean_evidence(one: Evidence, other: Evidence) -> Evidence:
+    """Return the evidence on the mean of two scores on clips of their own."""
+    a, b = one.units, other.units
+    if one.resampled is None or other.resampled is None or a is None or b is None:
+        return replace(one, resampled=None, units=None)
+    units = Units(
+        n=a.n + b.n,
+        n_clips=a.n_clips + b.n_clips,
+        effective=a.effective + b.effective,
+        n_strata=a.n_strata + b.n_strata,
+        clustered=a.clustered and b.clustered,
+        fewest=min((n for n in (a.fewest, b.fewest) if n is not None), default=None),
+    )
+    return replace(one, resampled=(one.resampled + other.resampled) / 2, units=units)
 
 
 def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:

@@ -17,7 +17,8 @@ from mambabench.report.exchange.exports import (
     write_ssam_files,
     write_text,
 )
-from mambabench.report.summary import Progress, Summary, summarise
+from mambabench.report.rows import Summary
+from mambabench.report.summary import Progress, summarise
 
 __all__ = ["FORMATS", "ReportResult", "report"]
 

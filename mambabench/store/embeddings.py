@@ -8,6 +8,7 @@ is described in docs/file-formats.md.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.task import Clip
-from mambabench.errors import StoreError, nearest_names
-from mambabench.files import read_json
+from mambabench.errors import StoreError
 from mambabench.reading.arrays import UNREADABLE
+from mambabench.selfhash import HashMismatchError, parse_hashed, sha256_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,14 +33,16 @@ __all__ = [
     "EmbeddingSet",
     "StoredTask",
     "array_path",
+    "check_file",
     "encoder_key",
-    "list_stored_tasks",
-    "read_embeddings",
+    "open_array",
     "read_manifest",
     "store_folder",
+    "stored_task",
 ]
 
-STORE_SCHEMA = "mambabench.store/1"
+STORE_SCHEMA = "mambabench.store/2"
+_ARRAYS_HASHED_ONLY = "mambabench.store/1"  # no hash of the manifest itself nor of the text files
 MANIFEST = "manifest.json"
 LAYOUTS = ("store", "hear-eval-kit")
 
@@ -103,54 +106,42 @@ def array_path(directory: Path, split: str, array: str) -> Path:
 def read_manifest(directory: Path) -> dict[str, Any] | None:
     """Return the manifest of a sealed store, None where there is none.
 
-    Raises StoreError where it cannot be read or is of another format version.
+    Raises StoreError where it cannot be read, has not the hash that it states, or is of another
+    format version.
     """
     path = directory / MANIFEST
     try:
-        manifest = read_json(path)
+        data = path.read_bytes()
+        manifest = json.loads(data)
+        schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        if schema not in (STORE_SCHEMA, _ARRAYS_HASHED_ONLY):
+            raise StoreError(
+                f"{path} has schema {schema!r}, this version reads {STORE_SCHEMA!r}: remove the "
+                "folder and extract again"
+            )
+        assert isinstance(manifest, dict)
+        return manifest if schema == _ARRAYS_HASHED_ONLY else parse_hashed(data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except HashMismatchError as error:
+        raise StoreError(
+            f"{path} was edited or damaged: {error}; remove the folder and extract again"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"{path} cannot be read ({error}): remove the folder and extract again"
         ) from error
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != STORE_SCHEMA:
-        raise StoreError(
-            f"{path} has schema {schema!r}, this version reads {STORE_SCHEMA!r}: remove the folder "
-            "and extract again"
-        )
-    assert isinstance(manifest, dict)
-    return manifest
 
 
-def list_stored_tasks(out: Path, layout: str = "store") -> tuple[StoredTask, ...]:
-    """Return every sealed (encoder, task) under `out`, sorted by encoder and task.
-
-    `layout` "hear-eval-kit" lists that kit's finished embedding directories instead. Raises
-    StoreError where a store is damaged.
-    """
-    if layout not in LAYOUTS:
-        raise StoreError(f"no layout named {layout!r}{nearest_names(layout, LAYOUTS)}")
-    found = []
-    for directory in sorted(p for p in (out / "embeddings").glob("*/*") if p.is_dir()):
-        if layout == "store":
-            stored = _stored_task(directory)
-        else:
-            from mambabench.store.hear_eval_kit import stored_task
-
-            stored = stored_task(directory)
-        if stored is not None:
-            found.append(stored)
-    return tuple(sorted(found, key=lambda one: (one.encoder, one.task.name)))
-
-
-def _stored_task(directory: Path) -> StoredTask | None:
+def stored_task(directory: Path) -> StoredTask | None:
+    """Return the sealed store in one folder, None where there is none; StoreError if damaged."""
     manifest = read_manifest(directory)
     if manifest is None:
         return None
     try:
         layers = manifest["layers"]
+        for name, sha256 in manifest.get("files", {}).items():
+            check_file(directory / name, sha256)
         return StoredTask(
             directory=directory,
             encoder=manifest["encoder"],
@@ -169,33 +160,19 @@ def _stored_task(directory: Path) -> StoredTask | None:
         ) from error
 
 
-def read_embeddings(stored: StoredTask, split: str) -> EmbeddingSet:
-    """Open one sealed split, memory-mapped.
-
-    Raises StoreError where the split is unknown or a file is missing or of another size than the
-    manifest says.
-    """
-    if split not in stored.task.splits:
-        near = nearest_names(split, stored.task.splits)
-        raise StoreError(f"{stored.directory} has no split named {split!r}{near}")
-    if stored.layout == "hear-eval-kit":
-        from mambabench.store.hear_eval_kit import read_split
-
-        return read_split(stored, split)
-    manifest = read_manifest(stored.directory)
-    if manifest is None:
-        raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")
-    arrays = {
-        name: _open_array(array_path(stored.directory, split, name), entry)
-        for name, entry in manifest["splits"][split]["arrays"].items()
-    }
-    return EmbeddingSet(
-        split=split,
-        clip_names=tuple(clip.name for clip in present_clips(stored, split)),
-        embeddings=arrays["embeddings"],
-        offsets=arrays["offsets"],
-        timestamps_ms=arrays.get("timestamps"),
-    )
+def check_file(path: Path, sha256: str) -> None:
+    """Raise StoreError, naming the remedy, where `path` has not the hash `sha256`."""
+    try:
+        found = sha256_once(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be opened ({error}): remove its folder and extract again"
+        ) from error
+    if found != sha256:
+        raise StoreError(
+            f"{path} is damaged: its bytes have not the hash that was stored with it; remove its "
+            "folder and extract again, or let `mambabench verify --fix` move it aside"
+        )
 
 
 def present_clips(stored: StoredTask, split: str) -> tuple[Clip, ...]:
@@ -204,7 +181,8 @@ def present_clips(stored: StoredTask, split: str) -> tuple[Clip, ...]:
     return tuple(clip for clip in clips if f"{split}/{clip.name}" not in stored.missing)
 
 
-def _open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
+def open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
+    """Open an array memory-mapped; its hash is held against the manifest the first time."""
     import numpy as np
 
     try:
@@ -214,6 +192,7 @@ def _open_array(path: Path, entry: dict[str, Any]) -> npt.NDArray[Any]:
                 f"{path} has {size} bytes, its manifest says {entry['bytes']}: the store is "
                 "damaged; remove its folder and extract again"
             )
+        check_file(path, entry["sha256"])
         # an empty array cannot be mapped
         return np.load(path, mmap_mode="r" if 0 not in entry["shape"] else None, allow_pickle=False)  # type: ignore[no-any-return]
     except UNREADABLE as error:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.errors import StoreError
-from mambabench.extract.plan import Shard, TaskPlan
 from mambabench.files import sha256_file
+from mambabench.reading.text import same_name
+from mambabench.store.plan import Seen, Shard, TaskPlan
 from mambabench.store.shards import ShardRecord, read_record, rows_path
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Gathered(NamedTuple):
     has_timestamps: bool
     failures: dict[str, str]  # clip -> reason
     audio_sha256: dict[str, str]  # clip -> hash of its file
+    seen: dict[str, Seen]  # clip -> how its file looked before it was read
 
 
 def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
@@ -62,9 +65,27 @@ def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
     return dict(sorted(missing.items()))
 
 
+def label_notes(plan: TaskPlan) -> dict[str, str]:
+    """Return what the plan shows: "<split>.json" -> what is wrong with the times of its events,
+    "<split>/<clip>" -> that its file is named in another form."""
+    duration_s = {
+        (shard.split, clip.name): clip.n_frames / shard.rate_hz
+        for shard in plan.shards
+        for clip in shard.clips
+    }
+    found = event_time_defects(plan.task, duration_s)
+    notes = {defect.file: f"{defect.problem}; {defect.remedy}" for defect in found}
+    for shard in plan.shards:
+        for clip in shard.clips:
+            name = Path(clip.path).name
+            if name != clip.name and same_name(name) == same_name(clip.name):
+                notes[f"{shard.split}/{clip.name}"] = "its file is named in another Unicode form"
+    return notes
+
+
 def shard_notes(directory: Path, plan: TaskPlan) -> dict[str, str]:
     """Return "<split>/<clip>" -> what must be known of clips that are embedded all the same."""
-    notes: dict[str, str] = {}
+    notes = label_notes(plan)
     for shard in plan.shards:
         record = read_record(directory, shard.split, shard.key)
         found = {} if record is None else record.notes
@@ -80,11 +101,13 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
     places: list[Place] = []
     failures: dict[str, str] = {}
     audio: dict[str, str] = {}
+    looks: dict[str, Seen] = {}
     shapes: set[tuple[int, int, bool]] = set()
     for shard in shards:
         record = _checked_record(directory, shard)
         failures |= record.failures
         audio |= record.audio_sha256
+        looks |= record.seen
         path = rows_path(directory, split, shard.key)
         first, total = 0, sum(record.n_rows)
         for index, n_rows in zip(record.indices, record.n_rows, strict=True):
@@ -102,6 +125,7 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
         has_timestamps=has_timestamps,
         failures=dict(sorted(failures.items())),
         audio_sha256=audio,
+        seen=looks,
     )
 
 

@@ -13,39 +13,61 @@ import json
 import pickle
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import StoreError
-from mambabench.files import atomic_write, read_json, write_json
-from mambabench.reading.text import same_name
-from mambabench.store.embeddings import MANIFEST, EmbeddingSet, StoredTask, array_path
+from mambabench.files import atomic_write, read_json, sha256_bytes, sha256_file
+from mambabench.reading.arrays import UNREADABLE
+from mambabench.reading.json_files import parse_json
+from mambabench.reading.text import decode_text, same_name
+from mambabench.selfhash import (
+    HashMismatchError,
+    parse_hashed,
+    sha256_of_json,
+    sha256_once,
+    write_hashed_json,
+)
+from mambabench.store.embeddings import MANIFEST, EmbeddingSet, StoredTask, array_path, check_file
 from mambabench.store.gather import Gathered, gather_split, read_place, shard_notes
 from mambabench.store.seal import check_plan, finish_work, locked, manifest_head, sealing
+from mambabench.store.sources import AUDIO, Sources, changed_in_store, read_sources, write_sources
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from mambabench.benchmarks.task import Task
-    from mambabench.extract.plan import TaskPlan
+    from mambabench.store.plan import TaskPlan
 
 __all__ = [
     "DONE",
+    "PREFIX",
+    "PROFILE",
+    "changed_clips",
+    "content_sha256",
     "is_sealed",
     "labels_at",
+    "profile_of",
     "read_labels",
+    "read_sidecar",
     "read_split",
     "seal",
     "sealed_missing",
     "sealed_warnings",
     "shuffled_order",
     "stored_task",
+    "unseal",
 ]
 
 DONE = ".done.embeddings"
 SIDECAR = ".mambabench.json"  # what the kit has no place for: encoder, layers, missing clips
-SCHEMA = "mambabench.hear-eval-kit/1"
+PROFILE = "profile.embeddings.json"
+PREFIX = ".mambabench-"  # of our own other files
+SCHEMA = "mambabench.hear-eval-kit/2"
+_WITHOUT_HASHES = "mambabench.hear-eval-kit/1"
+SIDECAR_FIELDS = ("layers", "encoder", "encoder_identity", "missing")
 END_TOLERANCE_MS = 1e-4  # an event still sounds at its own end
 
 
@@ -88,7 +110,7 @@ def is_sealed(directory: Path, plan: TaskPlan) -> bool:
         )
     if not (directory / DONE).is_file():
         return False
-    sidecar = _read_sidecar(directory)
+    sidecar = read_sidecar(directory)
     if sidecar is not None:
         check_plan(directory, sidecar, plan)
     return True
@@ -96,14 +118,29 @@ def is_sealed(directory: Path, plan: TaskPlan) -> bool:
 
 def sealed_missing(directory: Path) -> dict[str, str]:
     """Return the clips that the directory does without, and why."""
-    sidecar = _read_sidecar(directory)
+    sidecar = read_sidecar(directory)
     return dict(sidecar["missing"]) if sidecar else {}
 
 
 def sealed_warnings(directory: Path) -> dict[str, str]:
     """Return what must be known of clips that are in the directory all the same."""
-    sidecar = _read_sidecar(directory)
+    sidecar = read_sidecar(directory)
     return dict(sidecar.get("warnings", {})) if sidecar else {}
+
+
+def changed_clips(directory: Path, plan: TaskPlan, *, full: bool) -> dict[str, tuple[str, ...]]:
+    """Return split -> clips of a finished directory that are no longer what was encoded.
+
+    What the kit or an older version wrote says nothing of its audio: then there are none.
+    """
+    if read_sources(directory, PREFIX) is None:
+        return {}
+    return changed_in_store(directory, plan, full=full, prefix=PREFIX)
+
+
+def unseal(directory: Path) -> None:
+    """Take `DONE` away: for readers the directory is unfinished again."""
+    (directory / DONE).unlink(missing_ok=True)
 
 
 def seal(
@@ -120,33 +157,47 @@ def seal(
                 split: gather_split(directory, split, [s for s in plan.shards if s.split == split])
                 for split in plan.task.splits
             }
-            _write_task_files(directory, plan, gathered)
+            head["files"] = _write_task_files(directory, plan, gathered)
             stream = random.Random(0)
             for split, rows in gathered.items():
                 head["missing"] |= {f"{split}/{c}": why for c, why in rows.failures.items()}
-                _write_split(directory, split, rows, stream)
+                head["files"] |= _write_split(directory, split, rows, stream)
+            sources = Sources(
+                {split: rows.audio_sha256 for split, rows in gathered.items()},
+                {split: rows.seen for split, rows in gathered.items()},
+            )
+            write_sources(directory, sources, PREFIX)
             if notes := shard_notes(directory, plan):
                 head["warnings"] = notes
-            write_json(directory / SIDECAR, head)
-            write_json(directory / ".mambabench-provenance.json", provenance)
-            _write_profile(directory, provenance)
+            head["audio"] = sha256_file(directory / (PREFIX + AUDIO))
+            write_hashed_json(directory / SIDECAR, head)
+            write_hashed_json(directory / f"{PREFIX}provenance.json", provenance)
+            _write_compact(directory / PROFILE, profile_of(provenance))
             atomic_write(directory / DONE, lambda file: None)
         finish_work(directory)
 
 
-def _write_task_files(directory: Path, plan: TaskPlan, gathered: dict[str, Gathered]) -> None:
-    """Copy the task's text files; splits without the clips that are missing."""
-    from mambabench.extract.plan import task_files
+def _write_task_files(
+    directory: Path, plan: TaskPlan, gathered: dict[str, Gathered]
+) -> dict[str, str]:
+    """Copy the task's text files, splits without the missing clips; return name -> hash."""
+    from mambabench.store.plan import task_files
 
+    hashes = {}
     for name, data in task_files(plan.task).items():
         rows = gathered.get(name.removesuffix(".json"))
         if rows is not None and rows.failures:
             kept = {k: v for k, v in json.loads(data).items() if k not in rows.failures}
             data = json.dumps(kept).encode()
         atomic_write(directory / name, _writer(data))
+        hashes[name] = sha256_bytes(data)
+    return hashes
 
 
-def _write_split(directory: Path, split: str, rows: Gathered, stream: random.Random) -> None:
+def _write_split(
+    directory: Path, split: str, rows: Gathered, stream: random.Random
+) -> dict[str, str]:
+    """Write all files of a split; return name -> hash of those that hold all of its rows."""
     import numpy as np
 
     clips = read_json(directory / f"{split}.json")
@@ -183,15 +234,14 @@ def _write_split(directory: Path, split: str, rows: Gathered, stream: random.Ran
     if rows.has_timestamps:
         pairs = [[str(directory / split / names[i]), t] for i in order for t in times[names[i]]]
         _write_compact(directory / f"{split}.filename-timestamps.json", pairs)
+    kinds = ("embeddings.npy", "embedding-dimensions.json", "target-labels.pkl")
+    return {f"{split}.{kind}": sha256_file(directory / f"{split}.{kind}") for kind in kinds}
 
 
-def _write_profile(directory: Path, provenance: dict[str, Any]) -> None:
-    profile = {
-        "time_elapsed": provenance["run"]["worker_s"],
-        "gpu_max_mem": None,
-        "gpu_device_name": None,
-    }
-    _write_compact(directory / "profile.embeddings.json", profile)
+def profile_of(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Return what the kit's own file of times and memory says."""
+    elapsed = provenance["run"]["worker_s"]
+    return {"time_elapsed": elapsed, "gpu_max_mem": None, "gpu_device_name": None}
 
 
 def _write_compact(path: Path, value: object) -> None:
@@ -224,7 +274,12 @@ def stored_task(directory: Path) -> StoredTask | None:
     if not (directory / DONE).is_file() or not (directory / "task_metadata.json").is_file():
         return None
     task = load_task(directory, directory.name)
-    sidecar = _read_sidecar(directory)
+    sidecar = read_sidecar(directory)
+    absent = set(SIDECAR_FIELDS) - set(SIDECAR_FIELDS if sidecar is None else sidecar)
+    if absent:
+        raise StoreError(
+            f"{directory / SIDECAR} lacks {', '.join(sorted(absent))}; remove {DONE}, embed again"
+        )
     layers = sidecar["layers"] if sidecar else None
     return StoredTask(
         directory=directory,
@@ -248,9 +303,9 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
     directory = stored.directory
     path = array_path(directory, split, "embeddings")
     try:
-        n_rows, width = read_json(directory / f"{split}.embedding-dimensions.json")
+        n_rows, width = map(int, read_json(directory / f"{split}.embedding-dimensions.json"))
         size = path.stat().st_size
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise StoreError(
             f"{directory}: split {split!r} is incomplete ({error}); remove {DONE} and embed again"
         ) from error
@@ -259,6 +314,9 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
             f"{path} has {size} bytes, its dimensions [{n_rows}, {width}] need "
             f"{4 * n_rows * width}; remove {DONE} and embed again"
         )
+    sidecar = read_sidecar(directory)
+    if sidecar is not None and "files" in sidecar:
+        check_file(path, sidecar["files"][path.name])
     n_layers = 1 if stored.layers is None else len(stored.layers)
     flat = np.memmap(path, dtype="<f4", mode="r") if size else np.zeros(0, "<f4")
     order = shuffled_order(stored.task)[split]
@@ -277,13 +335,30 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
     return EmbeddingSet(split, names, embeddings, offsets, times)
 
 
+def content_sha256(stored: StoredTask) -> str:
+    """Return one hash over all rows and their times; the matrices are read for it once."""
+    content: dict[str, Any] = {}
+    for split in stored.task.splits:
+        path = array_path(stored.directory, split, "embeddings")
+        is_event = stored.task.embedding_type == "event"
+        times = _timestamps(stored.directory, split) if is_event else []
+        try:
+            content[split] = [sha256_once(path), sha256_of_json(times)]
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(
+                f"{stored.directory}: split {split!r} is incomplete ({error}); remove {DONE} and "
+                "embed again"
+            ) from error
+    return sha256_of_json(content)
+
+
 def read_labels(directory: Path, split: str) -> list[list[Any]]:
     """Return the label list of every row, from a pickle that may hold nothing but plain values."""
     path = directory / f"{split}.target-labels.pkl"
     try:
         with path.open("rb") as file:
             labels: list[list[Any]] = _Plain(file).load()
-    except (OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, AttributeError, IndexError) as error:
         raise StoreError(f"{path} cannot be read ({error}); embed again") from error
     return labels
 
@@ -301,10 +376,9 @@ def _frames(
     """Return where each clip's rows end and the time of every row."""
     import numpy as np
 
-    pairs = read_json(directory / f"{split}.filename-timestamps.json")
+    pairs = _timestamps(directory, split)
     lengths: dict[str, int] = {}
-    for file, _ in pairs:
-        name = str(file).replace("\\", "/").rpartition("/")[2]
+    for name, _ in pairs:
         lengths[name] = lengths.get(name, 0) + 1
     if tuple(lengths) != names:
         raise StoreError(
@@ -313,7 +387,22 @@ def _frames(
         )
     ends = np.cumsum(list(lengths.values()))
     offsets = np.concatenate([[0], ends]).astype(np.int64)
-    return offsets, np.array([t for _, t in pairs], dtype=np.float32)
+    return offsets, np.array([time_ms for _, time_ms in pairs], dtype=np.float32)
+
+
+def _timestamps(directory: Path, split: str) -> list[tuple[str, float]]:
+    """Return the clip and the time, in milliseconds, of every row."""
+    path = directory / f"{split}.filename-timestamps.json"
+    remedy = f"remove {DONE} and embed again"
+    try:
+        return [
+            (str(file).replace("\\", "/").rpartition("/")[2], float(time_ms))
+            for file, time_ms in read_json(path)
+        ]
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing; {remedy}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{path} is empty, cut off or damaged ({error}); {remedy}") from error
 
 
 def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:
@@ -329,14 +418,27 @@ def _check_labels(stored: StoredTask, split: str, order: list[int]) -> None:
         )
 
 
-def _read_sidecar(directory: Path) -> dict[str, Any] | None:
+def read_sidecar(directory: Path) -> dict[str, Any] | None:
+    """Return what stands beside the kit's files, None where the kit itself made the directory.
+
+    Raises StoreError where it cannot be read or has not the hash that it states.
+    """
     path = directory / SIDECAR
     try:
-        value: dict[str, Any] = read_json(path)
+        data = path.read_bytes()
+        value = parse_json(decode_text(data))
+        if isinstance(value, dict) and value.get("schema") != _WITHOUT_HASHES:
+            parse_hashed(data)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except HashMismatchError as error:
+        raise StoreError(
+            f"{path} was edited or damaged: {error}; remove {DONE}, embed again"
+        ) from error
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); remove {DONE}, embed again") from error
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} holds no object; remove {DONE}, embed again")
     return value
 
 
@@ -345,7 +447,8 @@ def _identity(directory: Path, task: Task) -> str:
 
     digest = hashlib.sha256(directory.parent.name.encode())
     for split in _existing(task.splits, directory):
-        digest.update((directory / f"{split}.embedding-dimensions.json").read_bytes())
+        with suppress(FileNotFoundError):  # told when the split is read
+            digest.update((directory / f"{split}.embedding-dimensions.json").read_bytes())
         with array_path(directory, split, "embeddings").open("rb") as file:
             digest.update(file.read(1 << 20))
     return digest.hexdigest()

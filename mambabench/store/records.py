@@ -8,32 +8,44 @@ them; times, host and versions lie beside them in ``seed-007.provenance.json``.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import StoreError
-from mambabench.files import atomic_write, read_json, sha256_file, write_json
+from mambabench.files import atomic_write, sha256_file, write_bytes
 from mambabench.reading.arrays import read_arrays
+from mambabench.selfhash import HashMismatchError, hashed_json, parse_hashed, write_hashed_json
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
     "RECORD_SCHEMA",
+    "DamagedRecordError",
     "FoldResult",
     "Predictions",
     "RunRecord",
+    "parse_record",
     "protocol_folder",
     "read_predictions",
     "read_record",
+    "record_bytes",
     "record_paths",
     "record_stem",
+    "stated_predictions_sha256",
     "write_record",
 ]
 
-RECORD_SCHEMA = "mambabench.record/1"
+RECORD_SCHEMA = "mambabench.record/2"
+_WITHOUT_HASH = "mambabench.record/1"  # read as it is; probe trains it again
+
+
+class DamagedRecordError(StoreError):
+    """A record that was edited, cut short or is no record at all: it is to be made again."""
+
 
 Predictions = Mapping[str, "npt.NDArray[Any]"]  # "<fold>/<array>" -> array
 
@@ -89,6 +101,7 @@ class RunRecord:
     sample_rate_hz: int | None = None  # the encoder's
     resampled_from_hz: int | None = None  # the audio's, where that is another
     limited: str = ""  # what of the task was used, where that is not all of it
+    notes: tuple[str, ...] = ()  # what a reader of the score must know, such as deviations
 
 
 def protocol_folder(protocol: str) -> str:
@@ -124,34 +137,67 @@ def write_record(
 
     arrays: dict[str, Any] = dict(predictions)
     atomic_write(stem.with_suffix(".npz"), lambda file: np.savez_compressed(file, **arrays))
-    write_json(stem.with_suffix(".provenance.json"), dict(provenance))
+    write_hashed_json(stem.with_suffix(".provenance.json"), dict(provenance))
     digest = sha256_file(stem.with_suffix(".npz"))
-    body = {"schema": RECORD_SCHEMA, "predictions_sha256": digest, **dataclasses.asdict(record)}
-    if not record.warnings:  # records without any stay as they are
-        del body["warnings"]
-    write_json(stem.with_suffix(".json"), body)
+    write_bytes(stem.with_suffix(".json"), record_bytes(record, digest))
+
+
+def record_bytes(record: RunRecord, predictions_sha256: str) -> bytes:
+    """Return the bytes of a record's file: its fields, the hash of its predictions and its own."""
+    body = {
+        "schema": RECORD_SCHEMA,
+        "predictions_sha256": predictions_sha256,
+        **dataclasses.asdict(record),
+    }
+    return hashed_json(body)
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read one record; StoreError, naming file and remedy, if it is not one of this schema."""
+    """Read one record; StoreError, naming file and remedy, if it is damaged or of another schema.
+
+    What an older version wrote (``mambabench.record/1``) has no hash of its own and is read as is.
+    """
     try:
-        body = read_json(path)
-        if body["schema"] != RECORD_SCHEMA:
+        return parse_record(path, path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}): probe again") from error
+
+
+def parse_record(path: Path, data: bytes, *, check: bool = True) -> RunRecord:
+    """Return the record in `data`, the bytes of the file `path`; StoreError as `read_record`.
+
+    Without `check` its own hash is not looked at.
+    """
+    try:
+        body = json.loads(data)
+        if body["schema"] not in (RECORD_SCHEMA, _WITHOUT_HASH):
             raise StoreError(
                 f"{path}: schema is {body['schema']!r}, this version reads {RECORD_SCHEMA!r}: "
                 "delete the file and probe again"
             )
+        if check and body["schema"] == RECORD_SCHEMA:
+            parse_hashed(data)
         names = {field.name for field in dataclasses.fields(RunRecord)}
         values = {name: value for name, value in body.items() if name in names}
         values["folds"] = tuple(FoldResult(**fold) for fold in body["folds"])
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
         values["warnings"] = tuple(body.get("warnings", ()))
+        values["notes"] = tuple(body.get("notes", ()))
         return RunRecord(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
+    except HashMismatchError as error:
+        raise DamagedRecordError(
+            f"{path} was edited or damaged: {error}; delete the file and probe again"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedRecordError(
             f"{path}: not a run record ({error}): delete the file and probe again"
         ) from error
+
+
+def stated_predictions_sha256(data: bytes) -> str:
+    """Return the hash that a record's bytes state of its predictions, "" where they state none."""
+    return str(json.loads(data).get("predictions_sha256", ""))
 
 
 def read_predictions(path: Path) -> dict[str, npt.NDArray[Any]]:

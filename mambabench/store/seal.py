@@ -13,11 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mambabench.errors import StoreError
-from mambabench.extract.plan import EncoderSpec, TaskPlan, task_files
-from mambabench.files import atomic_write, canonical_json, read_json, sha256_bytes, write_json
-from mambabench.store.embeddings import MANIFEST, STORE_SCHEMA, array_path, read_manifest
+from mambabench.files import (
+    atomic_write,
+    canonical_json,
+    sha256_bytes,
+    sha256_file,
+)
+from mambabench.selfhash import parse_hashed, write_hashed_json
+from mambabench.store.embeddings import (
+    MANIFEST,
+    STORE_SCHEMA,
+    array_path,
+    read_manifest,
+    stored_task,
+)
 from mambabench.store.gather import Gathered, gather_split, read_chunks, shard_notes
+from mambabench.store.plan import EncoderSpec, TaskPlan, task_files
 from mambabench.store.shards import plan_path, work_folder
+from mambabench.store.sources import AUDIO, Sources, changed_in_store, write_sources
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MISSING",
     "PROVENANCE",
+    "changed_clips",
     "check_plan",
     "check_same_encoder",
     "claim",
@@ -36,6 +50,8 @@ __all__ = [
     "sealed_missing",
     "sealed_warnings",
     "sealing",
+    "stored_task",
+    "unseal",
 ]
 
 MISSING = "missing.json"
@@ -82,6 +98,19 @@ def sealed_warnings(directory: Path) -> dict[str, str]:
     return dict(manifest.get("warnings", {})) if manifest else {}
 
 
+def changed_clips(directory: Path, plan: TaskPlan, *, full: bool) -> dict[str, tuple[str, ...]]:
+    """Return split -> clips of the sealed store that are no longer what was encoded."""
+    manifest = read_manifest(directory)
+    splits = manifest["splits"] if manifest else {}
+    hashes = {split: str(entry["audio_sha256"]) for split, entry in splits.items()}
+    return changed_in_store(directory, plan, full=full, audio_sha256=hashes)
+
+
+def unseal(directory: Path) -> None:
+    """Take the manifest away: for readers the store no longer exists."""
+    (directory / MANIFEST).unlink(missing_ok=True)
+
+
 def check_same_encoder(directory: Path, found: dict[str, Any], spec: EncoderSpec) -> None:
     """Raise StoreError where what is `found` in a folder was made by another encoder or setting."""
     if found["encoder_identity"] != spec.identity:
@@ -111,10 +140,10 @@ def claim(directory: Path, plan: TaskPlan) -> None:
         "device": spec.device,
     }
     try:
-        check_same_encoder(directory, read_json(path), spec)
+        check_same_encoder(directory, parse_hashed(path.read_bytes()), spec)
     except (FileNotFoundError, ValueError, KeyError):
         try:
-            write_json(path, mine)
+            write_hashed_json(path, mine)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -138,9 +167,11 @@ def seal(
             finish_work(directory)
             return
         with sealing(directory, lambda: read_manifest(directory) is not None):
-            for name, data in task_files(plan.task).items():
+            files = task_files(plan.task)
+            for name, data in files.items():
                 atomic_write(directory / name, _writer(data))
             manifest = manifest_head(plan, configuration) | {"splits": {}, "missing": {}}
+            sources = Sources({}, {})
             for split in plan.task.splits:
                 shards = [shard for shard in plan.shards if shard.split == split]
                 gathered = gather_split(directory, split, shards)
@@ -148,10 +179,15 @@ def seal(
                     directory, split, gathered, half=plan.task.pooling == "frames"
                 )
                 manifest["missing"] |= {f"{split}/{c}": r for c, r in gathered.failures.items()}
+                sources.sha256[split] = gathered.audio_sha256
+                sources.seen[split] = gathered.seen
+            write_sources(directory, sources)
+            manifest["files"] = {name: sha256_bytes(data) for name, data in files.items()}
             if notes := shard_notes(directory, plan):
                 manifest["warnings"] = notes
-            write_json(directory / PROVENANCE, provenance)
-            write_json(directory / MANIFEST, manifest)
+            manifest["audio"] = sha256_file(directory / AUDIO)
+            write_hashed_json(directory / PROVENANCE, provenance)
+            write_hashed_json(directory / MANIFEST, manifest)
         finish_work(directory)
 
 

@@ -8,19 +8,27 @@ record. A shard without its record does not exist.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from mambabench.errors import StoreError
-from mambabench.extract.encode import ClipRows
-from mambabench.extract.plan import Shard
-from mambabench.files import atomic_write, read_json, write_json
+from mambabench.files import atomic_write, sha256_file
+from mambabench.selfhash import FIELD, parse_hashed, write_hashed_json
+from mambabench.store.plan import PlannedClip, Seen, Shard
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 
 __all__ = [
+    "ClipRows",
     "ShardRecord",
     "commit_shard",
+    "drop_shard",
     "is_open",
     "plan_path",
     "read_record",
@@ -44,6 +52,7 @@ class ShardRecord:
     n_bytes: int  # of the rows file
     sha256: str  # of the rows file
     notes: dict[str, str] = field(default_factory=dict)  # clip -> what the user must know of it
+    seen: dict[str, Seen] = field(default_factory=dict)  # clip -> its file, before it was read
 
 
 def work_folder(store: Path) -> Path:
@@ -70,12 +79,16 @@ def read_record(store: Path, split: str, key: str) -> ShardRecord | None:
     """Return the record of a committed shard, None where it is absent, torn or its rows are."""
     path = rows_path(store, split, key)
     try:
-        value = read_json(path.with_suffix(".json"))
-        for field in ("indices", "n_rows"):
-            value[field] = tuple(value[field])
+        data = path.with_suffix(".json").read_bytes()
+        value = json.loads(data)
+        if value.pop(FIELD, None) is not None:  # absent where an older version wrote it
+            parse_hashed(data)
+        for name in ("indices", "n_rows"):
+            value[name] = tuple(value[name])
+        value["seen"] = {clip: tuple(look) for clip, look in value.get("seen", {}).items()}
         record = ShardRecord(**value)
         whole = path.stat().st_size == record.n_bytes
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return record if whole and record.key == key else None
 
@@ -91,7 +104,7 @@ def commit_shard(store: Path, shard: Shard, rows: Iterable[ClipRows]) -> ShardRe
     try:
         atomic_write(path, lambda file: writer.write(file, rows))
         record = writer.record(shard.key)
-        write_json(path.with_suffix(".json"), asdict(record))
+        write_hashed_json(path.with_suffix(".json"), asdict(record))
     except OSError as error:
         if not is_open(store):
             return None
@@ -100,6 +113,11 @@ def commit_shard(store: Path, shard: Shard, rows: Iterable[ClipRows]) -> ShardRe
             "folder and give the same command again: what is committed stays"
         ) from error
     return record
+
+
+def drop_shard(store: Path, shard: Shard) -> None:
+    """Take back a commit: the shard is to be encoded again."""
+    rows_path(store, shard.split, shard.key).with_suffix(".json").unlink(missing_ok=True)
 
 
 class _Writer:
@@ -113,13 +131,13 @@ class _Writer:
         self._failures: dict[str, str] = {}
         self._audio: dict[str, str] = {}
         self._notes: dict[str, str] = {}
+        self._seen: dict[str, Seen] = {}
         self._hash = hashlib.sha256()
         self._n_bytes = 0
 
     def write(self, file: BinaryIO, rows: Iterable[ClipRows]) -> None:
         for one in rows:
-            if one.audio_sha256 is not None:
-                self._audio[one.clip.name] = one.audio_sha256
+            self._note_source(one)
             if one.embeddings is None:
                 self._failures[one.clip.name] = str(one.failure)
                 continue
@@ -133,6 +151,18 @@ class _Writer:
                 self._times.append(one.timestamps_ms.tobytes())
         for times in self._times:
             self._append(file, times)
+
+    def _note_source(self, one: ClipRows) -> None:
+        """Keep hash and looks of a clip's file, also of one that could not be decoded."""
+        sha256 = one.audio_sha256
+        if sha256 is None:
+            try:
+                sha256 = sha256_file(Path(one.clip.path))
+            except OSError:
+                return
+        self._audio[one.clip.name] = sha256
+        if one.clip.seen is not None:
+            self._seen[one.clip.name] = one.clip.seen
 
     def _append(self, file: BinaryIO, data: bytes) -> None:
         file.write(data)
@@ -152,4 +182,16 @@ class _Writer:
             n_bytes=self._n_bytes,
             sha256=self._hash.hexdigest(),
             notes=dict(sorted(self._notes.items())),
+            seen=dict(sorted(self._seen.items())),
         )
+
+
+class ClipRows(NamedTuple):
+    """What one clip came to: rows, or the reason why there are none."""
+
+    clip: PlannedClip
+    embeddings: npt.NDArray[np.float32] | None  # [n_rows, n_layers, dim]
+    timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
+    audio_sha256: str | None
+    failure: str | None
+    note: str | None = None  # what the user must know of a clip that is embedded all the same

@@ -81,7 +81,7 @@ def read_labels_csv(path: Path) -> Labels:
 
 
 def read_clips(path: Path, labels: Labels | None, root: Path | None = None) -> list[Clip]:
-    """Read {"data": [{"wav": ..., "labels": "mid,mid"}, ...]}.
+    """Read {"data": [{"wav": ..., "labels": "mid,mid"}, ...]}, or "seconds": "0,0,3" for "labels".
 
     Relative files lie below `root`, by default beside the JSON. Without `labels` classes are not
     looked up. DataError names the entry that lacks a wav or has a label the CSV does not know.
@@ -99,9 +99,25 @@ def read_clips(path: Path, labels: Labels | None, root: Path | None = None) -> l
         where = f'{path}: entry {number} of "data"'
         if not isinstance(entry, dict) or not isinstance(entry.get("wav"), str):
             raise DataError(f'{where} has no "wav": {json.dumps(entry)[:120]}')
+        seconds = tuple(_seconds(entry.get("seconds"), labels, where))
         mids = str(entry.get("labels", "")).split(",")
-        clips.append(Clip(folder / entry["wav"], _class_ids(mids, labels, where)))
+        ids = () if seconds else _class_ids(mids, labels, where)
+        clips.append(Clip(folder / entry["wav"], ids, seconds))
     return clips
+
+
+def _seconds(value: Any, labels: Labels | None, where: str) -> list[int]:
+    """Return the class ids of "3,3,0,...", one per second; none where there is no such entry."""
+    if value is None or labels is None:
+        return []
+    try:
+        ids = [int(part) for part in str(value).split(",")]
+    except ValueError as error:
+        raise DataError(f'{where}: "seconds" is no list of class ids: {value!r}') from error
+    wrong = [i for i in ids if not 0 <= i < len(labels)]
+    if wrong:
+        raise DataError(f'{where}: "seconds" has the class {wrong[0]} of {len(labels)}')
+    return ids
 
 
 def _class_ids(mids: Sequence[str], labels: Labels | None, where: str) -> tuple[int, ...]:

@@ -171,8 +171,8 @@ def mask_twice(spectrum: torch.Tensor, draws: EpicDraws, freqm: int, timem: int)
 
 
 def _masks(size: int, widest: int, draws: EpicDraws) -> Iterator[tuple[int, int]]:
-    for _ in range(2):
-        width = draws.whole(0, widest)
+    for _ in range(2 if widest else 0):
+        width = draws.whole(0, min(widest, size))
         first = draws.whole(0, size - width)
         if width == 0:
             return

@@ -11,7 +11,7 @@ from mambabench.benchmarks.affect import Affect, read_affect
 from mambabench.errors import StoreError
 from mambabench.files import write_json
 from mambabench.reading.arrays import read_arrays
-from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import read_record
 from mambabench.train.evaluate import DISCLAIMER, SCHEMA, Evaluated, honest_row
 from mambabench.train.severity import severity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def finish_fold(
 ) -> dict[str, Any]:
     """Write weights.safetensors (the best, or the last) and return the fold's record."""
     work = prepared.work
+    ranks.wait()  # the first rank has written what all read
     state = weights_of(work.model)
     last_row = progress.history[-1] if progress.history else None
     best_row = next((r for r in progress.history if r["step"] == progress.best_step), None)
@@ -61,7 +63,8 @@ def finish_fold(
         "weights_sha256": weights_sha256(state),
     }
     if averaged is not None:
-        record["averaged"] = averaged
+        record["averaged"] = _plain(averaged)
+    ranks.wait()
     if ranks.first:
         header = {"objective": settings.objective, "sha256": record["weights_sha256"]}
         save_tensors(folder / "weights.safetensors", state, header)
@@ -76,7 +79,8 @@ def finish_fold(
 def _plain(row: Any) -> Any:
     if row is None:
         return None
-    return {k: (None if isinstance(v, float) and v != v else v) for k, v in row.items()}
+    lost = {k for k, v in row.items() if isinstance(v, float) and not math.isfinite(v)}
+    return {k: None if k in lost else v for k, v in row.items()}
 
 
 def _averaged(
@@ -129,7 +133,8 @@ def _eval_result(
     if ranks.first and best_row is not None and "auc" in judged.row:
         row = [best_row["acc"], best_row["auc"], judged.row["acc"], judged.row["auc"]]
         save_table(folder / "eval_result.csv", row)
-    return {k: judged.row[k] for k in _SHOWN if k in judged.row}
+    scores: dict[str, Any] = _plain({k: judged.row[k] for k in _SHOWN if k in judged.row})
+    return scores
 
 
 def finish_folds(

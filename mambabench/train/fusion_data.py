@@ -27,7 +27,8 @@ from mambabench.benchmarks.sentiment.prepare import clip_name, scoring
 from mambabench.errors import DataError, StoreError
 from mambabench.models.affect.mmml import Modality
 from mambabench.models.encoder import Encoded
-from mambabench.store.embeddings import EmbeddingSet, read_embeddings
+from mambabench.store.embeddings import EmbeddingSet
+from mambabench.store.open import read_embeddings
 from mambabench.store.texts import read_text, text_folder
 from mambabench.train.mmml import FusionBatch
 from mambabench.train.settings import MmmlSettings

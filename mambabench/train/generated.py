@@ -37,7 +37,7 @@ def _sentiment(sources: Sources, out: Path) -> Sources:
     from mambabench.benchmarks.layout.read import load_task
     from mambabench.benchmarks.sentiment.generated import generate
     from mambabench.benchmarks.sentiment.prepare import prepare
-    from mambabench.store.embeddings import list_stored_tasks
+    from mambabench.store.open import list_stored_tasks
     from mambabench.store.texts import extract_text, load_text_encoder
 
     root, tasks = out / "generated" / "sentiment", out / "tasks"

@@ -146,6 +146,8 @@ def run_training(
     begun, saved = time.perf_counter() - progress.seconds, time.perf_counter()
     if progress.step == 0:
         _files("start", work, progress, ranks)
+        if work.after_epoch is not None:
+            work.after_epoch(work, progress, ranks)  # where it starts from
     work.model.train()
     while progress.epoch < work.n_epochs and progress.step < work.n_steps:
         first = progress.step - progress.epoch * work.source.steps_per_epoch

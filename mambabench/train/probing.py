@@ -21,7 +21,15 @@ from mambabench.train.loaders import read_wave
 from mambabench.train.loop import Progress, Work
 from mambabench.train.ranks import Ranks
 
-__all__ = ["Probing", "parse_probe", "probe_accuracy", "runtime_of"]
+__all__ = [
+    "Probing",
+    "embed_task",
+    "load_clips",
+    "parse_probe",
+    "probe_accuracy",
+    "probe_answers",
+    "runtime_of",
+]
 
 Array = npt.NDArray[Any]
 
@@ -162,23 +170,35 @@ def embed_task(
     return task, out
 
 
-def probe_accuracy(
+def probe_answers(
     embedded: tuple[Task, dict[str, tuple[Array, Array]]], method: str = "linear"
-) -> float:
-    """Return the accuracy on the test split, or averaged over the folds."""
+) -> tuple[Array, Array]:
+    """Return (guessed, true) class ids of the test split, or of all folds one after the other.
+
+    linear: ridge regression whose strength the validation rows choose, then trained on both; knn:
+    ten nearest by cosine. Test labels are read after the choice.
+    """
     task, splits = embedded
-    accuracies = []
+    guesses, truths = [], []
     for fold in folds(task):
         x = np.concatenate([splits[s][0] for s in (*fold.train, fold.valid)])
         y = np.concatenate([splits[s][1] for s in (*fold.train, fold.valid)])
         test_x, test_y = splits[fold.test]
         n_valid = len(splits[fold.valid][1])
         if method == "knn":
-            guess = _knn(x, y, test_x, len(task.labels))
+            guesses.append(_knn(x, y, test_x, len(task.labels)))
         else:
-            guess = _linear(x, y, n_valid, test_x, len(task.labels))
-        accuracies.append(float(np.mean(guess == test_y)))
-    return float(np.mean(accuracies))
+            guesses.append(_linear(x, y, n_valid, test_x, len(task.labels)))
+        truths.append(test_y)
+    return np.concatenate(guesses), np.concatenate(truths)
+
+
+def probe_accuracy(
+    embedded: tuple[Task, dict[str, tuple[Array, Array]]], method: str = "linear"
+) -> float:
+    """Return the share of test clips that are named right."""
+    guesses, truths = probe_answers(embedded, method)
+    return float(np.mean(guesses == truths))
 
 
 def _knn(x: Array, y: Array, test: Array, n_classes: int, k: int = 10) -> Array:

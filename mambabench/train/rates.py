@@ -48,8 +48,13 @@ class _Kept:
     """What every schedule shares: the optimiser's groups and their first rates."""
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
-        self.groups = optimiser.param_groups
+        self._optimiser = optimiser
         self.peaks = [float(group["lr"]) for group in self.groups]
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimiser's groups as they are now: loading a state makes new ones."""
+        return self._optimiser.param_groups
 
     def before_step(self, step: int) -> None:
         """Change nothing."""

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from mambabench.benchmarks.affect import Affect
 from mambabench.benchmarks.depression.scores import ccc
-from mambabench.store.embeddings import StoredTask, read_embeddings
+from mambabench.store.embeddings import StoredTask
+from mambabench.store.open import read_embeddings
 
 __all__ = ["ALPHAS", "severity"]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambabench.errors import DataError, StoreError, nearest_names
-from mambabench.store.embeddings import StoredTask, encoder_key, list_stored_tasks
+from mambabench.store.embeddings import StoredTask, encoder_key
+from mambabench.store.open import list_stored_tasks
 
 __all__ = ["Sources", "stored_task"]
 

@@ -14,7 +14,7 @@ from mambabench.files import write_json
 from mambabench.reading.json_files import read_json_object
 from mambabench.train.log import JsonLog, WandbLog, check_loggers
 from mambabench.train.recipes import Recipe, Row, find_recipe, read_recipe
-from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, Settings, resolve
+from mambabench.train.settings import SYSTEMS, DepMambaSettings, Settings, resolve
 
 if TYPE_CHECKING:
     from mambabench.train.encoder_verb import SeedResult
@@ -269,7 +269,7 @@ def _train_row(
     for seed, path in folders.items():
         _check_folder(path, row.settings, seed, resume)
     todo = [seed for seed, path in folders.items() if not (path / "run.json").is_file()]
-    data = _open(system, row.settings, sources) if todo else None
+    data = system_module(system).open_data(row.settings, sources) if todo else None
     done = []
     for seed, path in folders.items():
         if seed not in todo:
@@ -308,18 +308,6 @@ def _settings_json(settings: Settings, seed: int) -> dict[str, Any]:
     return {**values, "seed": seed}
 
 
-def _open(system: str, settings: Settings, sources: Sources) -> Any:
-    if system == "depmamba":
-        from mambabench.train import depmamba_run
-
-        assert isinstance(settings, DepMambaSettings)
-        return depmamba_run.open_data(settings, sources)
-    from mambabench.train import mmml_run
-
-    assert isinstance(settings, MmmlSettings)
-    return mmml_run.open_data(settings, sources)
-
-
 def _train_seed(
     system: str,
     row: Row,
@@ -347,8 +335,9 @@ def _train_seed(
         if progress is not None:
             progress(row.name, seed, epoch)
 
-    module = system_module(system)
-    result = module.train_seed(row.settings, data, seed, folder, device=sources.device, log=emit)
+    result = system_module(system).train_seed(
+        row.settings, data, seed, folder, device=sources.device, log=emit
+    )
     record = {
         "schema": RUN_SCHEMA,
         "system": system,
@@ -371,7 +360,8 @@ def system_module(system: str) -> Any:
     """Return the module that opens data, trains a seed and predicts for `system`."""
     from importlib import import_module
 
-    return import_module(f"mambabench.train.{system}_run")  # only one: the other has its own costs
+    # only one: the other has its own costs
+    return import_module(f"mambabench.train.systems.{system}")
 
 
 def _wandb_name(row: Row) -> str:

@@ -19,7 +19,7 @@ from mambabench.cli.train import command as train_command
 from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.extract.verb import extract
 from mambabench.probe.verb import probe
-from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.open import list_stored_tasks
 from mambabench.train.evaluate import evaluate
 from mambabench.train.severity import severity
 from mambabench.train.verb import train

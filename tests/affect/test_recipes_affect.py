@@ -117,11 +117,12 @@ for _task in ("mosei", "sims"):
 
 def test_every_recipe_is_published_or_documented() -> None:
     assert set(PUBLISHED) <= set(recipe_names())
-    ours = set(recipe_names()) - set(PUBLISHED)
+    read = {name: read_recipe(find_recipe(name), {}) for name in recipe_names()}
+    affect = {name for name, recipe in read.items() if recipe.system in ("depmamba", "mmml")}
+    ours = affect - set(PUBLISHED)
     documented = {f"generated-{name}" for name in ("depmamba", "cc", "v1", "v2", "v3")}
     assert ours == documented | {"depmamba-dvlog", "depmamba-lmvd"}
-    for name in recipe_names():
-        recipe = read_recipe(find_recipe(name), {})
+    for recipe in read.values():
         assert recipe.description
         assert recipe.source
 
@@ -213,6 +214,6 @@ def test_every_option_of_the_page_exists_with_its_default() -> None:
 
 def test_every_setting_of_ours_is_on_the_page() -> None:
     text = (ROOT / "docs/their-option-ours.md").read_text(encoding="utf-8")
-    for system, kind in SYSTEMS.items():
-        for field in fields(kind):
+    for system in ("depmamba", "mmml"):
+        for field in fields(SYSTEMS[system]):
             assert f"`{field.name}=" in text, (system, field.name)

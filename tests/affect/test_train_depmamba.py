@@ -17,9 +17,9 @@ import mambabench.train as train_package
 from mambabench.benchmarks.depression.generated import generate
 from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.train.depmamba import Predictions
-from mambabench.train.depmamba_run import _threshold
 from mambabench.train.evaluate import evaluate
 from mambabench.train.state import load_tensors, save_tensors, seeded
+from mambabench.train.systems.depmamba import _threshold
 from mambabench.train.verb import train
 
 TINY = {

@@ -19,12 +19,13 @@ from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.sentiment import generated
 from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.models.affect.mmml import FusionOutput
-from mambabench.train import fusion_data, mmml_run
+from mambabench.train import fusion_data
 from mambabench.train.audio_inputs import mel_spectrogram, smile_features, spec_input
 from mambabench.train.evaluate import evaluate
 from mambabench.train.mmml import FusionBatch, Rules, fit
 from mambabench.train.settings import MmmlSettings
 from mambabench.train.sources import Sources
+from mambabench.train.systems import mmml as mmml_system
 from mambabench.train.verb import train
 
 TINY = {
@@ -217,9 +218,9 @@ def test_stores_that_are_not_there(stores: Path, tmp_path: Path) -> None:
 
 def test_published_widths_need_no_adapter() -> None:
     settings = MmmlSettings(task="sims")
-    config = mmml_run.fusion_config(settings, 768, 768)
+    config = mmml_system.fusion_config(settings, 768, 768)
     assert (config.text_size, config.heads, config.n_layers, config.language) == (768, 12, 5, "ch")
-    assert mmml_run.fusion_config(MmmlSettings(fusion="cc"), 768, 512).audio_size == 512
+    assert mmml_system.fusion_config(MmmlSettings(fusion="cc"), 768, 512).audio_size == 512
 
 
 def test_mel_spectrogram_against_a_plain_computation() -> None:

@@ -24,7 +24,7 @@ WRONG = {
     "weights show nothing": "there is no checkpoint nothing: give the path of a file",
     "data get unknown": "no published archive named 'unknown'",
     "data verify": "no task directory below tasks: name one",
-    "train nothing": "'nothing' is not one of depmamba, mmml",
+    "train nothing": "'nothing' is not one of ssam, ssast, ssamba, aum, depmamba, mmml",
     "train depmamba --recipe nothing": "give a name in recipes/ or the path of a .toml file",
     "train depmamba --set d_stat=1 --dry-run": "no setting 'd_stat'; did you mean 'd_state'",
     "evaluate --run nowhere": "nowhere is neither a folder of `mambabench train`",

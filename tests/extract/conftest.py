@@ -135,7 +135,10 @@ def make_task(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-RESULTS_ONLY = ("provenance.json", ".mambabench-provenance.json", "profile.embeddings.json")
+RESULTS_ONLY = (
+    *("provenance.json", ".mambabench-provenance.json", "profile.embeddings.json"),
+    *("audio-seen.json", ".mambabench-audio-seen.json"),
+)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from mambabench.extract.plan import Budget
 from mambabench.extract.verb import BUDGETS, Extracted, extract
 from mambabench.files import read_json
 from mambabench.store import shards
-from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.store.open import list_stored_tasks, read_embeddings
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]

@@ -13,12 +13,8 @@ from mambabench.errors import DataError, EncoderError, MambabenchError, StoreErr
 from mambabench.extract.plan import Budget
 from mambabench.extract.verb import BUDGETS, Progress, extract
 from mambabench.models.registry import load_encoder
-from mambabench.store.embeddings import (
-    encoder_key,
-    list_stored_tasks,
-    read_embeddings,
-    read_manifest,
-)
+from mambabench.store.embeddings import encoder_key, read_manifest
+from mambabench.store.open import list_stored_tasks, read_embeddings
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]
@@ -257,7 +253,7 @@ def test_a_damaged_store_is_named(make_task: Make, provider: Provide, tmp_path: 
     with pytest.raises(StoreError, match="no split named 'tran'; did you mean 'train'"):
         read_embeddings(stored, "tran")
     manifest = stored.directory / "manifest.json"
-    manifest.write_text(manifest.read_text().replace("store/1", "store/99"))
+    manifest.write_text(manifest.read_text().replace("store/2", "store/99"))
     with pytest.raises(StoreError, match=r"has schema 'mambabench\.store/99', this version reads"):
         list_stored_tasks(tmp_path / "out")
     manifest.write_text("{")
@@ -287,7 +283,8 @@ def test_an_encoder_that_changes_between_processes_is_refused(
 ) -> None:
     from mambabench.benchmarks.layout.read import load_task
     from mambabench.extract import unit
-    from mambabench.extract.plan import EncoderSpec, plan_task
+    from mambabench.extract.plan import plan_task
+    from mambabench.store.plan import EncoderSpec
     from mambabench.store.seal import claim
 
     spec = EncoderSpec("logmel_stats", "logmel_stats", "0" * 64, 16000, 1, 1, None, "fp32", "cpu")

@@ -14,8 +14,9 @@ import pytest
 
 from mambabench.errors import StoreError
 from mambabench.extract.verb import extract
-from mambabench.store.embeddings import StoredTask, list_stored_tasks, read_embeddings
+from mambabench.store.embeddings import StoredTask
 from mambabench.store.hear_eval_kit import labels_at, read_labels, shuffled_order
+from mambabench.store.open import list_stored_tasks, read_embeddings
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]
@@ -73,6 +74,7 @@ def test_files_of_a_scene_task(make_task: Make, provider: Provide, tmp_path: Pat
     }  # fmt: skip
     once = {"task_metadata.json", "labelvocabulary.csv", "profile.embeddings.json"}
     marks = {".done.embeddings", ".mambabench.json", ".mambabench-provenance.json"}
+    marks |= {".mambabench-audio.json", ".mambabench-audio-seen.json"}
     assert names == per_split | once | marks
     raw = np.fromfile(folder / "train.embeddings.npy", dtype="<f4")
     assert json.loads((folder / "train.embedding-dimensions.json").read_text()) == [5, 6]

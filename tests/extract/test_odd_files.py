@@ -14,7 +14,7 @@ from mambabench.benchmarks.layout.check import check_directory
 from mambabench.extract.embed import embed
 from mambabench.extract.verb import extract
 from mambabench.files import read_json
-from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.open import list_stored_tasks
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]
@@ -130,6 +130,7 @@ def test_names_in_another_unicode_form_are_the_same(
     assert all("another Unicode form" in d.problem for d in defects)
     (outcome,) = extract([provider()], [directory], out=tmp_path / "out", jobs=1).outcomes
     assert (outcome.state, outcome.missing) == ("sealed", {})
+    assert set(outcome.warnings.values()) == {"its file is named in another Unicode form"}
 
 
 @pytest.mark.parametrize(("old", "new"), [(".wav", ".WAV"), ("train", "Train")])
@@ -170,3 +171,15 @@ def test_embedding_odd_files(provider: Provide, tmp_path: Path) -> None:
     (tmp_path / "d.wav").write_bytes(data[:9000])
     with pytest.warns(UserWarning, match=r"d\.wav is cut off: it holds 0\.28 s"):
         embed([tmp_path / "d.wav"], provider())
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"\xff\xfe.wav"])
+def test_a_name_that_is_no_utf_8_in_a_table(provider: Provide, tmp_path: Path, name: bytes) -> None:
+    import os
+
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    soundfile.write(tmp_path / "a.wav", np.full(16000, 0.1), 16000)
+    (tmp_path / "a.wav").rename(path)
+    embed([path], provider(), output=tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_bytes().splitlines()[1].startswith(os.fsencode(path) + b",")
+    embed([path], provider(), output=tmp_path / "x.npz")

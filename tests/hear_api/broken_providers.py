@@ -63,7 +63,11 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("import torch\n", "import torch, no_such_module_here\n", "No module named 'no_such_mod"),
     ],
     "load_model": [
-        ("    return model.eval()", "    return object()", "returned object, not a torch.nn.Mod"),
+        (
+            "    return model.eval()",
+            "    model.eval()",
+            "returned None: end it with `return model`",
+        ),
         (
             "    model = Model()",
             "    raise OSError('disk gone')",

@@ -117,7 +117,7 @@ def test_identity_follows_a_helper_beside_the_module(tmp_path: Path) -> None:
             r"ended the program \(exit status 3",
         ),
         ("def load_model(", "def load_models(", "lacks load_model; did you mean 'load_models'"),
-        ("    return model.eval()", "    return 5", "returned int; mambabench runs torch.nn.Mod"),
+        ("    return model.eval()", "    return 5", "has sample_rate = None"),
     ],
 )
 def test_faulty_provider_is_named(tmp_path: Path, old: str, new: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,7 @@ import pytest
 import torch
 
 from mambabench.benchmarks.task import Clip, Event, Task
-from mambabench.probe import data
-from mambabench.store import embeddings as store
+from mambabench.probe import data, verb
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
 
@@ -36,6 +36,12 @@ class Shelf:
             self.sets[encoder, task.name, split] = embeddings
         return stored
 
+    def content_sha256(self, stored: StoredTask) -> str:
+        digest = hashlib.sha256()
+        for split in stored.task.splits:
+            digest.update(self.read(stored, split).embeddings.tobytes())
+        return digest.hexdigest()
+
     def read(self, stored: StoredTask, split: str) -> EmbeddingSet:
         return self.sets[stored.encoder, stored.task.name, split]
 
@@ -44,8 +50,9 @@ class Shelf:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Replace the embedding store by one in memory."""
     shelf = Shelf()
-    monkeypatch.setattr(store, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored))
+    monkeypatch.setattr(verb, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored))
     monkeypatch.setattr(data, "read_embeddings", shelf.read)
+    monkeypatch.setattr(data, "content_sha256", shelf.content_sha256)
     return shelf
 
 

@@ -13,7 +13,7 @@ from real_reference import logistic_regression
 
 import mambabench
 from mambabench.probe.data import TaskRows
-from mambabench.store.embeddings import list_stored_tasks
+from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import read_record, record_paths
 
 TASKS = ["emodb_speaker-v1-full", "esc50-v2.0.0-esc10", "instr_pitch-v1-full", "wakeword6-v1-full"]

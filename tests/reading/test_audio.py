@@ -30,6 +30,7 @@ def encoded(kind: str, subtype: str | None = None, signal: np.ndarray = SIGNAL) 
 
 
 WAV, FLAC, MP3 = encoded("WAV"), encoded("FLAC"), encoded("MP3")
+AIFF, AU, RF64 = encoded("AIFF"), encoded("AU"), encoded("RF64")
 VORBIS, OPUS = encoded("OGG", "VORBIS"), encoded("OGG", "OPUS")
 
 
@@ -52,11 +53,7 @@ def vbr_without_header() -> bytes:
     """Noise, then silence: the first frames tell nothing of the rest."""
     rng = np.random.default_rng(0)
     signal = np.concatenate([0.5 * rng.uniform(-1, 1, 3 * RATE), np.zeros(3 * RATE)])
-    file = io.BytesIO()
-    soundfile.write(
-        file, signal, RATE, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
-    )
-    return without_xing(file.getvalue())
+    return without_xing(encoded("MP3", None, signal))
 
 
 WHOLE = [
@@ -134,6 +131,10 @@ CUT = [
     ("vorbis", VORBIS[: len(VORBIS) // 2], "its last page is missing"),
     ("opus", OPUS[: len(OPUS) // 2], "its last page is missing"),
     ("mp3", MP3[: len(MP3) // 2], "is cut off: it holds"),
+    ("aiff", AIFF[: len(AIFF) // 3], r"is cut off: it holds 0\.6\d s, its header promises 2\.00 s"),
+    ("au", AU[: len(AU) // 3], r"is cut off: it holds 0\.6\d s, its header promises 2\.00 s"),
+    ("rf64", RF64[: len(RF64) // 3], r"is cut off: it holds 0\.6\d s, its header promises 2\.00 s"),
+    ("wav header alone", WAV[:44], r"is cut off: it holds 0\.00 s, its header promises 2\.00 s"),
     ("mp3 without header", without_xing(MP3)[:-20], "its last frame is cut off"),
 ]
 
@@ -229,6 +230,16 @@ def test_the_end_of_a_flac_file_is_found_from_behind(blocksize: int) -> None:
         assert flac_end(encoded("FLAC", None, signal)) == n
 
 
+@pytest.mark.parametrize("n_channels", [1, 2, 5])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_U8", "FLOAT", "ULAW"])
+def test_samples_are_those_of_libsndfile(n_channels: int, subtype: str) -> None:
+    signal = np.random.default_rng(0).uniform(-1, 1, (999, n_channels))
+    data = encoded("WAV", subtype, signal)
+    for part in (data, data[:-501]):
+        wanted, _ = soundfile.read(io.BytesIO(part), dtype="float32", always_2d=True)
+        np.testing.assert_array_equal(decode_bytes(part).samples, wanted)
+
+
 def test_many_channels_and_long_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from mambabench.reading import audio as module
 
@@ -247,6 +258,18 @@ def test_a_file_of_another_ending_or_form_stands_for_a_clip(tmp_path: Path) -> N
         (tmp_path / f"a{ending}").write_bytes(WAV)
         assert find_file(tmp_path / "a.wav").suffix == ending
     assert find_file(tmp_path / "b.wav") == tmp_path / "b.wav"
+
+
+def test_a_clash_of_case_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Train").mkdir()
+    with pytest.raises(DataError, match=r"is missing: the folder Train lies there and differs"):
+        read_audio(tmp_path / "train" / "a.wav")
+
+
+@pytest.mark.parametrize("rate", [1, 0xFFFFFFF0])
+def test_a_rate_that_cannot_be(rate: int) -> None:
+    with pytest.raises(DataError, match="sample rate|no readable audio"):
+        decode_bytes(WAV[:24] + struct.pack("<I", rate) + WAV[28:])
 
 
 def test_a_clash_of_case_is_named(tmp_path: Path) -> None:

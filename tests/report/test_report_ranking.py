@@ -1,4 +1,4 @@
-"""Weighted average precision and AUC against scikit-learn, and their derivatives."""
+"""Weighted average precision and AUC against scikit-learn."""
 
 from __future__ import annotations
 
@@ -58,35 +58,3 @@ def test_class_without_positives_or_negatives_is_nan():
     assert np.isnan(found.average_precision[0, 0])
     assert found.average_precision[1, 0] == 1.0
     assert np.isnan(found.auc).all()
-
-
-def test_influence_is_the_derivative_by_the_weight(data):
-    target, score, _ = data
-    values, slopes = ranking.influence(target, score)
-    h = 1e-6
-
-    def scores(weight):
-        rows = []
-        for label in range(5):
-            truth = target[:, label]
-            kwargs = {"sample_weight": weight}
-            rows.append(
-                [
-                    average_precision_score(truth, score[:, label], **kwargs),
-                    roc_auc_score(truth, score[:, label], **kwargs),
-                ]
-            )
-        return np.array(rows)
-
-    at_one = scores(np.ones(80))
-    np.testing.assert_allclose(values.average_precision[:, 0], at_one[:, 0], atol=1e-9)
-    np.testing.assert_allclose(values.auc[:, 0], at_one[:, 1], atol=1e-9)
-    for clip in (0, 17, 79):
-        more, less = np.ones(80), np.ones(80)
-        more[clip] += h
-        less[clip] -= h
-        slope = (scores(more) - scores(less)) / (2 * h)
-        np.testing.assert_allclose(slopes.average_precision[:, clip], slope[:, 0], atol=1e-6)
-        np.testing.assert_allclose(slopes.auc[:, clip], slope[:, 1], atol=1e-6)
-    np.testing.assert_allclose(slopes.average_precision.sum(axis=1), 0, atol=1e-9)
-    np.testing.assert_allclose(slopes.auc.sum(axis=1), 0, atol=1e-9)

@@ -8,13 +8,15 @@ import json
 from dataclasses import replace
 from html import unescape
 
+import numpy as np
 import pytest
-from synthetic_results import write_run, write_scene
+from synthetic_results import scene_arrays, write_run, write_scene
 
 import mambabench
+from mambabench.benchmarks.metrics import METRICS
 from mambabench.errors import MambabenchError
-from mambabench.report.flags import Flag
-from mambabench.report.seeds import seed_interval
+from mambabench.report.runs import Flag
+from mambabench.report.statistics.seeds import seed_interval
 from mambabench.store.records import read_predictions, read_record, write_record
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json")
@@ -244,11 +246,16 @@ def test_no_seed_interval_below_five_seeds_or_beyond_the_scale(tmp_path):
 
 
 def test_load_results_gives_primary_scores_unless_asked_for_all(tmp_path):
-    results = [("test", {"top1_acc": 0.5, "mAP": 0.4}, 10)]
-    write_run(tmp_path, "a", "task", 0, results, {}, metric="top1_acc", n_labels=2)
+    target, probability = scene_arrays(np.random.default_rng(0), 10, 2, 1.0, False)
+    scores = {name: METRICS[name](target, probability) for name in ("top1_acc", "uar")}
+    named = np.array([f"{i}.wav" for i in range(10)])
+    arrays = {"clip": named, "cluster": np.full(10, ""), "target": target}
+    arrays = {f"test/{k}": v for k, v in (arrays | {"probability": probability}).items()}
+    results = [("test", scores, 10)]
+    write_run(tmp_path, "a", "task", 0, results, arrays, metric="top1_acc", n_labels=2)
     frame = mambabench.load_results(tmp_path)
     assert frame.metric.tolist() == ["top1_acc"]
     assert frame.index.tolist() == [0]
-    assert set(mambabench.load_results(tmp_path, metrics="all").metric) == {"top1_acc", "mAP"}
+    assert set(mambabench.load_results(tmp_path, metrics="all").metric) == {"top1_acc", "uar"}
     with pytest.raises(MambabenchError, match="metrics is 'every'; it is one of primary, all"):
         mambabench.load_results(tmp_path, metrics="every")

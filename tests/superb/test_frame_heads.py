@@ -8,6 +8,7 @@ import torch
 
 from mambabench.benchmarks.superb.metrics import equal_error_rate, error_rate
 from mambabench.errors import ProtocolError
+from mambabench.probe.frame_training import FrameSettings
 from mambabench.probe.heads import frame_heads as fh
 
 
@@ -32,18 +33,19 @@ def _no_repeats(symbols: np.ndarray) -> list[int]:
 
 
 def test_phones_are_learnt_below_five_per_cent():
-    settings = fh.FrameSettings(total_steps=250, eval_every=50, batch_size=16)
-    head, rate, step = fh.train_phones(
-        utterances(200, 0), utterances(40, 1), n_symbols=8, settings=settings, seed=0
+    settings = FrameSettings(3e-2, total_steps=400, eval_every=100)
+    fitted = fh.train_phones(
+        fh.Speech(*utterances(200, 0)), fh.Speech(*utterances(40, 1)), 8, settings, seed=0
     )
+    head = fitted.head
     clips, targets = utterances(60, 2)
     found = [
         fh.decode_greedy(head(torch.from_numpy(c.astype(np.float32))[None])[0], len(c))
         for c in clips
     ]
     assert error_rate(targets, found)[0] < 0.05
-    assert rate < 0.05
-    assert step > 0
+    assert fitted.error_rate < 0.05
+    assert fitted.step > 0
 
 
 def test_greedy_decoding_merges_repeats_and_drops_blanks():
@@ -57,10 +59,10 @@ def test_x_vectors_ignore_padding():
     torch.manual_seed(0)
     network = fh.SpeakerNetwork(2, 10).eval()
     clips = [np.random.default_rng(i).normal(size=(n, 2, 10)) for i, n in enumerate((30, 50))]
-    frames, lengths = fh._pad(clips)
+    frames, lengths = fh.padded(clips)
     together = network.embed(frames, lengths)
     for index, clip in enumerate(clips):
-        alone = network.embed(*fh._pad([clip]))[0]
+        alone = network.embed(*fh.padded([clip]))[0]
         assert (together[index] - alone).abs().max() <= 1e-5 * alone.abs().max()
     assert network.context == 14
     with pytest.raises(ProtocolError, match="a clip has 14 frames"):
@@ -87,16 +89,18 @@ def test_speakers_are_told_apart_on_new_ones():
 
     def clips(speaker_ids: range, n: int) -> tuple[list[np.ndarray], np.ndarray]:
         ids = np.repeat(np.arange(len(speaker_ids)), n)
-        made = [voices[speaker_ids[i]] + rng.normal(size=(rng.integers(30, 50), 12)) for i in ids]
+        made = [
+            voices[speaker_ids[i]] + 0.5 * rng.normal(size=(rng.integers(20, 30), 12)) for i in ids
+        ]
         return [m[:, None].astype(np.float32) for m in made], ids
 
-    settings = fh.FrameSettings(
-        learning_rate=1e-3, total_steps=30, batch_size=16, gradient_norm=1e3, crop_frames=30
+    settings = FrameSettings(
+        learning_rate=3e-4, total_steps=20, batch_size=24, accumulation=1, gradient_norm=1e3
     )
-    network, states = fh.train_speakers(clips(range(20), 8), settings, 0, checkpoint_steps=(30,))
-    tests, ids = clips(range(20, 28), 6)
+    network, states = fh.train_speakers(clips(range(10), 8), settings, 0, checkpoint_steps=(10,))
+    tests, ids = clips(range(10, 14), 6)
     vectors = fh.speaker_embeddings(network, tests)
     first, second = np.triu_indices(len(ids), 1)
     rate, _ = equal_error_rate(ids[first] == ids[second], (vectors[first] * vectors[second]).sum(1))
-    assert rate < 0.3
-    assert list(states) == [30]
+    assert rate < 0.2  # .000 and .014 on four seeds, with one and two threads
+    assert list(states) == [10]

@@ -121,7 +121,11 @@ def test_phones(trees):
     corpus = pr.read(trees["superb_pr"])
     lexicon = pr.read_lexicon(trees["superb_pr"] / "lexicon")
     assert len(lexicon["WORD0"]) == 3  # the first pronunciation wins
-    assert all(len(clip.labels) == 6 for clip in corpus.splits["train"])
+    assert all(len(clip.labels) == 7 for clip in corpus.splits["train"])
+    assert all(clip.labels[-1] == "<eos>" for c in corpus.splits.values() for clip in c)
+    assert len(corpus.labels) == 74
+    assert corpus.labels[:5] == ("<pad>", "<eos>", "<unk>", "SIL", "SPN")
+    assert len(set(pr.PHONES)) == 71
     (trees["superb_pr"] / "LibriSpeech/dev-clean/100/7/100-7.trans.txt").write_text(
         "100-7-0000 NEVERHEARD\n"
     )
@@ -133,6 +137,13 @@ def test_verification(trees):
     corpus = asv.read(trees["superb_asv"])
     trials = asv.read_trials(trees["superb_asv"] / asv.TRIALS)
     assert len(corpus.labels) == 8
+    names = [clip.name for clip in corpus.splits["train"]]
+    assert len(names) == 8 * 5 + asv.STORED_CROPS  # the short one is dropped
+    assert not any("short" in name for name in names)
+    crops = [clip for clip in corpus.splits["train"] if clip.crop_of]
+    assert {(c.duration_s, c.n_samples) for c in crops} == {(8.0, 128_000)}
+    assert all(0 <= c.start_s <= 1.0 for c in crops)
+    assert corpus.notes == ("training clips of at most 2 s after trimming, left out: 1",)
     assert {t.first for t in trials} <= {c.name for c in corpus.splits["test"]}
     assert sum(t.same for t in trials) == 4 * 10
     assert any("trials: 190, published 37,720" in str(d) for d in asv.check(trees["superb_asv"]))
@@ -145,6 +156,29 @@ def test_silence_is_trimmed():
     found = asv.trim_silence(np.concatenate([quiet, loud, quiet, loud]), 16_000)
     assert np.array_equal(found, np.concatenate([loud, loud]))
     assert len(asv.trim_silence(quiet, 16_000)) == 0
+
+
+def test_the_gain_comes_before_the_silence_gate(tmp_path):
+    import soundfile
+
+    from mambabench.benchmarks.task import AudioPart
+    from mambabench.extract.audio import decode
+
+    # 3 dB decide: 1.2e-3 is above the gate of 1e-3, 0.85e-3 below
+    quiet = np.full(16_000, 1.2e-3, np.float32)
+    loud = np.full(16_000, 0.5, np.float32)
+    soundfile.write(tmp_path / "a.wav", np.concatenate([quiet, loud]), 16_000, subtype="FLOAT")
+    part = AudioPart(gain_db=-3.0, trim_silence=True)
+    found = decode(tmp_path / "a.wav", 16_000, None, part).samples
+    assert len(found) == 16_000
+    assert found[0] == pytest.approx(0.5 * 10 ** (-3 / 20))
+    assert asv._trimmed_samples(tmp_path / "a.wav") == 16_000
+
+
+def test_a_phone_that_superb_does_not_know(tmp_path):
+    (tmp_path / "words.txt").write_text("ONE W AH1 N\nTWO T UW9\n")
+    with pytest.raises(DataError, match=r"words.txt, line 2: 'TWO' has UW9, none of SUPERB's 71"):
+        pr.read_lexicon(tmp_path)
 
 
 def test_queries(trees):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,14 @@ from click.testing import CliRunner
 from trees import TREES
 
 import mambabench
+from mambabench.benchmarks.superb import asv
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.cli.probe import command as probe_command
-from mambabench.probe import superb
-from mambabench.store.embeddings import list_stored_tasks, read_embeddings
+from mambabench.probe.families import recipes
+from mambabench.store.open import list_stored_tasks, read_embeddings
 from mambabench.store.records import read_predictions, read_record, record_paths
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # an encoder with three hidden states: log power in bands, its square, its running mean
 ENCODER = """
@@ -38,30 +43,54 @@ def get_timestamp_embeddings(audio, model):
         frames = padded.unfold(1, 400, 160) * torch.hann_window(400)
         power = torch.fft.rfft(frames, 512).abs()[..., 1:241]
         bands = torch.log(power.reshape(*power.shape[:2], 40, 6).mean(-1) + 1e-3) * model.scale
+        bands = (bands + 3.0) / 2.0  # near zero mean and unit spread
     times = (torch.arange(bands.shape[1]) * 10.0).expand(len(audio), -1)
     return bands, times
 
 def get_scene_embeddings(audio, model):
     return get_timestamp_embeddings(audio, model)[0].mean(1)
 """
-STEPS = {"KS": 300, "IC": 400, "SID": 300, "ER": 200, "PR": 160, "ASV": 16}
-EVALUATIONS = dict.fromkeys(STEPS, 4)
+STEPS = {
+    "KS": 300,
+    "IC": 400,
+    "SID": 300,
+    "ER": 200,
+    "PR": 300,
+    "ASV": 16,
+    "ASR": 20,
+    "SF": 20,
+    "SD": 150,
+}
+
+
+def shortened(patch: pytest.MonkeyPatch) -> None:
+    """Give every recipe few steps, and ASV small batches."""
+    for name, steps in STEPS.items():
+        recipe = replace(recipes.RECIPES[name], total_steps=steps, evaluations=4)
+        if name == "ASV":
+            recipe = replace(recipe, batch_size=16)
+        if name in ("ASR", "SF", "SD"):
+            recipe = replace(recipe, learning_rates=(1e-2,), width=32, batch_size=8, accumulation=1)
+        if name == "PR":
+            recipe = replace(recipe, learning_rates=(3e-2, 1e-2))  # few steps
+        patch.setitem(recipes.RECIPES, name, recipe)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     base = tmp_path_factory.mktemp("superb")
     (base / "bands.py").write_text(ENCODER)
-    for name, write in TREES.items():
-        prepare(name, write(base / "corpora" / name), base / "tasks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asv, "MIN_SAMPLES", 6_400)  # clips of half a second instead of two to eight
+        patch.setattr(asv, "CROP_S", 1.0)
+        for name, write in TREES.items():
+            more = {"seconds": 0.5} if name == "superb_asv" else {}
+            prepare(name, write(base / "corpora" / name, **more), base / "tasks")
     out = base / "out"
     done = mambabench.extract([str(base / "bands.py")], [base / "tasks"], out=out, jobs=1)
     assert not done.failed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(superb, "STEPS", STEPS)
-        patch.setattr(superb, "EVALUATIONS", EVALUATIONS)
-        patch.setattr(superb, "ASV_BATCH", 16)
-        patch.setattr(superb, "ASV_CROP_S", 0.6)
+        shortened(patch)
         first = mambabench.probe(1, out=out, jobs=1)
         clean = mambabench.probe(1, "superb-clean", out=out, jobs=2)
     assert not first.failures
@@ -81,6 +110,10 @@ def test_every_task_has_a_score_and_its_learning_rate(results):
     assert scores["superb_pr"] < 0.05
     assert scores["superb_asv"] < 0.25
     assert scores["superb_qbe"] > 0.2
+    assert scores["superb_sd"] < 0.02
+    for task in ("superb_asr", "superb_sf"):  # too few steps to read
+        assert len(found[task, "superb"].folds[0].scores) == 2
+        assert found[task, "superb"].folds[0].grid_point["targets_longer_than_frames"] == 0
     for (task, _), record in found.items():
         for fold in record.folds:
             assert ("learning_rate" in fold.grid_point) == (task != "superb_qbe")
@@ -90,6 +123,28 @@ def test_every_task_has_a_score_and_its_learning_rate(results):
     assert [fold.fold for fold in found["superb_er", "superb"].folds] == [
         f"Session{i}" for i in range(1, 6)
     ]
+
+
+def test_every_record_carries_its_differences_and_the_page_lists_them(results):
+    page = " ".join((ROOT / "docs/superb.md").read_text().replace("`", "").split())
+    facts = ("clip order: ", "training clips of at most 2 s after trimming, left out: 1")
+    for path in record_paths(results):
+        record = read_record(path)
+        assert len(record.notes) >= 3
+        for note in record.notes:
+            assert note.startswith(facts) or note in page, note
+    clean = {
+        r.task: r.notes for r in map(read_record, record_paths(results)) if "clean" in r.protocol
+    }
+    assert any("superb-clean: ER" in note for note in clean["superb_er"])
+
+
+def test_short_training_clips_are_left_out_and_long_ones_cropped(results):
+    task = next(s.task for s in list_stored_tasks(results) if s.task.name == "superb_asv")
+    names = [clip.name for clip in task.clips["train"]]
+    assert not any("short" in name for name in names)
+    assert sum("long" in name for name in names) == asv.STORED_CROPS
+    assert {c.source.duration_s for c in task.clips["train"] if "long" in c.name} == {1.0}
 
 
 def test_frames_are_stored_in_half_precision_and_means_in_single(results):
@@ -125,8 +180,7 @@ def test_time_means_are_the_means_of_the_encoders_frames(results, tmp_path):
 def test_the_same_seed_gives_the_same_bytes_with_other_jobs(results, tmp_path, monkeypatch):
     import shutil
 
-    monkeypatch.setattr(superb, "STEPS", STEPS)
-    monkeypatch.setattr(superb, "EVALUATIONS", EVALUATIONS)
+    shortened(monkeypatch)
     shutil.copytree(results / "embeddings", tmp_path / "embeddings")
     mambabench.probe(1, "superb", out=tmp_path, task=["superb_er"], jobs=2)
     (path,) = record_paths(tmp_path)
@@ -158,8 +212,28 @@ def test_a_score_selected_on_the_test_set_is_marked(results, form):
     ]
     assert marked
     assert not clean
-    assert marks == 2  # the one score, and what the mark means
+    assert marks == 3  # ASV's and SD's score, and what the mark means
     assert "selected by its score on the test set" in text.replace("\n", " ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["superb_asr", "superb_sf"])
+def test_letters_are_read_by_a_short_preset(name, tmp_path, monkeypatch):
+    (tmp_path / "bands.py").write_text(ENCODER)
+    prepare(name, TREES[name](tmp_path / "corpus"), tmp_path / "tasks")
+    done = mambabench.extract([str(tmp_path / "bands.py")], [tmp_path / "tasks"], out=tmp_path)
+    assert not done.failed
+    short = name[-3:].strip("_").upper()
+    recipe = recipes.RECIPES[short]
+    few = {"total_steps": 80_000, "evaluations": 8, "batch_size": 8, "width": 512}
+    monkeypatch.setitem(recipes.RECIPES, short, replace(recipe, **few, shortened_rates=(5e-3,)))
+    mambabench.probe(1, "superb", "faster", out=tmp_path)
+    (path,) = record_paths(tmp_path)
+    scores = read_record(path).folds[0].scores
+    if name == "superb_asr":
+        assert scores["wer"] < 0.05
+    else:
+        assert scores["slot_type_f1"] > 0.95
 
 
 def test_a_kit_protocol_says_why_it_cannot_do_sequences(results):

@@ -15,7 +15,8 @@ from mambabench.benchmarks.superb.metrics import equal_error_rate
 from mambabench.benchmarks.task import clip_path
 from mambabench.extract.audio import decode
 from mambabench.models.encoders.frontends import SsamLogMel
-from mambabench.probe.heads.frame_heads import FrameSettings, speaker_embeddings, train_speakers
+from mambabench.probe.frame_training import FrameSettings
+from mambabench.probe.heads.frame_heads import speaker_embeddings, train_speakers
 
 TASK = "emodb_speaker-v1-full"
 
@@ -43,7 +44,7 @@ def test_unseen_speakers_are_verified_below_a_quarter_of_errors(
     frames = [(clip - seen.mean(0)) / seen.std(0) for clip in clips]
     training = [clip for clip, out in zip(frames, tested, strict=True) if not out]
     ids = np.unique(names[~tested], return_inverse=True)[1]
-    settings = FrameSettings(1e-4, 300, batch_size=16, gradient_norm=1e3, crop_frames=60)
+    settings = FrameSettings(1e-4, 300, batch_size=16, gradient_norm=1e3)
     network, _ = train_speakers((training, ids), settings, 0)
     held = [clip for clip, out in zip(frames, tested, strict=True) if out]
     vectors = speaker_embeddings(network, held).astype(np.float64)

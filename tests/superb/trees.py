@@ -139,7 +139,7 @@ def emotion_recognition(root: Path, n_turns: int = 10) -> Path:
 PHONES = ("AA1", "IY1", "UW1", "EH1", "OW1", "ER1", "S", "M")
 
 
-def phone_recognition(root: Path, n_train: int = 60) -> Path:
+def phone_recognition(root: Path, n_train: int = 60, n_held: int | None = None) -> Path:
     """Write LibriSpeech folders with transcripts and a lexicon; each phone is a tone of its own."""
     rng = np.random.default_rng(5)
     words = {f"WORD{i}": tuple(rng.choice(PHONES, 3, replace=False)) for i in range(12)}
@@ -148,7 +148,8 @@ def phone_recognition(root: Path, n_train: int = 60) -> Path:
     (root / "lexicon" / "librispeech-lexicon-200k-g2p.txt").write_text(
         lexicon + "WORD0 AA1 AA1\n"  # a second pronunciation, never used
     )
-    sizes = {"train-clean-100": n_train, "dev-clean": n_train // 4, "test-clean": n_train // 4}
+    held = n_train // 4 if n_held is None else n_held
+    sizes = {"train-clean-100": n_train, "dev-clean": n_train // 4, "test-clean": held}
     for folder, n in sizes.items():
         lines: dict[Path, list[str]] = {}
         for index in range(n):
@@ -163,7 +164,7 @@ def phone_recognition(root: Path, n_train: int = 60) -> Path:
                 pitch = 300 * 1.35 ** PHONES.index(phone)
                 pieces.append(0.3 * np.sin(2 * np.pi * pitch * t) * np.hanning(len(t)) ** 0.3)
             signal = np.concatenate(pieces)
-            signal = signal + 0.01 * rng.normal(size=len(signal))
+            signal = signal + 0.5 * NOISE * rng.normal(size=len(signal))
             base.mkdir(parents=True, exist_ok=True)
             soundfile.write(base / f"{name}.flac", signal.astype(np.float32), RATE)
             lines.setdefault(base / f"{speaker}-7.trans.txt", []).append(f"{name} {' '.join(said)}")
@@ -172,8 +173,14 @@ def phone_recognition(root: Path, n_train: int = 60) -> Path:
     return root
 
 
-def speaker_verification(root: Path, n_train: int = 8, n_test: int = 4) -> Path:
-    """Write VoxCeleb1's development speakers, test speakers and a trial list."""
+def speaker_verification(
+    root: Path, n_train: int = 8, n_test: int = 4, seconds: float = 2.5, jitter: float = 0.0
+) -> Path:
+    """Write VoxCeleb1's development speakers, test speakers and a trial list.
+
+    One training clip is short (0.6 of `seconds`) and one long (3.6 times). `jitter` is the
+    deviation of a clip's logarithmic pitch from its speaker's; speakers are 0.14 apart.
+    """
     rng = np.random.default_rng(6)
     for speaker in range(n_train + n_test):
         part, name = ("dev", f"id{10001 + speaker}")
@@ -181,7 +188,13 @@ def speaker_verification(root: Path, n_train: int = 8, n_test: int = 4) -> Path:
             part = "test"
         for video in range(5):
             path = root / "VoxCeleb1" / part / "wav" / name / f"v{video}" / "00001.wav"
-            _tone(path, 90 * 1.15 ** ((speaker * 5) % 12), 2.5, rng)
+            pitch = 90 * 1.15 ** ((speaker * 5) % 12)
+            if jitter:
+                pitch *= float(np.exp(rng.normal(0, jitter)))
+            _tone(path, pitch, seconds, rng)
+    for video, share in (("short", 0.6), ("long", 3.6)):  # dropped; cropped
+        path = root / "VoxCeleb1" / "dev" / "wav" / "id10001" / video / "00001.wav"
+        _tone(path, 90.0, share * seconds, rng)
     tests = [
         f"id{10001 + s}/v{v}/00001.wav" for s in range(n_train, n_train + n_test) for v in range(5)
     ]
@@ -236,6 +249,106 @@ def query_by_example(root: Path, n_documents: int = 20, n_queries: int = 4) -> P
     return root
 
 
+def _letters(text: str, rng: np.random.Generator, seconds: float = 0.08) -> np.ndarray:
+    """Return a tone of its own for every letter of a text, and a breath between words."""
+    pieces = []
+    for letter in text:
+        t = np.arange(int(seconds * RATE)) / RATE
+        if letter == " ":
+            pieces.append(np.zeros(len(t)))
+            continue
+        pitch = 300 * 1.3 ** "ABCDEFGH".index(letter)
+        pieces.append(0.3 * np.sin(2 * np.pi * pitch * t) * np.hanning(len(t)) ** 0.3)
+        pieces.append(np.zeros(int(0.02 * RATE)))  # tells doubled letters apart
+    signal = np.concatenate(pieces)
+    return (signal + 0.003 * rng.normal(size=len(signal))).astype(np.float32)
+
+
+def speech_recognition(root: Path, n_train: int = 96) -> Path:
+    """Write LibriSpeech folders with transcripts; each letter is a tone of its own."""
+    rng = np.random.default_rng(8)
+    sizes = {"train-clean-100": n_train, "dev-clean": n_train // 4, "test-clean": n_train // 4}
+    for folder, n in sizes.items():
+        lines: dict[Path, list[str]] = {}
+        for index in range(n):
+            speaker = 100 + index % 4
+            base = root / "LibriSpeech" / folder / str(speaker) / "7"
+            name = f"{speaker}-7-{index:04d}"
+            words = ["".join(rng.choice(list("ABCD"), rng.integers(1, 4))) for _ in range(2)]
+            base.mkdir(parents=True, exist_ok=True)
+            soundfile.write(base / f"{name}.flac", _letters(" ".join(words), rng), RATE)
+            lines.setdefault(base / f"{speaker}-7.trans.txt", []).append(
+                f"{name} {' '.join(words)}"
+            )
+        for path, entries in lines.items():
+            path.write_text("\n".join(entries) + "\n")
+    return root
+
+
+def slot_filling(root: Path, n_train: int = 96) -> Path:
+    """Write Audio SNIPS: artists are words of C and D, times words of A and B after an E."""
+    from mambabench.benchmarks.superb.sf import SPEAKERS
+
+    rng = np.random.default_rng(9)
+    base = root / "SNIPS"
+    lines = []
+    for split, n in (("train", n_train), ("valid", n_train // 4), ("test", n_train // 4)):
+        (base / split).mkdir(parents=True)
+        for index in range(n):
+            speaker = SPEAKERS[split][index % 4]
+            artist = "".join(rng.choice(list("CD"), rng.integers(1, 3)))
+            words, tags = ["E", artist], ["O", "artist"]
+            if index % 2:
+                words += ["".join(rng.choice(list("AB"), 2))]
+                tags += ["timeRange"]
+            name = f"{speaker}-snips-{split}-{index}"
+            soundfile.write(base / split / f"{name}.wav", _letters(" ".join(words), rng), RATE)
+            lines.append(f"{name} BOS {' '.join(words)} EOS\tO {' '.join(tags)} PlayMusic")
+    (base / "all.iob.snips.txt").write_text("\n".join(lines) + "\n")
+    (base / "slots.txt").write_text("O\nartist\ntimeRange\n")
+    return root
+
+
+def speaker_diarization(root: Path, n_train: int = 40) -> Path:
+    """Write Libri2Mix with alignments: two readers with tones of their own, turns that overlap."""
+    rng = np.random.default_rng(10)
+    readers = {"11": 400.0, "23": 1500.0, "9": 520.0, "31": 1900.0}  # a low and a high one each
+    (root / "alignments").mkdir(parents=True)
+    for chapter, split, part, n in (
+        (1000, "train-clean-100", "train-100", n_train),
+        (2000, "dev-clean", "dev", n_train // 4),
+        (3000, "test-clean", "test", n_train // 4),
+    ):
+        audio = root / "Libri2Mix" / "wav16k" / "max" / part / "mix_both"
+        audio.mkdir(parents=True)
+        metadata = root / "Libri2Mix" / "wav16k" / "max" / "metadata"
+        metadata.mkdir(exist_ok=True)
+        rows = ["mixture_ID,mixture_path,source_1_path,source_2_path,noise_path,length"]
+        turns = []
+        for index in range(n):
+            pair = ("11", "23") if index % 2 else ("31", "9")
+            signal = 0.002 * rng.normal(size=2 * RATE)
+            halves = []
+            for side, reader in enumerate(pair):
+                utterance = f"{chapter + index}-{side:04d}"
+                start = round(float(rng.uniform(0, 0.6)) + 0.4 * side, 2)
+                length = round(float(rng.uniform(0.5, 0.9)), 2)
+                span = slice(int(start * RATE), int((start + length) * RATE))
+                t = np.arange(span.stop - span.start) / RATE
+                signal[span] += 0.3 * np.sin(2 * np.pi * readers[reader] * t)
+                turns.append(
+                    f"SPEAKER {utterance} 1 {start:.3f} {length:.3f} <NA> <NA> {reader} <NA> <NA>"
+                )
+                halves.append(f"{reader}-{utterance}")
+            name = "_".join(halves)
+            soundfile.write(audio / f"{name}.wav", signal.astype(np.float32), RATE)
+            rows.append(f"{name},/elsewhere/{name}.wav,a,b,c,{len(signal)}")
+        (metadata / f"mixture_{part}_mix_both.csv").write_text("\n".join(rows) + "\n")
+        rttm = root / "alignments" / f"{split}.rttm"
+        rttm.write_text("\n".join(turns) + "\n")
+    return root
+
+
 TREES = {
     "superb_ks": keyword_spotting,
     "superb_ic": intent_classification,
@@ -244,6 +357,9 @@ TREES = {
     "superb_pr": phone_recognition,
     "superb_asv": speaker_verification,
     "superb_qbe": query_by_example,
+    "superb_asr": speech_recognition,
+    "superb_sf": slot_filling,
+    "superb_sd": speaker_diarization,
 }
 
 if __name__ == "__main__":

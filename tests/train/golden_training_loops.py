@@ -273,17 +273,19 @@ def run_ddp(case: Case) -> Found:
 def run_checkpoint(case: Case) -> Found:
     s = case.settings
     shapes = dict(s["model_keys"])
-    dim, depth = (
-        shapes["cls_token"][2],
-        1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("blocks.")),
-    )
-    kernel = shapes["patch_embed.proj.weight"]
-    inner, state = shapes["blocks.0.mixer.A_log"]
-    n = shapes["pos_embed"][1] - 1
+    dim = shapes["patch_embed.proj.weight"][0]
+    depth = 1 + max(int(k.split(".")[1]) for k in shapes if k.startswith("blocks."))
+    kernel, own = shapes["patch_embed.proj.weight"], {}
+    if "blocks.0.mixer.A_log" in shapes:
+        inner, state = shapes["blocks.0.mixer.A_log"]
+        own = {"d_state": state, "expand": inner // dim}
+    else:
+        own = {"num_heads": 2}
+    n = shapes["pos_embed"][1] - ("cls_token" in shapes)
     model = SsamEncoder(
         SsamConfiguration(
             dim, depth=depth, img_size=(kernel[2] * n // 2, kernel[3] * 2),
-            patch_size=tuple(kernel[2:]), d_state=state, expand=inner // dim,
+            patch_size=tuple(kernel[2:]), use_cls_token="cls_token" in shapes, **own,
         )
     )  # fmt: skip
     from mambabench.models.blocks.initialise import initialise

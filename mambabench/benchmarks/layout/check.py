@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.benchmarks.hear import DIRECTORIES
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.read import METADATA, SOURCES, VOCABULARY, read_task
 from mambabench.benchmarks.task import Clip, Defect, Task, clip_path, folds
 from mambabench.errors import DataError
@@ -66,6 +68,7 @@ def check_directory(
     files, audio_defects = _decode_all(task, jobs, progress)
     defects += audio_defects
     defects += _samples_in_two_splits(files)
+    defects += event_time_defects(task, {(f.split, f.clip.name): f.duration_s for f in files})
     defects += [
         Defect(name, "is not named by the task", "delete it or move it away", "warning")
         for name in stray_files(task)
@@ -105,8 +108,7 @@ def stray_files(task: Task) -> tuple[str, ...]:
     clusters = read_json(task.directory / METADATA).get("clusters")
     if isinstance(clusters, str):
         expected.add(clusters)
-    if task.prediction_type in ("trials", "queries"):
-        expected |= {"trials.csv", "relevance.csv"}
+    expected |= set(KINDS[task.prediction_type].relations)
     if any(clip.source for clips in task.clips.values() for clip in clips):
         expected.add(SOURCES)
     rates = {str(rate) for rate in task.sample_rates_hz}

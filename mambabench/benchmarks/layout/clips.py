@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.json_values import (
     Json,
     is_label,
@@ -94,7 +95,7 @@ def _scene_clip(
     if task.prediction_type == "multiclass" and len(labels) != 1:
         wrong(f"clip {name!r} has {len(labels)} labels", "multiclass tasks have exactly one")
         return None
-    if task.prediction_type != "sequence" and len(set(labels)) < len(labels):
+    if not KINDS[task.prediction_type].repeats and len(set(labels)) < len(labels):
         wrong(f"clip {name!r} names a label twice", "name each label once")
         return None
     return Clip(name, labels=labels)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.json_values import Json, is_number, is_plain
 from mambabench.benchmarks.task import (
     Defect,
@@ -35,7 +36,7 @@ def task_of_metadata(
     embedding_type = _choice(metadata, "embedding_type", get_args(EmbeddingType), wrong)
     prediction_type = _choice(metadata, "prediction_type", get_args(PredictionType), wrong)
     split_mode = _choice(metadata, "split_mode", get_args(SplitMode), wrong)
-    own = prediction_type in ("slots", "sequence", "trials", "queries")
+    own = prediction_type in KINDS and KINDS[prediction_type].own_metrics
     duration = metadata.get("sample_duration")
     if duration is not None and not (is_number(duration) and duration > 0):
         wrong("sample_duration", f"is {duration!r}", "give seconds, or null where clips differ")
@@ -101,7 +102,8 @@ def _splits(metadata: Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
     ):
         wrong("splits", f"is {splits!r}", "list the names of the splits, each once")
         return ()
-    free = metadata.get("prediction_type") in ("trials", "queries")  # they validate otherwise
+    kind = KINDS.get(str(metadata.get("prediction_type")))
+    free = kind is not None and kind.any_splits  # they validate otherwise
     if split_mode == "trainvaltest" and not free and set(splits) != {"train", "valid", "test"}:
         wrong("splits", f"is {splits!r}", 'trainvaltest has "train", "valid" and "test"')
     if split_mode.endswith("kfold") and len(splits) < 3:

@@ -32,7 +32,17 @@ class Metric:
 
     name: str
     higher_is_better: bool
-    kind: Literal["scene", "event", "slots", "sequence", "trials", "queries"]
+    kind: Literal[
+        "scene",
+        "event",
+        "slots",
+        "sequence",
+        "text",
+        "slot_text",
+        "trials",
+        "queries",
+        "diarization",
+    ]
     title: str  # for tables
     scene: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float] | None = None
     counts_function: Callable[[Events, Events], npt.NDArray[np.float64]] | None = None
@@ -94,6 +104,15 @@ def _ratio(name: str) -> Callable[..., dict[str, npt.NDArray[np.float64]]]:
     return parts
 
 
+# metrics whose per-clip counts are what was found and what it is a share of
+_RATIOS: tuple[tuple[str, bool, Literal["text", "slot_text", "diarization"], str], ...] = (
+    ("wer", False, "text", "word error rate"),
+    ("uer", False, "text", "letter error rate"),
+    ("slot_type_f1", True, "slot_text", "slot-type F1"),
+    ("slot_value_cer", False, "slot_text", "slot-value letter error rate"),
+    ("der", False, "diarization", "diarization error rate"),
+)
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -134,6 +153,17 @@ METRICS: dict[str, Metric] = {
             "phone error rate",
             parts_function=_ratio("error_rate"),
             primary_part="error_rate",
+        ),
+        *(
+            Metric(
+                name,
+                higher,
+                kind,
+                title,
+                parts_function=_ratio("ratio"),
+                primary_part="ratio",
+            )
+            for name, higher, kind, title in _RATIOS
         ),
         Metric("eer", False, "trials", "equal error rate"),
         Metric("mtwv", True, "queries", "maximum term-weighted value"),

@@ -84,12 +84,7 @@ def read(root: Path) -> Corpus:
         session: tuple(_listed(lists[session], session) if shipped else _evaluated(root, session))
         for session in SESSIONS
     }
-    note = (
-        "clip order: s3prl's lists"
-        if shipped
-        else "clip order: sorted names; s3prl's lists are not in meta_data/, so the development "
-        "clips of the preset `superb` are drawn by its rule but differ from its own"
-    )
+    note = "clip order: s3prl's lists" if shipped else "clip order: sorted names"
     return Corpus("superb_er", splits, CLASSES, (note,))
 
 

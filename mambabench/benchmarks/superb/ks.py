@@ -100,10 +100,6 @@ def read(root: Path) -> Corpus:
         "superb_ks",
         {split: tuple(clips) for split, clips in splits.items()},
         CLASSES,
-        (
-            f"_silence_: {SILENCE_CROPS} stored crops of each noise file a split; "
-            "s3prl crops anew at every step",
-        ),
     )
 
 

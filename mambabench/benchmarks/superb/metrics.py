@@ -1,4 +1,4 @@
-"""Metrics of the frame-level tasks: phone error rate, equal error rate, weighted term value."""
+"""Metrics of the frame-level tasks: error rates of what is read, equal error rate, term value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["edit_distance", "equal_error_rate", "error_rate", "maximum_term_weighted_value"]
+__all__ = [
+    "edit_distance",
+    "edit_distance_of",
+    "equal_error_rate",
+    "error_rate",
+    "maximum_term_weighted_value",
+    "pooled_rate",
+]
 
 
 def edit_distance(reference: Sequence[int], hypothesis: Sequence[int]) -> int:
@@ -26,6 +33,28 @@ def edit_distance(reference: Sequence[int], hypothesis: Sequence[int]) -> int:
         best[1:] = np.minimum(row[1:] + 1, row[:-1] + (hyp != symbol))
         row = np.minimum.accumulate(best - columns) + columns
     return int(row[-1])
+
+
+def edit_distance_of(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Return the Levenshtein distance of tokens, such as words or letters."""
+    numbers: dict[str, int] = {}
+    coded = [
+        [numbers.setdefault(token, len(numbers)) for token in side]
+        for side in (reference, hypothesis)
+    ]
+    return edit_distance(*coded)
+
+
+def pooled_rate(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> float:
+    """Return total errors / total reference length of tokens; 1 where the references are empty.
+
+    Word error rate when the tokens are words, unit error rate when they are letters.
+    """
+    errors = sum(
+        edit_distance_of(ref, hyp) for ref, hyp in zip(references, hypotheses, strict=True)
+    )
+    length = sum(len(ref) for ref in references)
+    return errors / length if length else 1.0
 
 
 def error_rate(

@@ -9,7 +9,8 @@ from pathlib import Path
 from mambabench.benchmarks.family import Prepared
 from mambabench.benchmarks.layout.read import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
 from mambabench.benchmarks.superb import SuperbTask, asv, qbe, superb_task
-from mambabench.benchmarks.superb.sources import Corpus
+from mambabench.benchmarks.superb.lengths import LENGTHS, lengths_of
+from mambabench.benchmarks.superb.sources import Corpus, SourceClip
 from mambabench.errors import DataError
 from mambabench.files import write_bytes, write_json
 
@@ -42,13 +43,29 @@ def prepare(name: str, root: Path, to: Path) -> Prepared:
     labels = "".join(_csv_line([str(i), label]) for i, label in enumerate(vocabulary))
     _write_text(directory / VOCABULARY, "idx,label\n" + labels)
     for split, clips in corpus.splits.items():
-        write_json(directory / f"{split}.json", {clip.name: list(clip.labels) for clip in clips})
+        write_json(directory / f"{split}.json", {clip.name: _labels(clip) for clip in clips})
     _write_sources(directory / SOURCES, corpus)
     write_json(directory / CLUSTERS, _clusters(corpus))
     _write_relations(task, root, directory, corpus)
+    if task.pooling == "frames":
+        write_json(directory / LENGTHS, dict(lengths_of(root, corpus)))
     write_json(directory / METADATA, _metadata(task, root.resolve(), corpus))
     counts = {split: len(clips) for split, clips in corpus.splits.items()}
     return Prepared(directory, counts, corpus.notes)
+
+
+def _labels(clip: SourceClip) -> list[object]:
+    """Return a clip's labels, or its turns as the events of a timestamp task (milliseconds)."""
+    if not clip.turns:
+        return list(clip.labels)
+    return [
+        {
+            "label": turn.speaker,
+            "start": round(turn.start_s * 1000, 6),
+            "end": round(turn.end_s * 1000, 6),
+        }
+        for turn in clip.turns
+    ]
 
 
 def _csv_line(fields: list[str]) -> str:
@@ -110,12 +127,12 @@ def _metadata(task: SuperbTask, root: Path, corpus: Corpus) -> dict[str, object]
     return {
         "task_name": task.name,
         "version": "superb",
-        "embedding_type": "scene",
+        "embedding_type": "event" if task.prediction_type == "diarization" else "scene",
         "prediction_type": task.prediction_type,
         "split_mode": "presplit_kfold" if folds else "trainvaltest",
         "splits": list(corpus.splits),
         "sample_duration": None,
-        "evaluation": [task.metric],
+        "evaluation": list(task.metrics),
         "protocol": "superb",
         "pooling": task.pooling,
         "layers": "all",

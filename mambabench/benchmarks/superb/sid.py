@@ -106,10 +106,6 @@ def read(root: Path) -> Corpus:
         "superb_sid",
         {split: tuple(clips) for split, clips in splits.items()},
         labels,
-        (
-            f"training clips longer than {CROP_S:g} s: {STORED_CROPS} stored crops; s3prl crops "
-            "anew at every step",
-        ),
     )
 
 

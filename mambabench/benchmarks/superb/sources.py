@@ -14,6 +14,7 @@ __all__ = [
     "Corpus",
     "Defect",
     "SourceClip",
+    "SpokenTurn",
     "audio_files",
     "count_defects",
     "length_s",
@@ -21,6 +22,15 @@ __all__ = [
     "read_lines",
     "require_folder",
 ]
+
+
+@dataclass(frozen=True)
+class SpokenTurn:
+    """One speaker's turn in a clip."""
+
+    speaker: str
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class SourceClip:
     duration_s: float | None = None  # seconds read; None: to the end
     gain_db: float = 0.0  # applied to the samples
     crop_of: str | None = None  # several stored crops of one clip carry the same clip's name
+    n_samples: int | None = None  # of the clip at 16 kHz, where reading it took more than a header
+    turns: tuple[SpokenTurn, ...] = ()  # of diarization: who speaks when
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mambabench.models.blocks.fused import add_norm
 from mambabench.models.blocks.mixer import MambaMixer, MixerConfiguration
+from mambabench.models.blocks.parts import RMSNorm
 
 __all__ = [
     "Block",
     "DropPath",
-    "RMSNorm",
     "drop_rates",
     "feed_drop_paths",
     "make_norm",
@@ -24,19 +23,6 @@ __all__ = [
 ]
 
 Uniform = Callable[[int], torch.Tensor]  # how many clips -> as many values in [0, 1)
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + epsilon) * weight over the last axis; no bias, no ``bias`` key."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(dim))
-        self.eps = eps
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise the last axis of `x`."""
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 def make_norm(dim: int, epsilon: float, rms: bool) -> nn.Module:

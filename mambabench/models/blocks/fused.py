@@ -14,18 +14,16 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from mambabench.models.blocks.parts import Convolution, RMSNorm
 from mambabench.models.blocks.precision import Bf16Linear, Int8Linear
 from mambabench.models.plain import is_eager, is_plain
 from mambabench.models.scan.backends import BACKENDS, VARIABLE, Request, choose_backend
-
-if TYPE_CHECKING:
-    from mambabench.models.blocks.mixer import MambaMixer
 
 __all__ = ["add_norm", "describe_computation", "mix"]
 
@@ -59,7 +57,7 @@ class _Prepared:
 _PREPARED: WeakKeyDictionary[nn.Module, _Prepared] = WeakKeyDictionary()
 
 
-def mix(mixer: MambaMixer, x: Tensor) -> Tensor | None:
+def mix(mixer: Any, x: Tensor) -> Tensor | None:
     """Return what `mixer` makes of `x` [batch, length, d_model], or None where this cannot."""
     if mixer.training or not _applies(x) or x.ndim != 3 or x.numel() == 0:
         return None
@@ -80,7 +78,7 @@ def mix(mixer: MambaMixer, x: Tensor) -> Tensor | None:
     return out * mixer.gamma if c.layer_scale else out
 
 
-def _scanned(mixer: MambaMixer, paths: tuple[_Path, ...], u_in: Tensor, z: Tensor) -> Tensor:
+def _scanned(mixer: Any, paths: tuple[_Path, ...], u_in: Tensor, z: Tensor) -> Tensor:
     """Convolve, project, scan in the configured directions and gate: [batch, length, d_inner]."""
     from mambabench.models.scan import compiled
 
@@ -112,7 +110,7 @@ def add_norm(norm: nn.Module, x: Tensor, residual: Tensor | None) -> tuple[Tenso
 
     `norm` is a LayerNorm or an RMSNorm with `weight` and `eps`.
     """
-    if not _applies(x) or x.shape[-1] % 16 or not is_plain(norm, _norms()):
+    if not _applies(x) or x.shape[-1] % 16 or not is_plain(norm, _NORMS):
         return None
     weight, bias = norm.weight, getattr(norm, "bias", None)
     if type(weight) is not nn.Parameter:
@@ -150,24 +148,20 @@ def _is_numba(d_state: int, named: str | None) -> bool:
     return choose_backend(Request("cpu", torch.float32, d_state, False), named or None) == "numba"
 
 
-@functools.cache
-def _norms() -> tuple[type[nn.Module], ...]:
-    from mambabench.models.blocks.block import RMSNorm
-
-    return nn.LayerNorm, RMSNorm
-
-
-@functools.cache
-def _kinds() -> tuple[type[nn.Module], dict[str, tuple[type[nn.Module], ...]]]:
-    """Return the mixer's class and, by name, those of its sub-modules that this serves."""
-    from mambabench.models.blocks.mixer import Convolution, MambaMixer
-
-    called = (nn.Linear, Bf16Linear, Int8Linear)
-    kinds: dict[str, tuple[type[nn.Module], ...]] = {"in_proj": called, "out_proj": called}
-    for suffix in ("", "_b"):
-        kinds |= {f"conv1d{suffix}": (Convolution,), f"x_proj{suffix}": called}
-        kinds[f"dt_proj{suffix}"] = (nn.Linear,)  # its weight is read, its bias is the scan's
-    return MambaMixer, kinds
+MIXER = ("mambabench.models.blocks.mixer", "MambaMixer")  # named: it imports this module
+_NORMS = (nn.LayerNorm, RMSNorm)
+_CALLED = (nn.Linear, Bf16Linear, Int8Linear)
+# a mixer's sub-modules by name, and what they may be
+_KINDS: dict[str, tuple[type[nn.Module], ...]] = {
+    "in_proj": _CALLED,
+    "out_proj": _CALLED,
+    "x_proj": _CALLED,
+    "x_proj_b": _CALLED,
+    "conv1d": (Convolution,),
+    "conv1d_b": (Convolution,),
+    "dt_proj": (nn.Linear,),  # its weight is read, its bias is the scan's
+    "dt_proj_b": (nn.Linear,),
+}
 
 
 def _is_plain(mixer: nn.Module) -> bool:
@@ -175,15 +169,14 @@ def _is_plain(mixer: nn.Module) -> bool:
 
     A subclass may have other steps; extra sub-modules may be used by nobody but a hook.
     """
-    kind, kinds = _kinds()
-    if type(mixer) is not kind:
+    if (type(mixer).__module__, type(mixer).__qualname__) != MIXER:
         return False
     return all(
-        name in kinds and is_plain(module, kinds[name]) for name, module in mixer._modules.items()
+        name in _KINDS and is_plain(module, _KINDS[name]) for name, module in mixer._modules.items()
     )
 
 
-def _fits(mixer: MambaMixer) -> bool:
+def _fits(mixer: Any) -> bool:
     """Say whether every weight that the kernels read is there, in the configuration's shape."""
     c = mixer.configuration
     inner, width = c.d_inner, c.dt_rank + 2 * c.d_state
@@ -229,7 +222,7 @@ def _mark(mixer: nn.Module) -> Mark | None:
     return tuple(found)
 
 
-def _prepare(mixer: MambaMixer, mark: Mark, n_rows: int) -> _Prepared:
+def _prepare(mixer: Any, mark: Mark, n_rows: int) -> _Prepared:
     suffixes = {"none": ("",), "v1": ("", "_b"), "v2": ("", "_b")}[mixer.configuration.directions]
     own = mixer.configuration.directions == "v2"
     paths = tuple(_path(mixer, suffix, own, n_rows) for suffix in suffixes)
@@ -237,7 +230,7 @@ def _prepare(mixer: MambaMixer, mark: Mark, n_rows: int) -> _Prepared:
     return _Prepared(mark, project_in, project_out, paths)
 
 
-def _path(mixer: MambaMixer, suffix: str, own: bool, n_rows: int) -> _Path:
+def _path(mixer: Any, suffix: str, own: bool, n_rows: int) -> _Path:
     """Lay out one direction; a second one without weights of its own has only its own A."""
     of = suffix if own else ""
     get = mixer.get_parameter

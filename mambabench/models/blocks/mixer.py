@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambabench.models.blocks.fused import mix
+from mambabench.models.blocks.parts import Convolution
 from mambabench.models.plain import is_plain
 from mambabench.models.scan import (
     Direction,
@@ -54,20 +55,6 @@ class MixerConfiguration:
     def dt_rank(self) -> int:
         """Width of the time step's bottleneck."""
         return math.ceil(self.d_model / 16)
-
-
-class Convolution(nn.Conv1d):
-    """The depthwise convolution over [n, channels, length], padded on both ends as in mamba_ssm.
-
-    The mixer's kernels read its weights; called, as adapters and hooks need, it computes the same
-    causal convolution in its first `length` outputs. It draws no initial weights.
-    """
-
-    def __init__(self, d_inner: int, d_conv: int) -> None:
-        super().__init__(d_inner, d_inner, d_conv, padding=d_conv - 1, groups=d_inner)
-
-    def reset_parameters(self) -> None:
-        """Leave the weights to whoever fills the whole model."""
 
 
 class MambaMixer(nn.Module):

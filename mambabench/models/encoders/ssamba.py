@@ -41,7 +41,7 @@ __all__ = [
     "joint_loss",
 ]
 
-POOLINGS = ("ft_avgtok", "ft_cls", "ft_avgtok_1sec")
+POOLINGS = ("ft_avgtok", "ft_cls", "ft_avgtok_1sec", "time")
 
 
 @dataclass(frozen=True)
@@ -345,12 +345,20 @@ class SsambaClassifier(nn.Module):
 
         ft_avgtok: mean of the patches [n, dim]; ft_cls: the class token; ft_avgtok_1sec: 60 means
         of equally long runs of tokens [n, 60, dim], the class token in the first and, as the
-        tokens are frequency-major, not really seconds: kept as the authors have it.
+        tokens are frequency-major, not really seconds: kept as the authors have it. time: 60 means
+        over the patches of each sixtieth of the clip [n, 60, dim].
         """
         if self.pooling == "ft_cls":
             return tokens[:, 0]
         if self.pooling == "ft_avgtok":
             return tokens[:, 1:].mean(dim=1)
+        if self.pooling == "time":
+            c = self.v.configuration
+            bands = (c.spectrogram_size[0] - c.patch_size[0]) // self.strides[0] + 1
+            columns = torch.unflatten(tokens[:, 1:], 1, (bands, -1)).mean(dim=1)
+            n = columns.shape[1]
+            spans = [(k * n // 60, max((k + 1) * n // 60, k * n // 60 + 1)) for k in range(60)]
+            return torch.stack([columns[:, a:b].mean(dim=1) for a, b in spans], dim=1)
         length = tokens.shape[1] // 60
         return torch.unflatten(tokens[:, : 60 * length], 1, (60, length)).mean(dim=2)
 

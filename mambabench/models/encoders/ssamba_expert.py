@@ -46,7 +46,9 @@ class SsambaExpert(torch.nn.Module):
         grid = (patches.shape[2], patches.shape[3])
         tokens = self.backbone.arrange(patches, self.backbone.positions(grid))
         *_, (hidden, residual) = self.backbone.layer_states(tokens)
-        final: torch.Tensor = self.backbone.norm_f(hidden + residual)[:, 1:]
+        final: torch.Tensor = self.backbone.norm_f(self.backbone.drop_path(hidden) + residual)[
+            :, 1:
+        ]
         columns = torch.unflatten(final, 1, grid).permute(0, 2, 1, 3).flatten(2)
         rows = columns.reshape(len(clips), n_windows * grid[1], -1)
         return rows[:, : len(range(0, longest, self.downsample_rate))]

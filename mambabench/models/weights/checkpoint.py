@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mambabench.errors import EncoderError
@@ -19,7 +20,7 @@ from mambabench.models.weights.locate import checkpoint_file
 __all__ = ["describe_mismatch", "fit_state", "read_checkpoint"]
 
 State = Mapping[str, torch.Tensor]
-PREFIX = "module."  # DataParallel's
+PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile, in any order
 
 
 class ConfigDict:
@@ -34,9 +35,18 @@ class FieldReference(ConfigDict):
     """Takes the place of ml_collections' FieldReference."""
 
 
+def _numpy_scalars() -> list[Any]:
+    """Return what a pickled numpy number (an epoch, a loss) needs: its types, and no other code."""
+    types = {type(np.dtype(kind)) for kind in "?bhilqBHILQefdFD"}
+    make = np.float64(0).__reduce__()[0]
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+    return [np.dtype, *types, *((make, f"{module}.scalar") for module in modules)]
+
+
 _HARMLESS: list[Any] = [
     *(bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple),  # field types
     argparse.Namespace,
+    *_numpy_scalars(),
     ConfigDict,
     FieldReference,
     (ConfigDict, "ml_collections.config_dict.config_dict.ConfigDict"),
@@ -111,9 +121,17 @@ def _unwrap(content: Any, file: Path) -> Checkpoint:
 
 
 def _strip_prefix(state: State) -> tuple[dict[str, torch.Tensor], str]:
-    if all(key.startswith(PREFIX) for key in state):
-        return {key[len(PREFIX) :]: value for key, value in state.items()}, PREFIX
-    return dict(state), ""
+    bare, prefix = dict(state), ""
+    while bare and (found := next((p for p in PREFIXES if all(k.startswith(p) for k in bare)), "")):
+        bare = {key[len(found) :]: value for key, value in bare.items()}
+        prefix += found
+    if any("._orig_mod." in f".{key}" for key in bare):  # parts of the model were compiled
+        bare = {f".{key}".replace("._orig_mod.", ".")[1:]: value for key, value in bare.items()}
+        if len(bare) < len(state):
+            raise EncoderError(
+                "a checkpoint holds weights twice, compiled and not; keep one of them"
+            )
+    return bare, prefix
 
 
 def fit_state(model: torch.nn.Module, state: State, name: str, origin: str) -> None:

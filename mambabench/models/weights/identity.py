@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from mambabench.files import canonical_json
 
@@ -46,10 +47,27 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
     """Return the SHA-256 over keys, dtypes, shapes and bytes of a state dict, in key order."""
     digest = hashlib.sha256()
     for key in sorted(state):
-        tensor = state[key].detach().cpu().contiguous()
+        tensor = state[key]
+        if is_lazy(tensor):  # not made yet: behaviour tells
+            digest.update(f"{key}|lazy|".encode())
+            continue
         digest.update(f"{key}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        if tensor.is_meta:
+            continue
+        plain = _dense(tensor.detach()).cpu().contiguous()
+        digest.update(plain.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the values of a sparse, quantised or wrapped tensor as a plain one."""
+    if tensor.is_quantized:
+        return tensor.int_repr()
+    if tensor.layout is not torch.strided:
+        return tensor.to_dense()
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) and hasattr(tensor, "dequantize"):
+        return tensor.dequantize()
+    return tensor
 
 
 def identity(
@@ -58,9 +76,11 @@ def identity(
     scene: Callable[[torch.Tensor], torch.Tensor],
     sample_rate_hz: int,
     device: str = "cpu",
+    duration_s: float = 0.5,
 ) -> str:
-    """Return 64 hex digits of weights hash, configuration and behaviour on `fixed_signal`."""
-    embedding = scene(fixed_signal(sample_rate_hz).to(device))
+    """Return 64 hex digits of weights hash, configuration and behaviour on `fixed_signal`, of
+    `duration_s` seconds."""
+    embedding = scene(fixed_signal(sample_rate_hz, duration_s).to(device))
     described = {
         "weights": weights,
         "configuration": dict(configuration),

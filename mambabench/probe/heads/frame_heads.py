@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +18,26 @@ from torch.nn import functional as F
 
 from mambabench.benchmarks.superb.metrics import error_rate
 from mambabench.errors import ProtocolError
+from mambabench.probe.frame_training import (
+    Epochs,
+    FrameLoop,
+    FrameSettings,
+    initialise,
+    window_batches,
+)
 
 __all__ = [
     "BLANK",
+    "Fitted",
     "FrameSettings",
     "PhoneHead",
     "SpeakerHead",
     "SpeakerNetwork",
+    "Speech",
+    "ctc_loss",
     "decode",
     "decode_greedy",
+    "padded",
     "speaker_embeddings",
     "train_phones",
     "train_speakers",
@@ -38,15 +49,28 @@ Frames = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class FrameSettings:
-    """How one head is trained. The defaults are PR's; ASV passes its own."""
+class Speech:
+    """Clips that are read out, symbol by symbol: frames, target symbols, samples of each clip.
 
-    learning_rate: float = 1e-2
-    total_steps: int = 100_000
-    batch_size: int = 32  # times accumulation
-    eval_every: int = 1_000
-    gradient_norm: float = 1.0
-    crop_frames: int | None = None  # ASV: 8 s of frames, drawn anew at every step
+    Targets are indices into the vocabulary; 0 is the blank and never a target.
+    """
+
+    frames: Sequence[Frames]
+    targets: Sequence[Sequence[int]]
+    n_samples: Sequence[int] | None = None  # at 16 kHz; None: no clip halves its batch
+
+    def samples(self) -> Sequence[int]:
+        """Return the samples of each clip, 0 where they are not known."""
+        return self.n_samples if self.n_samples is not None else [0] * len(self.frames)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A phone head at its lowest validation error rate."""
+
+    head: PhoneHead
+    error_rate: float
+    step: int  # 0: no evaluation was below infinity
 
 
 class LayerSum(nn.Module):
@@ -125,9 +149,13 @@ class SpeakerNetwork(nn.Module):
 class SpeakerHead(nn.Module):
     """AM-Softmax: scale 30, margin 0.4 on the cosine of the true speaker."""
 
-    def __init__(self, n_speakers: int, scale: float = 30.0, margin: float = 0.4) -> None:
+    def __init__(
+        self, n_speakers: int, scale: float = 30.0, margin: float = 0.4, seed: int = 0
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(n_speakers, 512)))
+        generator = torch.Generator().manual_seed(seed)
+        weight = torch.empty(n_speakers, 512)
+        self.weight = nn.Parameter(nn.init.xavier_normal_(weight, generator=generator))
         self.scale, self.margin = scale, margin
 
     def forward(self, features: torch.Tensor, speakers: torch.Tensor) -> torch.Tensor:
@@ -137,89 +165,95 @@ class SpeakerHead(nn.Module):
         return F.cross_entropy(self.scale * (cosine - self.margin * target), speakers)
 
 
-def _pad(clips: Sequence[Frames]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(clips: Sequence[Frames], device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Return clips filled up with zeros, float32 [n_clips, n_frames, ...], and lengths [n_clips].
+
+    Lengths stay on the CPU.
+    """
     lengths = torch.tensor([len(clip) for clip in clips])
-    padded = torch.zeros(len(clips), int(lengths.max()), *clips[0].shape[1:])
+    filled = torch.zeros(len(clips), int(lengths.max()), *clips[0].shape[1:])
     for row, clip in enumerate(clips):
-        padded[row, : len(clip)] = torch.from_numpy(np.asarray(clip, dtype=np.float32))
-    return padded, lengths
+        filled[row, : len(clip)] = torch.from_numpy(np.asarray(clip, dtype=np.float32))
+    return filled.to(device), lengths
 
 
-def _buckets(sizes: Sequence[int], batch: int, generator: np.random.Generator) -> list[list[int]]:
-    """Return one epoch's batches of clips of neighbouring target length, in random order."""
-    order = np.argsort(np.asarray(sizes), kind="stable")
-    batches = [order[i : i + batch].tolist() for i in range(0, len(order), batch)]
-    return [batches[i] for i in generator.permutation(len(batches))]
+def decode_greedy(logits: torch.Tensor, n_frames: int, dropped: Sequence[int] = ()) -> list[int]:
+    """Return the best path of logits [n_frames, n_symbols]: repeats merged, blanks dropped.
 
-
-def _step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, gradient_norm: float) -> None:
-    """Clip and step; a batch whose gradient is not finite is skipped, as SUPERB's runner does."""
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    tensors = [tensor for group in optimiser.param_groups for tensor in group["params"]]
-    if math.isfinite(float(nn.utils.clip_grad_norm_(tensors, gradient_norm))):
-        optimiser.step()
-
-
-def decode_greedy(logits: torch.Tensor, n_frames: int) -> list[int]:
-    """Return the best path of logits [n_frames, n_symbols], repeats merged, blanks dropped."""
+    Symbols of `dropped` (an end symbol) are left out wherever they stand.
+    """
     path = logits[:n_frames].argmax(-1)
     merged = torch.unique_consecutive(path).tolist()
-    return [symbol for symbol in merged if symbol != BLANK]
+    return [symbol for symbol in merged if symbol != BLANK and symbol not in dropped]
 
 
-def decode(head: PhoneHead, clips: Sequence[Frames]) -> list[list[int]]:
+def decode(
+    head: PhoneHead, clips: Sequence[Frames], dropped: Sequence[int] = ()
+) -> list[list[int]]:
     """Return the greedily decoded symbols of each clip."""
+    device = next(head.parameters()).device
     found = []
     with torch.no_grad():
         for clip in clips:
-            logits = head(torch.from_numpy(np.asarray(clip, dtype=np.float32))[None])[0]
-            found.append(decode_greedy(logits, len(clip)))
+            frames = torch.from_numpy(np.asarray(clip, dtype=np.float32)).to(device)
+            found.append(decode_greedy(head(frames[None])[0], len(clip), dropped))
     return found
 
 
+def ctc_loss(
+    logits: torch.Tensor, lengths: torch.Tensor, targets: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Return the CTC loss of logits [n_clips, n_frames, n_symbols]: per clip over its target's
+    length, mean over clips; a target that does not fit adds 0 but counts."""
+    wanted = torch.tensor([symbol for target in targets for symbol in target])
+    sizes = torch.tensor([len(target) for target in targets])
+    scores = F.log_softmax(logits, -1).transpose(0, 1)
+    return F.ctc_loss(scores, wanted, lengths, sizes, BLANK, zero_infinity=True)
+
+
+def _without(targets: Sequence[Sequence[int]], dropped: Sequence[int]) -> list[list[int]]:
+    return [[symbol for symbol in target if symbol not in dropped] for target in targets]
+
+
 def train_phones(
-    training: tuple[Sequence[Frames], Sequence[Sequence[int]]],
-    validation: tuple[Sequence[Frames], Sequence[Sequence[int]]],
+    training: Speech,
+    validation: Speech,
     n_symbols: int,
     settings: FrameSettings,
     seed: int,
-) -> tuple[PhoneHead, float, int]:
-    """Train one phone head; return it at its lowest validation error rate, that rate and its step.
+    dropped: Sequence[int] = (),
+) -> Fitted:
+    """Train one phone head; return it at its lowest validation error rate (the first of equals).
 
-    Each side is (frames per clip, symbols per clip); symbols start at 1, 0 is the blank. Clips are
-    batched with others of similar target length, as SUPERB buckets them. Initialisation and order
-    come from `seed` alone; torch's global generator is left as it was.
+    Batches are SUPERB's windows (see `window_batches`), `settings.accumulation` of them a step.
+    Symbols of `dropped`, such as the end symbol, are trained but not scored. Initialisation and
+    order come from `seed` alone.
     """
-    clips, targets = training
-    if not len(clips):
+    if not len(training.frames):
         raise ProtocolError("the training split is empty; check the task's lists")
-    _, n_layers, dim = clips[0].shape
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = PhoneHead(n_layers, dim, n_symbols)
+    _, n_layers, dim = training.frames[0].shape
+    head = PhoneHead(n_layers, dim, n_symbols)
+    initialise(head, seed).to(settings.device)
+    sizes = [len(target) for target in training.targets]
+    windows = window_batches(sizes, training.samples(), settings.batch_size)
+    epochs = Epochs(lambda g: [windows[i] for i in g.permutation(len(windows))], (seed, 0xC7C))
     optimiser = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
-    generator = np.random.default_rng([seed, 0xC7C])
-    best, best_step, kept = math.inf, 0, {k: v.clone() for k, v in head.state_dict().items()}
-    step = 0
-    while step < settings.total_steps:
-        for rows in _buckets([len(t) for t in targets], settings.batch_size, generator):
-            frames, lengths = _pad([clips[row] for row in rows])
-            wanted = torch.tensor([symbol for row in rows for symbol in targets[row]])
-            sizes = torch.tensor([len(targets[row]) for row in rows])
-            scores = F.log_softmax(head(frames), -1).transpose(0, 1)
-            loss = F.ctc_loss(scores, wanted, lengths, sizes, BLANK, zero_infinity=True)
-            _step(optimiser, loss, settings.gradient_norm)
-            step += 1
-            if step % settings.eval_every == 0 or step == settings.total_steps:
-                rate, _ = error_rate(validation[1], decode(head, validation[0]))
-                if rate < best:
-                    best, best_step = rate, step
-                    kept = {k: v.clone() for k, v in head.state_dict().items()}
-            if step == settings.total_steps:
-                break
-    head.load_state_dict(kept)
-    return head, best, best_step
+    loop = FrameLoop(nn.ModuleDict({"head": head}), optimiser, epochs, settings)
+    loop.kept = {"value": math.inf, "step": 0, "state": loop.state()}
+    references = _without(validation.targets, dropped)
+
+    def loss(rows: Sequence[int]) -> torch.Tensor:
+        frames, lengths = padded([training.frames[row] for row in rows], settings.device)
+        return ctc_loss(head(frames), lengths, [training.targets[row] for row in rows])
+
+    def evaluate(step: int) -> None:
+        rate, _ = error_rate(references, decode(head, validation.frames, dropped))
+        if rate < loop.kept["value"]:
+            loop.kept = {"value": rate, "step": step, "state": loop.state()}
+
+    loop.run(loss, evaluate)
+    loop.modules.load_state_dict(loop.kept["state"])
+    return Fitted(head, float(loop.kept["value"]), int(loop.kept["step"]))
 
 
 def train_speakers(
@@ -227,54 +261,61 @@ def train_speakers(
     settings: FrameSettings,
     seed: int,
     checkpoint_steps: Sequence[int] = (),
+    crops: npt.NDArray[np.int64] | None = None,
 ) -> tuple[SpeakerNetwork, dict[int, dict[str, torch.Tensor]]]:
     """Train one x-vector network; return it as it ends, and its state at `checkpoint_steps`.
 
-    `training` is (frames per clip, speaker id per clip). Longer clips are cropped to
-    `settings.crop_frames` anew at every step. AdamW with weight decay 0.01.
+    `training` is (frames per row, speaker id per row). `crops` numbers the clips that rows are
+    stored crops of: an epoch takes one crop of each clip, drawn anew. AdamW with weight decay 0.01.
     """
-    clips, speakers = training
-    if not len(clips):
+    rows, speakers = training
+    if not len(rows):
         raise ProtocolError("the training split is empty; check the task's lists")
-    _, n_layers, dim = clips[0].shape
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = SpeakerNetwork(n_layers, dim)
-        head = SpeakerHead(int(speakers.max()) + 1)
+    _, n_layers, dim = rows[0].shape
+    network = SpeakerNetwork(n_layers, dim)
+    head = SpeakerHead(int(speakers.max()) + 1, seed=seed)
+    initialise(network, seed)
+    modules = nn.ModuleDict({"network": network, "head": head}).to(settings.device)
     optimiser = torch.optim.AdamW(
-        [*network.parameters(), *head.parameters()], lr=settings.learning_rate, weight_decay=0.01
+        modules.parameters(), lr=settings.learning_rate, weight_decay=0.01
     )
-    generator = np.random.default_rng([seed, 0xA5F])
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    step = 0
-    while step < settings.total_steps:
-        order = generator.permutation(len(clips))
-        for start in range(0, len(order), settings.batch_size):
-            rows = order[start : start + settings.batch_size]
-            frames, lengths = _pad([_crop(clips[r], settings.crop_frames, generator) for r in rows])
-            loss = head(network(frames, lengths), torch.from_numpy(speakers[rows]))
-            _step(optimiser, loss, settings.gradient_norm)
-            step += 1
-            if step in checkpoint_steps:
-                states[step] = {k: v.clone() for k, v in network.state_dict().items()}
-            if step == settings.total_steps:
-                break
-    return network, states
+    clips = np.arange(len(rows)) if crops is None else np.unique(crops, return_inverse=True)[1]
+    members = [np.flatnonzero(clips == clip) for clip in range(int(clips.max()) + 1)]
 
+    def draw(generator: np.random.Generator) -> list[list[int]]:
+        order = generator.permutation(len(members))
+        taken = [int(generator.choice(members[clip])) for clip in order]
+        size = settings.batch_size
+        return [taken[start : start + size] for start in range(0, len(taken), size)]
 
-def _crop(clip: Frames, n_frames: int | None, generator: np.random.Generator) -> Frames:
-    if n_frames is None or len(clip) <= n_frames:
-        return clip
-    start = int(generator.integers(0, len(clip) - n_frames + 1))
-    return clip[start : start + n_frames]
+    loop = FrameLoop(modules, optimiser, Epochs(draw, (seed, 0xA5F)), settings)
+
+    def loss(batch: Sequence[int]) -> torch.Tensor:
+        frames, lengths = padded([rows[row] for row in batch], settings.device)
+        wanted = torch.from_numpy(speakers[list(batch)]).to(settings.device)
+        value: torch.Tensor = head(network(frames, lengths), wanted)
+        return value
+
+    def evaluate(step: int) -> None:
+        if step in checkpoint_steps:
+            loop.kept[str(step)] = {
+                k: v.detach().to("cpu", copy=True) for k, v in network.state_dict().items()
+            }
+
+    # every checkpoint is an evaluation
+    every = math.gcd(settings.total_steps, *checkpoint_steps)
+    loop.settings = replace(settings, accumulation=1, eval_every=every)
+    loop.run(loss, evaluate)
+    return network, {int(step): state for step, state in loop.kept.items()}
 
 
 def speaker_embeddings(network: SpeakerNetwork, clips: Sequence[Frames]) -> npt.NDArray[np.float32]:
     """Return L2-normalised embeddings [n_clips, 512]: the score of a trial is their dot product."""
+    device = str(next(network.parameters()).device)
     found = []
     with torch.no_grad():
         for clip in clips:
-            frames, lengths = _pad([clip])
-            found.append(F.normalize(network.embed(frames, lengths))[0].numpy())
+            frames, lengths = padded([clip], device)
+            found.append(F.normalize(network.embed(frames, lengths))[0].cpu().numpy())
     stacked: npt.NDArray[np.float32] = np.stack(found)
     return stacked

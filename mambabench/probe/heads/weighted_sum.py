@@ -12,6 +12,7 @@ downstreams' models; SUPERB (Yang et al. 2021), section 2.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from mambabench.engine.jobs import Stopped
 from mambabench.errors import ProtocolError
 
 __all__ = [
@@ -112,17 +114,19 @@ class Fit:
     head: WeightedSumHead  # of this trial alone
 
 
-def _new_head(n: int, n_layers: int, dim: int, n_classes: int, seed: int) -> WeightedSumHead:
+def _new_head(
+    n: int, n_layers: int, dim: int, n_classes: int, seed: int, device: str = "cpu"
+) -> WeightedSumHead:
     """Draw one initialisation, torch.nn.Linear's default, and give it to all `n` trials."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int, fan_in: int) -> torch.Tensor:
         bound = 1.0 / math.sqrt(fan_in)
         drawn = torch.empty(*shape).uniform_(-bound, bound, generator=generator)
-        return drawn.unsqueeze(0).repeat(n, *([1] * len(shape))).requires_grad_()
+        return drawn.unsqueeze(0).repeat(n, *([1] * len(shape))).to(device).requires_grad_()
 
     return WeightedSumHead(
-        torch.zeros(n, n_layers, requires_grad=True),
+        torch.zeros(n, n_layers, device=device, requires_grad=True),
         uniform(PROJECTION, dim, fan_in=dim),
         uniform(PROJECTION, fan_in=dim),
         uniform(n_classes, PROJECTION, fan_in=PROJECTION),
@@ -182,7 +186,8 @@ def _adam_step(
     square = torch.stack([g.flatten(1).square().sum(1) for g in grads if g is not None]).sum(0)
     norm = square.sqrt()
     usable = torch.isfinite(norm)
-    scale = torch.where(norm > gradient_norm, gradient_norm / (norm + 1e-6), torch.ones(()))
+    one = norm.new_ones(())
+    scale = torch.where(norm > gradient_norm, gradient_norm / (norm + 1e-6), one)
     counts += usable
     first_correction = 1 - _BETAS[0] ** counts
     second_correction = (1 - _BETAS[1] ** counts).sqrt()
@@ -190,7 +195,7 @@ def _adam_step(
         assert grad is not None
         shape = (-1, *([1] * (tensor.dim() - 1)))
         live = usable.view(shape)
-        clipped = torch.where(live, grad * scale.view(shape), torch.zeros(()))
+        clipped = torch.where(live, grad * scale.view(shape), 0.0)
         mean.copy_(torch.where(live, mean.lerp(clipped, 1 - _BETAS[0]), mean))
         new_square = square_mean * _BETAS[1] + clipped.square() * (1 - _BETAS[1])
         square_mean.copy_(torch.where(live, new_square, square_mean))
@@ -200,7 +205,7 @@ def _adam_step(
             * mean
             / (square_mean.sqrt() / second_correction.clamp_min(1e-12).view(shape) + _EPSILON)
         )
-        tensor.data.sub_(torch.where(live, update, torch.zeros(())))
+        tensor.data.sub_(torch.where(live, update, 0.0))
         tensor.grad = None
 
 
@@ -214,7 +219,8 @@ def predict(head: WeightedSumHead, data_features: npt.NDArray[np.float32]) -> to
     with torch.no_grad():
         for start in range(0, len(data_features), 4096):
             part = np.ascontiguousarray(data_features[start : start + 4096].transpose(1, 0, 2))
-            chunks.append(head.logits(torch.from_numpy(part)))
+            rows = torch.from_numpy(part).to(head.layers.device)
+            chunks.append(head.logits(rows).cpu())
     return torch.cat(chunks, dim=1)
 
 
@@ -243,27 +249,34 @@ def train(
     validation: LabelledFeatures,
     settings: WeightedSumSettings,
     seed: int,
+    *,
+    device: str = "cpu",
+    stop: threading.Event | None = None,
 ) -> tuple[Fit, ...]:
     """Train one seed's trials, one per learning rate, stacked: they see the same batches.
 
     A trial keeps the head of its best validation accuracy, by strict improvement on 0, evaluated
-    every `eval_every` steps and at the last. Raises ProtocolError for an empty split.
+    every `eval_every` steps and at the last. Raises ProtocolError for an empty split, Stopped where
+    `stop` is set.
     """
     for name, data in (("training", training), ("validation", validation)):
         if not len(data.targets):
             raise ProtocolError(f"the {name} split is empty; check the task's lists")
-    rates = torch.tensor(settings.learning_rates)
+    rates = torch.tensor(settings.learning_rates, device=device)
     n_trials = len(rates)
     _, n_layers, dim = training.features.shape
-    head = _new_head(n_trials, n_layers, dim, sum(settings.slot_sizes), seed)
+    head = _new_head(n_trials, n_layers, dim, sum(settings.slot_sizes), seed, device)
     state = [(torch.zeros_like(t), torch.zeros_like(t)) for t in head.tensors()]
-    counts = torch.zeros(n_trials)
-    features, targets = _layer_first(training), torch.from_numpy(training.targets)
+    counts = torch.zeros(n_trials, device=device)
+    features = _layer_first(training).to(device)
+    targets = torch.from_numpy(training.targets).to(device)
     best = np.zeros(n_trials)
     best_step = np.zeros(n_trials, dtype=int)
     kept = [tensor.detach().clone() for tensor in head.tensors()]
     for step, rows in enumerate(_batches(training, settings, seed), start=1):
-        index = torch.from_numpy(rows)
+        if stop is not None and stop.is_set():
+            raise Stopped
+        index = torch.from_numpy(rows).to(device)
         logits = head.logits(features[:, index])
         _loss(logits, targets[index], settings.slot_sizes).backward()  # type: ignore[no-untyped-call]
         _adam_step(head, state, counts, rates, settings.gradient_norm)
@@ -282,7 +295,7 @@ def train(
             settings.learning_rates[trial],
             float(best[trial]),
             int(best_step[trial]),
-            WeightedSumHead(*(copy[trial : trial + 1].clone() for copy in kept)),
+            WeightedSumHead(*(copy[trial : trial + 1].to("cpu", copy=True) for copy in kept)),
         )
         for trial in range(n_trials)
     )

@@ -17,8 +17,8 @@ from mambabench.store.embeddings import encoder_key
 from mambabench.store.records import protocol_folder
 
 if TYPE_CHECKING:
-    from mambabench.report.results import Run
-    from mambabench.report.summary import Row
+    from mambabench.report.rows import Row
+    from mambabench.report.runs import Run
 
 __all__ = [
     "leaderboard_rows",

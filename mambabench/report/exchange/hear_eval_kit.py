@@ -20,7 +20,7 @@ from mambabench.reading.tables import read_rows
 from mambabench.store.records import FoldResult, RunRecord
 
 if TYPE_CHECKING:
-    from mambabench.report.results import Run
+    from mambabench.report.runs import Run
 
 __all__ = ["SCORES_FILE", "kit_body", "read_kit_runs"]
 
@@ -40,7 +40,7 @@ def read_kit_runs(out: Path) -> list[Run]:
 
 
 def _read(path: Path) -> Run:
-    from mambabench.report.results import Run
+    from mambabench.report.runs import Run
 
     try:
         data = path.read_bytes()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.report.rows import Overall
+
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row
+    from mambabench.report.rows import Row
 
 __all__ = [
     "LEADERBOARD_COLUMNS",
-    "Overall",
     "leaderboard_column",
     "leaderboard_scores",
     "min_max_scores",
@@ -49,21 +49,6 @@ LEADERBOARD_COLUMNS = {
 }
 _FEWEST_ENCODERS = 3  # two of them are -1 and 1, or 0 and 100, on every task
 _BEEHIVE_HALF = re.compile(r"beehive_states_fold[01]-.*")
-
-
-@dataclass(frozen=True)
-class Overall:
-    """One encoder's score over all tasks of a protocol, under one normalisation."""
-
-    encoder: str
-    protocol: str
-    normalisation: str  # "hear-leaderboard", "min-max", each with ", common tasks", or others
-    score: float | None
-    n_tasks: int
-    tasks: tuple[str, ...]
-    pool: tuple[str, ...]  # the models that the normalisation rests on
-    n_imputed: int  # scores of other models in the pool that were filled in: never one of ours
-    reason: str | None
 
 
 def leaderboard_column(task: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,12 @@ from mambabench.errors import DataError
 from mambabench.package_data import package_data
 from mambabench.reading.tables import Row as TableRow
 from mambabench.reading.tables import read_rows, read_table
+from mambabench.report.rows import PublishedRow
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row
+    from mambabench.report.rows import Row
 
-__all__ = [
-    "COLUMNS",
-    "PublishedRow",
-    "published_beside",
-    "published_folder",
-    "read_published",
-]
+__all__ = ["COLUMNS", "published_beside", "published_folder", "read_published"]
 
 COLUMNS = (
     "benchmark",
@@ -42,24 +36,6 @@ COLUMNS = (
 )
 _FILES = ("hear_leaderboard.csv", "hear_other.csv", "ssam.csv", "superb.csv")
 _SCALE = {"percent": 0.01, "score x100": 0.01}  # other units are printed as they are
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """One published score; accuracies and F-scores as fractions, as in our own rows."""
-
-    model: str
-    task: str  # the task directory, or the benchmark's own name where it has none
-    metric: str
-    score: float
-    spread: float | None
-    spread_kind: str
-    n_seeds: int | None
-    protocol: str
-    citation: str
-    location: str
-    caution: str
-    same_protocol: bool = False  # as some row of ours on this task
 
 
 def published_folder() -> Path | None:

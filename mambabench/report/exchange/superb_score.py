@@ -7,21 +7,33 @@ from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.superb import TASKS
 from mambabench.benchmarks.superb.score import TASK_METRICS, points, superb_score
-from mambabench.report.exchange.overall import Overall
+from mambabench.report.rows import Overall
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row
+    from mambabench.report.rows import Row
+    from mambabench.report.runs import Group
 
 __all__ = ["superb_scores"]
 
-_NAMES = {"top1_acc": "acc", "joint_acc": "acc", "per": "per", "eer": "eer", "mtwv": "mtwv"}
+_NAMES = {
+    "top1_acc": "acc",
+    "joint_acc": "acc",
+    "per": "per",
+    "eer": "eer",
+    "mtwv": "mtwv",
+    "wer": "wer",
+    "slot_type_f1": "f1",
+    "slot_value_cer": "cer",
+    "der": "der",
+}
 
 
-def superb_scores(rows: Sequence[Row]) -> list[Overall]:
+def superb_scores(rows: Sequence[Row], groups: Sequence[Group] = ()) -> list[Overall]:
     """Return SUPERB's score of each encoder and protocol, and the points of each task.
 
     A score needs all ten tasks; without them the row says which are missing. Points (0: FBANK,
-    1000: the best of 2021) stand for every task that is there.
+    1000: the best of 2021) stand for every task that is there. `groups` give the second metric of
+    a task that has two (SF).
     """
     result = []
     names = {task.name: task.superb_name for task in TASKS.values()}
@@ -30,6 +42,10 @@ def superb_scores(rows: Sequence[Row]) -> list[Overall]:
         if row.protocol.startswith("superb") and row.task in names and row.mean is not None:
             values = found.setdefault((row.protocol, row.encoder), {})
             values[names[row.task]] = {_NAMES[row.metric]: 100.0 * row.mean}
+    for group in groups:
+        owned = found.get((group.protocol, group.encoder), {}).get(names.get(group.task, ""))
+        if owned is not None:
+            owned |= _second_metrics(group)
     for (protocol, encoder), values in sorted(found.items()):
         for task in values:
             result.append(
@@ -53,6 +69,17 @@ def superb_scores(rows: Sequence[Row]) -> list[Overall]:
             )
         )
     return result
+
+
+def _second_metrics(group: Group) -> dict[str, float]:
+    """Return the means over seeds and folds of a task's further SUPERB metrics, in per cent."""
+    values: dict[str, list[float]] = {}
+    for run in group.runs:
+        for fold in run.record.folds:
+            for metric, score in fold.scores.items():
+                if metric != group.metric and metric in _NAMES and score is not None:
+                    values.setdefault(_NAMES[metric], []).append(100.0 * score)
+    return {name: sum(scores) / len(scores) for name, scores in values.items()}
 
 
 def _one(

@@ -23,7 +23,7 @@ from mambabench.report.formats.tables import (
 )
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row, Summary
+    from mambabench.report.rows import Row, Summary
 
 __all__ = ["as_page"]
 

@@ -13,7 +13,7 @@ from mambabench.report.formats.tables import tables_of, unit
 from mambabench.store.records import protocol_folder
 
 if TYPE_CHECKING:
-    from mambabench.report.summary import Row, Summary
+    from mambabench.report.rows import Row, Summary
 
 __all__ = ["draw", "plot_files"]
 

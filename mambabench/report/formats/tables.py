@@ -15,14 +15,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
-from mambabench.report.flags import Flag, letters
+from mambabench.report.flags import letters
+from mambabench.report.runs import Flag
 from mambabench.report.statistics.comparison import Comparison
 
 if TYPE_CHECKING:
-    from mambabench.report.exchange.overall import Overall
-    from mambabench.report.exchange.published import PublishedRow
-    from mambabench.report.summary import Row, Summary
-    from mambabench.report.versus import Versus
+    from mambabench.report.rows import Overall, PublishedRow, Row, Summary
+    from mambabench.report.statistics.versus import Versus
 
 __all__ = [
     "JSON_SCHEMA",
@@ -59,6 +58,8 @@ ROW_KEYS = (
     "best",
     "smallest_difference",
     "flags",
+    "boot_share",
+    "note",
 )
 _OVERALL_KEYS = (
     "encoder",
@@ -174,8 +175,8 @@ def notes(summary: Summary) -> list[str]:
     """Return the lines that explain the table of scores: legend first, then missing cells."""
     lines = [
         "Mean and standard deviation over seeds; CI seeds: 95 % t-interval over seeds (same test "
-        "clips); CI clips: 95 % percentile bootstrap of the seed mean over test clips, or over "
-        "clusters (*)."
+        "clips); CI clips: 95 % bootstrap interval of the seed mean over test clips, or over "
+        "clusters (*), for accuracies near 0 or 1 Wilson's."
     ]
     if any(row.best for row in summary.rows):
         lines.append(
@@ -196,8 +197,9 @@ def notes(summary: Summary) -> list[str]:
         for flag in row.flags:
             reasons.setdefault(f"{letters([flag]).strip()} {flag.text}", []).append(row)
     for row in summary.rows:
-        if row.reason:
-            reasons.setdefault(row.reason, []).append(row)
+        for reason in (*(row.note or "").split("; "), row.reason or ""):
+            if reason:
+                reasons.setdefault(reason, []).append(row)
     for reason, rows in reasons.items():
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
@@ -344,7 +346,7 @@ def comparison_cells(one: Comparison) -> list[str]:
         mean if one.difference is None or one.difference < 0 else f"+{mean}",
         shown_interval(one.metric, one.boot_low, one.boot_high),
         _p(one.p) if one.p is not None else one.reason or "–",
-        _p(one.p_holm),
+        one.reason if one.p is not None and one.reason else _p(one.p_holm),
         _p(one.p_report),
         one.common or "all",
     ]

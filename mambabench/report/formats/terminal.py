@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mambabench.report.exchange.published import PublishedRow
-    from mambabench.report.summary import Summary
+    from mambabench.report.rows import PublishedRow, Summary
 
 __all__ = ["as_terminal"]
 

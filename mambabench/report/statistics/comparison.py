@@ -6,21 +6,25 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mambabench.files import canonical_json, read_json, write_json
 from mambabench.report.cache import keep
-from mambabench.report.results import Group
-from mambabench.report.statistics.evidence import Evidence
-from mambabench.report.statistics.intervals import flip_test, swap_test
-from mambabench.report.statistics.resampling import N_PERMUTATIONS
-from mambabench.report.statistics.scoring import score_of_counts
+from mambabench.report.runs import Group
+from mambabench.report.statistics.clip_intervals import FEWEST_UNITS, difference_intervals
+from mambabench.report.statistics.evidence import FENCED, Evidence, described, read_test
+from mambabench.report.statistics.intervals import Interval, flip_test
+from mambabench.report.statistics.permutation import ExchangeTest, exchange_test
+from mambabench.report.statistics.resampling import N_PERMUTATIONS, TestClips
+from mambabench.report.statistics.scoring import Seed
+from mambabench.report.statistics.swaps import exchange, prepared
 
 __all__ = ["Comparison", "compare"]
+
+_VERSION = 3  # of the tests in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,15 @@ class Comparison:
     encoder: str
     other: str
     difference: float | None
-    boot_low: float | None  # paired percentile bootstrap of the difference
+    boot_low: float | None  # paired bootstrap interval of the difference, same draws
     boot_high: float | None
     p: float | None  # two-sided paired permutation test
     p_holm: float | None  # corrected over the pairs of this task and protocol
     p_report: float | None = field(default=None, kw_only=True)  # over all tasks of the protocol
     common: str | None = field(default=None, kw_only=True)  # seeds and clips, if not all of both
     reason: str | None
+    n_permutations: int | None = None  # that p rests on
+    n_units: int | None = None  # clips or clusters that could change sides
 
 
 def compare(
@@ -50,8 +56,9 @@ def compare(
 ) -> list[Comparison]:
     """Compare every pair of encoders on each task, or every encoder with the baseline.
 
-    P-values are as they stand: `families.corrected` fills in the corrected ones. They are kept in
-    `cache`, named by the content of what they follow from.
+    P-values are as they stand: `families.corrected` fills in the corrected ones. Tests are kept in
+    `cache`, named by the content of what they follow from. A test that fails is a reason in its
+    pairs, and no others'.
     """
     result: list[Comparison] = []
     by_protocol: dict[str, dict[str, list[Group]]] = {}
@@ -73,14 +80,17 @@ def _compare_task(
 ) -> list[Comparison]:
     reasons = {pair: _incomparable(*pair, evidence) for pair in pairs}
     testable = [pair for pair in pairs if reasons[pair] is None]
-    p_values = dict(zip(testable, _p_values(testable, evidence, cache), strict=True))
+    failure = None
+    try:
+        tests = dict(zip(testable, _tests(testable, evidence, cache), strict=True))
+    except FENCED as error:
+        failure = f"the comparison failed: {described(error)}"
+        tests = {}
     intervals = dict(zip(testable, _intervals(testable, evidence), strict=True))
-    means = {group: _mean(group) for pair in pairs for group in pair}
     result = []
     for pair in pairs:
         one, other = pair
-        a, b = means[one], means[other]
-        low, high = intervals.get(pair, (None, None))
+        interval = intervals.get(pair)
         result.append(
             Comparison(
                 task=one.task,
@@ -88,15 +98,35 @@ def _compare_task(
                 metric=one.metric,
                 encoder=one.encoder,
                 other=other.encoder,
-                difference=None if a is None or b is None else a - b,
-                boot_low=low,
-                boot_high=high,
-                p=p_values.get(pair),
+                difference=_difference(one, other),
+                boot_low=interval.low if interval else None,
+                boot_high=interval.high if interval else None,
+                p=tests[pair].p if pair in tests else None,
                 p_holm=None,
-                reason=reasons[pair],
+                reason=reasons[pair] or failure or _too_few(evidence[one]),
+                n_permutations=tests[pair].n_permutations if pair in tests else None,
+                n_units=_n_units(evidence[one]) if pair in tests else None,
             )
         )
     return result
+
+
+def _n_units(evidence: Evidence) -> int:
+    return evidence.units.n if evidence.units else 0
+
+
+def _too_few(evidence: Evidence) -> str | None:
+    """Say that so few units cannot be told apart at .05, whatever their scores."""
+    n = _n_units(evidence)
+    if n >= FEWEST_UNITS:
+        return None
+    kind = "clusters" if evidence.units and evidence.units.clustered else "clips"
+    return f"too few {kind} to separate: with {n} no p-value is below {2.0 ** (1 - n):.4g}"
+
+
+def _difference(one: Group, other: Group) -> float | None:
+    a, b = _mean(one), _mean(other)
+    return None if a is None or b is None else a - b
 
 
 def _mean(group: Group) -> float | None:
@@ -108,19 +138,24 @@ def _mean(group: Group) -> float | None:
 
 def _intervals(
     pairs: Sequence[tuple[Group, Group]], evidence: dict[Group, Evidence]
-) -> list[tuple[float | None, float | None]]:
-    """Return the percentile intervals of the differences of comparable pairs, all at once."""
+) -> list[Interval | None]:
+    """Return the intervals of the differences of comparable pairs of one task, all at once."""
     if not pairs:
         return []
     members = list(dict.fromkeys(group for pair in pairs for group in pair))
     position = {group: index for index, group in enumerate(members)}
     table = np.stack([evidence[group].resampled for group in members])  # type: ignore[misc]
     left, right = (np.array([position[pair[side]] for pair in pairs]) for side in (0, 1))
-    low, high = np.quantile(table[left] - table[right], [0.025, 0.975], axis=1)
-    return [
-        (float(a), float(b)) if np.isfinite(a) and np.isfinite(b) else (None, None)
-        for a, b in zip(low, high, strict=True)
-    ]
+    observed = np.array([_difference(*pair) for pair in pairs], np.float64)
+    result: list[Interval | None] = [None] * len(pairs)
+    for units in {evidence[one].units for one, _ in pairs}:
+        chosen = np.array([i for i, (one, _) in enumerate(pairs) if evidence[one].units == units])
+        if units is not None:
+            own = table[left[chosen]] - table[right[chosen]]
+            found = difference_intervals(own, observed[chosen], units)
+            for place, interval in zip(chosen, found, strict=True):
+                result[int(place)] = interval
+    return result
 
 
 def _incomparable(one: Group, other: Group, evidence: dict[Group, Evidence]) -> str | None:
@@ -135,8 +170,6 @@ def _incomparable(one: Group, other: Group, evidence: dict[Group, Evidence]) -> 
         return f"different seeds: {_seeds(one)} and {_seeds(other)}"
     if a.test_key != b.test_key:
         return "different test clips"
-    if a.parts is None or b.parts is None:
-        return f"{one.metric} has no finite per-clip parts"
     return None
 
 
@@ -144,49 +177,93 @@ def _seeds(group: Group) -> str:
     return ",".join(map(str, group.seeds))
 
 
-def _p_values(
+def _tests(
     pairs: Sequence[tuple[Group, Group]], evidence: dict[Group, Evidence], cache: Path | None
-) -> list[float]:
-    """Return the p-values of comparable pairs of one task, from the cache where it has them."""
-    if not pairs:
-        return []
-    members = list(dict.fromkeys(group for pair in pairs for group in pair))
-    content = [N_PERMUTATIONS, [[evidence[a].key, evidence[b].key] for a, b in pairs]]
-    key = hashlib.sha256(canonical_json(content)).hexdigest()
-    file = cache / f"{key}.json" if cache else None
-    if file and file.is_file():
-        try:
-            stored = [float(value) for value in read_json(file)["p"]]
-        except (ValueError, KeyError, TypeError):
-            stored = []
-        if len(stored) == len(pairs):
-            return stored
-    position = {group: number for number, group in enumerate(members)}
-    index = np.array([[position[a], position[b]] for a, b in pairs])
-    p_values: list[float] = [float("nan")] * len(pairs)
-    for test_key in {evidence[group].test_key for group in members}:
-        chosen = [i for i, (a, _) in enumerate(pairs) if evidence[a].test_key == test_key]
-        values = _test(members, index[chosen], evidence, test_key)
-        for place, value in zip(chosen, values, strict=True):
-            p_values[place] = value
-    if file:
-        keep(lambda: write_json(file, {"p": p_values}))
-    return p_values
+) -> list[ExchangeTest]:
+    """Return the tests of comparable pairs of one task, from the cache where it has them.
+
+    A file holds the tests of one metric on the same clips, pair by pair: a new encoder costs its
+    own pairs only.
+    """
+    result: dict[tuple[Group, Group], ExchangeTest] = {}
+    for kind in sorted({(evidence[one].test_key, one.metric) for one, _ in pairs}):
+        own = [p for p in pairs if (evidence[p[0]].test_key, p[0].metric) == kind]
+        key = hashlib.sha256(canonical_json([_VERSION, N_PERMUTATIONS, *kind])).hexdigest()
+        file = cache / f"{key}.json" if cache else None
+        stored = _stored(file) if file else {}
+        names = {pair: _pair_name(*pair, evidence) for pair in own}
+        new = [pair for pair in own if names[pair] not in stored]
+        if new:
+            found = _test(new, evidence, kind[0])
+            stored |= {names[pair]: one for pair, one in zip(new, found, strict=True)}
+            if file:
+                tests = {name: list(one) for name, one in stored.items()}
+                keep(partial(write_json, file, {"tests": tests}))
+        result |= {pair: stored[names[pair]] for pair in own}
+    return [result[pair] for pair in pairs]
+
+
+def _pair_name(one: Group, other: Group, evidence: dict[Group, Evidence]) -> str:
+    """Name a pair by the content of both: half of their hashes is enough to tell them apart."""
+    return f"{evidence[one].key[:32]} {evidence[other].key[:32]}"
+
+
+def _stored(file: Path) -> dict[str, ExchangeTest]:
+    """Read cached tests by pair; none where there is no file or it is damaged."""
+    if not file.is_file():
+        return {}
+    try:
+        tests = read_json(file)["tests"].items()
+        return {name: ExchangeTest(float(p), int(n)) for name, (p, n) in tests}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _test(
-    members: Sequence[Group],
-    index: npt.NDArray[Any],
-    evidence: dict[Group, Evidence],
-    test_key: str,
-) -> list[float]:
-    """Test pairs on the same clips: exactly by swapping counts where kept, else by flipping."""
-    used = sorted({int(i) for i in index.ravel()})
-    position = np.searchsorted(used, index)
-    own = [evidence[members[i]] for i in used]
-    counts = [one.counts for one in own if one.counts is not None]
-    if len(counts) == len(own):
-        score = score_of_counts(members[used[0]].metric)
-        return [float(p) for p in swap_test(counts, score, position, test_key)]
-    parts = np.stack([one.parts for one in own if one.parts is not None], axis=1)
-    return [float(p) for p in flip_test(parts, position, test_key)]
+    pairs: Sequence[tuple[Group, Group]], evidence: dict[Group, Evidence], test_key: str
+) -> list[ExchangeTest]:
+    """Test pairs on the same clips: sums over clips by their parts, others by exchanging clips."""
+    members = list(dict.fromkeys(group for pair in pairs for group in pair))
+    parts = [own for group in members if (own := evidence[group].parts) is not None]
+    if len(parts) == len(members):
+        position = {group: number for number, group in enumerate(members)}
+        index = np.array([[position[a], position[b]] for a, b in pairs])
+        p_values = flip_test(np.stack(parts, axis=1), index, test_key)
+        n = min(N_PERMUTATIONS + 1, 2 ** min(len(parts[0]), 60))
+        return [ExchangeTest(float(p), n) for p in p_values]
+    predictions = _Predictions()
+    found = []
+    for one, other in pairs:
+        (test, first), (_, second) = predictions.of(one), predictions.of(other)
+        folds = [
+            (exchange(one.metric, a, b), units)
+            for a, b, units in zip(first, second, test.unit_of, strict=True)
+        ]
+        found.append(exchange_test(folds, test.n_units, test_key))
+    return found
+
+
+_Read = tuple[TestClips, list[list[Seed]]]  # the clips and, per fold and seed, what is compared
+
+
+class _Predictions:
+    """The predictions last read, up to a limit in bytes: an encoder stands in many pairs."""
+
+    def __init__(self, most_bytes: int = 1_000_000_000) -> None:
+        self._most = most_bytes
+        self._read: dict[Group, _Read] = {}
+        self._bytes: dict[Group, int] = {}
+
+    def of(self, group: Group) -> _Read:
+        found = self._read.pop(group, None) or self._prepared(group)
+        self._read[group] = found  # the last used stands last
+        seeds = (array for fold in found[1] for seed in fold for array in seed.values())
+        self._bytes[group] = sum(array.nbytes for array in seeds)
+        while sum(self._bytes.values()) > self._most and len(self._read) > 2:
+            oldest = next(iter(self._read))
+            del self._read[oldest], self._bytes[oldest]
+        return found
+
+    def _prepared(self, group: Group) -> _Read:
+        test, folds = read_test(group)
+        return test, [[prepared(group.metric, seed) for seed in fold] for fold in folds]

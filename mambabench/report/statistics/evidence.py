@@ -6,30 +6,55 @@ of the run records, which carry the hashes of their predictions. Deleting the ca
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import traceback
+import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.errors import StoreError
+from mambabench.benchmarks.hear.clusters import cluster_names
+from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.reading.arrays import UNREADABLE
 from mambabench.report.cache import keep
-from mambabench.report.results import Group
+from mambabench.report.runs import Group
+from mambabench.report.statistics.clip_intervals import Units
 from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
-from mambabench.report.statistics.scoring import RANKED, FoldScore, fold_score
+from mambabench.report.statistics.scoring import (
+    RANKED,
+    FoldScore,
+    fewest_of_a_label,
+    fold_score,
+    unit_sizes,
+)
 from mambabench.store.records import read_predictions
 
-__all__ = ["Evidence", "gather"]
+__all__ = ["FENCED", "Evidence", "described", "gather", "read_test"]
 
 Array = npt.NDArray[Any]
-_VERSION = 2  # of the numbers in the cache: raise it when the statistics change
-_MOST_COUNTS = 4_000_000  # count tables larger than this are compared by their linearised parts
+_VERSION = 3  # of the numbers in the cache: raise it when the statistics change
+
+# What a defect of one task's files, or of our own rules for its metric, may raise: it costs that
+# task its intervals and comparisons, not the reader the other tables.
+FENCED = (
+    *(MambabenchError, ArithmeticError, AssertionError, LookupError),
+    *(AttributeError, OSError, TypeError, ValueError, zipfile.BadZipFile),
+)
+
+# metrics whose units are neither clips nor clusters
+_NO_UNITS = {
+    "eer": "a trial joins two clips and speakers stand in many trials, so that trials are not "
+    "independent and clips cannot be drawn one by one",
+    "mtwv": "its threshold is shared by all queries and documents stand in every query, so that "
+    "queries are not independent",
+}
 
 
 @dataclass(frozen=True)
@@ -40,27 +65,39 @@ class Evidence:
     n_test: int  # distinct test clips over the folds
     reason: str | None = None
     test_key: str = ""  # content hash of the test clips: equal for encoders on the same clips
-    n_units: int = 0  # independent units: clusters or clips
-    clustered: bool = False
+    units: Units | None = None  # what was drawn: clusters or clips
     resampled: Array | None = None  # [n_resamples] float64, the seed-mean score
-    parts: Array | None = None  # [n_units] float64, each unit's part of the seed-mean score
-    counts: Array | None = None  # [n_seeds, n_folds, n_units, k] float64, event metrics
+    parts: Array | None = None  # [n_units] float64, each unit's part of a score that is a sum
 
 
 def gather(group: Group, cache: Path | None) -> Evidence:
     """Return the evidence of one group, from the cache where it has it.
 
-    Raises StoreError where predictions are unreadable or the seeds' test clips differ.
+    What goes wrong with its files or its metric is the `reason` of this group alone.
     """
     content = [_VERSION, N_RESAMPLES, [run.digest for run in group.runs]]
     key = hashlib.sha256(canonical_json(content)).hexdigest()
     file = cache / f"{key}.npz" if cache else None
     if file and file.is_file() and (stored := _load(file, key)):
         return stored
-    evidence = _compute(group, key)
+    try:
+        evidence = _compute(group, key)
+    except FENCED as error:
+        declared = sum(fold.n_test for fold in group.runs[0].record.folds)
+        return Evidence(key, declared, f"no bootstrap: {described(error)}")
     if file:
         keep(lambda: _save(file, evidence))
     return evidence
+
+
+def described(error: BaseException) -> str:
+    """Return one line on an error: its text and, unless it is one of ours, its kind and place."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MambabenchError):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}{': ' + text if text else ''}"
 
 
 def _compute(group: Group, key: str) -> Evidence:
@@ -76,8 +113,9 @@ def _compute(group: Group, key: str) -> Evidence:
                 else (f"the predictions of seed {run.record.seed} are missing")
             )
             return Evidence(key, declared, f"no bootstrap: {what}")
-    seeds = [read_predictions(run.path) for run in group.runs]
-    test, ordered = _same_clips(group, seeds)
+    if group.metric in _NO_UNITS:
+        return Evidence(key, declared, f"no bootstrap: {_NO_UNITS[group.metric]}")
+    test, ordered = read_test(group)
     try:
         scores = [fold_score(group.metric, fold) for fold in ordered]
     except KeyError as error:
@@ -99,12 +137,34 @@ def _compute(group: Group, key: str) -> Evidence:
         key=key,
         n_test=test.n_clips,
         test_key=test.key,
-        n_units=test.n_units,
-        clustered=test.clustered,
+        units=_units(group.metric, test, [fold[0] for fold in ordered]),
         resampled=_resample(test, scores, recentre=group.metric in RANKED),
         parts=_unit_parts(test, scores),
-        counts=_unit_counts(test, scores),
     )
+
+
+def _units(metric: str, test: TestClips, folds: Sequence[dict[str, Array]]) -> Units:
+    size = np.zeros(test.n_units)
+    for units, seed in zip(test.unit_of, folds, strict=True):
+        size += np.bincount(units, unit_sizes(metric, seed), test.n_units)
+    fewest = [n for seed in folds if (n := fewest_of_a_label(metric, seed)) is not None]
+    squares = float((size**2).sum())
+    return Units(
+        n=test.n_units,
+        n_clips=test.n_clips,
+        effective=float(size.sum() ** 2 / squares) if squares else float(test.n_units),
+        n_strata=len(test.strata),
+        clustered=test.clustered,
+        fewest=min(fewest, default=None),
+    )
+
+
+def read_test(group: Group) -> tuple[TestClips, list[list[dict[str, Array]]]]:
+    """Read a group's predictions: the test clips and, per fold and seed, the clips' arrays.
+
+    Raises StoreError where predictions are unreadable or the seeds' test clips differ.
+    """
+    return _same_clips(group, [read_predictions(run.path) for run in group.runs])
 
 
 def _same_clips(
@@ -136,7 +196,18 @@ def _same_clips(
         clusters = rows[0].get("cluster", np.full(len(rows[0]["clip"]), ""))
         folds.append(Fold(fold, tuple(rows[0]["clip"].tolist()), tuple(clusters.tolist())))
         ordered.append(rows)
-    return TestClips(tuple(folds)), ordered
+    return TestClips(_named(group.task, folds)), ordered
+
+
+def _named(task: str, folds: Sequence[Fold]) -> tuple[Fold, ...]:
+    """Give the clips of HEAR's tasks the clusters that their file names tell, if none has one."""
+    if any(any(fold.clusters) for fold in folds):
+        return tuple(folds)
+    found = [cluster_names(task, fold.clips) for fold in folds]
+    return tuple(
+        fold if None in found else replace(fold, clusters=names or fold.clusters)
+        for fold, names in zip(folds, found, strict=True)
+    )
 
 
 def _resample(test: TestClips, scores: Sequence[FoldScore], recentre: bool) -> Array:
@@ -156,56 +227,33 @@ def _resample(test: TestClips, scores: Sequence[FoldScore], recentre: bool) -> A
             share = np.ones_like(share)
         some = weights.any(axis=0)
         value = np.zeros(drawn.shape[1])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            value[some] = score.resampled(weights[:, some])
-        total += np.where(some, share * value, 0.0)
+        value[some] = score.resampled(weights[:, some])
+        total += np.where(some, share * np.where(np.isfinite(value), value, np.nan), 0.0)
         weight += np.where(some, share, 0.0)
     resampled = total / weight
-    if recentre:
-        resampled += np.mean([score.score for score in scores]) - resampled.mean()
+    known = np.isfinite(resampled)
+    if recentre and known.any():
+        resampled += np.mean([score.score for score in scores]) - resampled[known].mean()
     return np.asarray(resampled)
 
 
 def _unit_parts(test: TestClips, scores: Sequence[FoldScore]) -> Array | None:
     parts = np.zeros(test.n_units)
     for units, score in zip(test.unit_of, scores, strict=True):
-        if score.parts is None or not np.isfinite(score.parts).all():
+        if score.parts is None:
             return None
         parts += np.bincount(units, score.parts, test.n_units) / len(scores)
     return parts
 
 
-def _unit_counts(test: TestClips, scores: Sequence[FoldScore]) -> Array | None:
-    """Counts per seed, fold and unit, where they are few enough to be swapped exactly."""
-    if any(score.counts is None for score in scores):
-        return None
-    first = scores[0].counts
-    assert first is not None
-    n_seeds, _, k = first.shape
-    if n_seeds * len(scores) * test.n_units * k > _MOST_COUNTS or k > 8:
-        return None
-    table = np.zeros((n_seeds, len(scores), test.n_units, k))
-    for fold, (units, score) in enumerate(zip(test.unit_of, scores, strict=True)):
-        table[:, fold] = _per_unit(units, score.counts, test.n_units)
-    return table
-
-
-def _per_unit(units: Array, counts: Array | None, n_units: int) -> Array:
-    """Sum counts [n_seeds, n_clips, k] over the clips of each unit: [n_seeds, n_units, k]."""
-    assert counts is not None
-    table = np.zeros((n_units, counts.shape[0], counts.shape[2]))
-    np.add.at(table, units, counts.transpose(1, 0, 2))
-    return np.asarray(table.transpose(1, 0, 2))
-
-
 def _save(file: Path, evidence: Evidence) -> None:
-    facts = {
-        name: getattr(evidence, name)
-        for name in ("n_test", "reason", "test_key", "n_units", "clustered")
+    facts: dict[str, Any] = {
+        name: getattr(evidence, name) for name in ("n_test", "reason", "test_key")
     }
+    facts["units"] = None if evidence.units is None else dataclasses.asdict(evidence.units)
     arrays = {
         name: getattr(evidence, name)
-        for name in ("resampled", "parts", "counts")
+        for name in ("resampled", "parts")
         if getattr(evidence, name) is not None
     }
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
@@ -218,6 +266,7 @@ def _load(file: Path, key: str) -> Evidence | None:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         facts = json.loads(arrays.pop("facts").tobytes())
+        facts["units"] = None if facts["units"] is None else Units(**facts["units"])
         return Evidence(key=key, **facts, **arrays)
     except UNREADABLE:
         return None

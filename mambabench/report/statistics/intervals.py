@@ -1,4 +1,4 @@
-"""Intervals, paired permutation tests, Holm's correction and tie groups.
+"""Intervals, the paired test of sums over clips, Holm's correction and tie groups.
 
 docs/report.md states every formula and what each interval covers.
 """
@@ -6,7 +6,7 @@ docs/report.md states every formula and what each interval covers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,6 @@ __all__ = [
     "Interval",
     "flip_test",
     "holm",
-    "percentile_interval",
-    "swap_test",
     "t_interval",
     "tie_groups",
 ]
@@ -49,14 +47,6 @@ def t_interval(scores: Sequence[float] | Array, level: float = 0.95) -> Interval
     return Interval(mean - half, mean + half)
 
 
-def percentile_interval(resampled: Array, level: float = 0.95) -> Interval | None:
-    """Percentile bootstrap interval of a score; None where resamples have no score."""
-    if not np.isfinite(resampled).all():
-        return None
-    low, high = np.quantile(resampled, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(low), float(high))
-
-
 def flip_test(parts: Array, pairs: Array, key: str, n_permutations: int = N_PERMUTATIONS) -> Array:
     """Return two-sided p-values [n_pairs] of sign-flip permutation tests.
 
@@ -81,43 +71,6 @@ def flip_test(parts: Array, pairs: Array, key: str, n_permutations: int = N_PERM
     with np.errstate(invalid="ignore", divide="ignore"):
         bound = 2 * np.exp(-(observed**2) / (2 * power))
     return np.where((hits == 1) & (bound < p), bound, p)
-
-
-def swap_test(
-    counts: Sequence[Array],
-    score: Callable[[Array], Array],
-    pairs: Array,
-    key: str,
-    n_permutations: int = N_PERMUTATIONS,
-) -> Array:
-    """Return two-sided p-values [n_pairs] of permutation tests that swap whole units.
-
-    counts: per encoder [n_seeds, n_folds, n_units, k]; a score follows from counts summed over
-    units, [..., k] -> [...], and is averaged over seeds and folds. A permutation that leaves a
-    score undefined counts as extreme.
-    """
-    n_seeds, n_folds, n_units, k = counts[0].shape
-    flat = [table.transpose(2, 0, 1, 3).reshape(n_units, -1) for table in counts]
-    totals = [table.sum(axis=0) for table in flat]
-
-    def scores(sums: Array) -> Array:
-        values = score(sums.reshape(-1, n_seeds, n_folds, k))
-        return np.asarray(values.mean(axis=(1, 2)))
-
-    observed = [
-        abs(float(scores(totals[i][None])[0] - scores(totals[j][None])[0])) for i, j in pairs
-    ]
-    hits, n_seen = np.zeros(len(pairs), np.int64), 0
-    for chunk in signs(key, n_units, n_permutations):
-        kept = (chunk > 0).astype(np.float64)
-        own = [kept @ table for table in flat]
-        for number, (i, j) in enumerate(pairs):
-            one = scores(own[i] + totals[j] - own[j])
-            other = scores(own[j] + totals[i] - own[i])
-            below = np.abs(one - other) < observed[number] - 1e-12
-            hits[number] += (~below).sum()
-        n_seen += len(chunk)
-    return hits / n_seen
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

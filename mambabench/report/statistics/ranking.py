@@ -1,7 +1,7 @@
-"""Average precision and area under the ROC curve under clip weights, and their derivatives.
+"""Average precision and area under the ROC curve under clip weights.
 
-A bootstrap over clips is the metric with integer weights, a permutation test needs the influence of
-each clip: both from one sort per class. Ties in the scores share a threshold, as in scikit-learn.
+A bootstrap over clips is the metric with integer weights: all resamples follow from one sort per
+class. Ties in the scores share a threshold, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RankScores", "influence", "weighted"]
+__all__ = ["RankScores", "sorted_marks", "sweep_numpy", "weighted"]
 
 Array = npt.NDArray[Any]
 _LANES = 64  # resamples handled side by side: one row of weights is one vector load
@@ -37,7 +37,7 @@ def weighted(target: Array, score: Array, weights: Array) -> RankScores:
     roc_auc_score on the clips repeated by their weights.
     """
     n_clips, n_resamples = weights.shape
-    order, marks = _sorted_marks(target, score)
+    order, marks = sorted_marks(target, score)
     blocks = -(-n_resamples // _LANES)
     padded = np.zeros((n_clips, blocks * _LANES), np.uint8)
     padded[:, :n_resamples] = weights
@@ -49,52 +49,7 @@ def weighted(target: Array, score: Array, weights: Array) -> RankScores:
     )
 
 
-def influence(target: Array, score: Array) -> tuple[RankScores, RankScores]:
-    """Return each class's scores [n_classes, 1] and their derivatives [n_classes, n_clips].
-
-    The derivative is by the clip's weight at weights of one; it sums to zero over the clips. The
-    AUC's is DeLong's placement value, the average precision's follows from the same sums.
-    """
-    positive = target.T.astype(bool)  # [n_classes, n_clips]
-    n_classes, n_clips = positive.shape
-    scores = np.full((2, n_classes, 1), np.nan)
-    slopes = np.full((2, n_classes, n_clips), np.nan)
-    for label in range(n_classes):
-        scores[:, label], slopes[:, label] = _influence_of_class(positive[label], score[:, label])
-    return RankScores(*scores), RankScores(*slopes)
-
-
-def _influence_of_class(positive: Array, score: Array) -> tuple[Array, Array]:
-    """One class: (average precision, AUC) [2, 1] and derivatives [2, n_clips]."""
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    values, inverse = np.unique(-score, return_inverse=True)  # tie groups, best score first
-    tied_positive = np.bincount(inverse, positive, len(values))
-    tied = np.bincount(inverse, minlength=len(values))
-    above_positive, above = np.cumsum(tied_positive), np.cumsum(tied)
-    result = np.full((2, 1), np.nan)
-    slope = np.full((2, len(positive)), np.nan)
-    if n_positive:
-        precision = above_positive / above
-        result[0] = average = (tied_positive * precision).sum() / n_positive
-        gain = np.cumsum((tied_positive / above)[::-1])[::-1]  # from this group downwards
-        loss = np.cumsum((tied_positive * precision / above)[::-1])[::-1]
-        own = np.where(positive, precision[inverse] - average + gain[inverse], 0.0)
-        slope[0] = (own - loss[inverse]) / n_positive
-    if n_positive and n_negative:
-        tied_negative = tied - tied_positive
-        below_negative = n_negative - np.cumsum(tied_negative) + 0.5 * tied_negative
-        higher_positive = above_positive - 0.5 * tied_positive
-        result[1] = area = (tied_positive * below_negative).sum() / (n_positive * n_negative)
-        slope[1] = np.where(
-            positive,
-            (below_negative[inverse] / n_negative - area) / n_positive,
-            (higher_positive[inverse] / n_positive - area) / n_negative,
-        )
-    return result, slope
-
-
-def _sorted_marks(target: Array, score: Array) -> tuple[Array, Array]:
+def sorted_marks(target: Array, score: Array) -> tuple[Array, Array]:
     """Return clip indices in descending order of score and the marks of each position, per class.
 
     Only tie groups that hold a positive are marked: nothing has to be computed at the others.
@@ -123,7 +78,7 @@ def _kernel() -> Callable[[Array, Array, Array], tuple[Array, Array]]:
             RuntimeWarning,
             stacklevel=2,
         )
-        return _sweep_numpy
+        return sweep_numpy
     compiled: Callable[[Array, Array, Array], tuple[Array, Array]]
     compiled = numba.njit(nogil=True, cache=True)(_sweep)
     return compiled
@@ -174,7 +129,7 @@ def _sweep(order: Array, marks: Array, weights: Array) -> tuple[Array, Array]:
     return precision, area
 
 
-def _sweep_numpy(order: Array, marks: Array, weights: Array) -> tuple[Array, Array]:
+def sweep_numpy(order: Array, marks: Array, weights: Array) -> tuple[Array, Array]:
     """Do what `_sweep` does with cumulative sums, where numba cannot be imported."""
     n_blocks, _, lanes = weights.shape
     precision = np.full((len(order), n_blocks, lanes), np.nan)

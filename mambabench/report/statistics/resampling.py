@@ -21,6 +21,7 @@ __all__ = ["N_PERMUTATIONS", "N_RESAMPLES", "Fold", "TestClips", "draw", "signs"
 
 N_RESAMPLES = 2000
 N_PERMUTATIONS = 19_999
+_FEWEST_CLUSTERS = 10  # that are drawn within their fold
 
 Array = npt.NDArray[Any]
 
@@ -82,11 +83,12 @@ class TestClips:
     def strata(self) -> tuple[Array, ...]:
         """The units that are drawn from among each other.
 
-        Those of one fold; all units at once where a unit lies in several folds or a fold is a
-        single unit (leave one speaker out), because within folds nothing would vary.
+        Those of one fold; all units at once where a unit lies in several folds or a fold has fewer
+        than ten clusters (or a single clip): drawn within folds, so few would vary too little.
         """
         per_fold = tuple(np.unique(units) for units in self.unit_of)
-        if sum(map(len, per_fold)) > self.n_units or min(map(len, per_fold)) < 2:
+        fewest = _FEWEST_CLUSTERS if self.clustered else 2
+        if sum(map(len, per_fold)) > self.n_units or min(map(len, per_fold)) < fewest:
             return (np.arange(self.n_units),)
         return per_fold
 

@@ -1,8 +1,7 @@
-"""A metric on one fold, seen two ways: under clip weights, and as a sum over clips.
+"""A metric on one fold under clip weights and, where it is one, as a sum over clips.
 
-Every metric is averaged over the seeds. Accuracies are sums over clips as they stand; mAP, AUC, d'
-and metrics of counts are linearised at the observed sample (infinitesimal jackknife), so that each
-clip's part of the score sums to the score.
+Every metric is averaged over the seeds. Accuracies and UAR are sums over clips as they stand; no
+other metric is, and none is linearised: two encoders are compared by exchanging whole clips.
 """
 
 from __future__ import annotations
@@ -15,15 +14,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.report.statistics.ranking import influence, weighted
+from mambabench.report.statistics.ranking import weighted
 
-__all__ = ["RANKED", "FoldScore", "fold_score", "score_of_counts"]
+__all__ = [
+    "ACCURACIES",
+    "RANKED",
+    "FoldScore",
+    "ScoreOfCounts",
+    "Seed",
+    "counts_of",
+    "fewest_of_a_label",
+    "fold_score",
+    "gradient",
+    "macro",
+    "multilabel",
+    "unit_sizes",
+]
 
 Array = npt.NDArray[Any]
 Seed = Mapping[str, Array]  # one seed's arrays of one fold, clips in the order of the fold
 ScoreOfCounts = Callable[[Array], Array]  # [..., k] -> [...]
 
-_LINEAR = ("top1_acc", "pitch_acc", "chroma_acc")
+_OF_ONE_LABEL = ("top1_acc", "pitch_acc", "chroma_acc")
+ACCURACIES = (*_OF_ONE_LABEL, "joint_acc")
 RANKED = ("mAP", "aucroc", "d_prime")
 
 
@@ -31,47 +44,83 @@ RANKED = ("mAP", "aucroc", "d_prime")
 class FoldScore:
     """One fold's seed-mean score."""
 
-    parts: Array | None  # [n_clips] float64, sums to the score; None: no such decomposition
+    parts: Array | None  # [n_clips] float64, sums to the score exactly; None: it is no such sum
     resampled: Callable[[Array], Array]  # weights uint8 [n_clips, n] -> scores float64 [n]
     score: float  # at weights of one
-    counts: Array | None = None  # [n_seeds, n_clips, k], where the score is a function of its sum
 
 
 def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
     """Prepare `metric` on one fold from the predictions of all seeds.
 
-    Predictions with ``counts:<metric>`` are scored from these sums; else accuracies, mAP, AUC and
-    d' by their own rules; any other scene metric through `benchmarks.metrics`, resample by
-    resample and without parts. KeyError where an array or the metric is unknown.
+    Predictions with ``counts:<metric>`` are scored from these sums; else accuracies, UAR, macro F1,
+    mAP, AUC and d' by their own rules; any other scene metric through `benchmarks.metrics`,
+    resample by resample. KeyError where an array or the metric is unknown.
     """
-    if f"counts:{metric}" in seeds[0]:
-        counts = np.stack([seed[f"counts:{metric}"] for seed in seeds]).astype(np.float64)
-        return _of_counts(counts, score_of_counts(metric))
-    if metric in _LINEAR:
+    if metric in _OF_ONE_LABEL:
         correct = [_correct(metric, seed["target"], seed["probability"]) for seed in seeds]
         return _linear(np.mean(correct, axis=0))
+    if (counted := counts_of(metric, seeds)) is not None:
+        counts, score = counted
+        own = _of_counts(counts, score)
+        if metric == "joint_acc" and (counts[..., 1] == 1).all():
+            return _linear(counts[..., 0].mean(axis=0))
+        return own if metric != "uar" else FoldScore(_uar_parts(counts), own.resampled, own.score)
     if metric in RANKED:
         return _ranked(metric, seeds)
-    if metric in ("macro_f1", "uar"):
-        counts = np.stack([_confusion(seed["target"], seed["probability"]) for seed in seeds])
-        return _of_counts(counts, _macro_f1 if metric == "macro_f1" else _uar)
     return _generic(metric, seeds)
 
 
-def score_of_counts(metric: str) -> ScoreOfCounts:
-    """Return the function from summed counts [..., k] to scores [...] of an event metric."""
-    from mambabench.benchmarks.metrics import METRICS
+def counts_of(metric: str, seeds: Sequence[Seed]) -> tuple[Array, ScoreOfCounts] | None:
+    """Return counts float64 [n_seeds, n_clips, k] and the metric as a function of their sums.
 
-    score: ScoreOfCounts = METRICS[metric].score
-    return score
+    None where the metric is no function of such sums.
+    """
+    if f"counts:{metric}" in seeds[0]:
+        from mambabench.benchmarks.metrics import METRICS
+
+        counts = np.stack([seed[f"counts:{metric}"] for seed in seeds]).astype(np.float64)
+        of_sums: ScoreOfCounts = METRICS[metric].score
+        return counts, of_sums
+    if metric in _OF_CONFUSION:
+        confusion = [_confusion(seed["target"], seed["probability"]) for seed in seeds]
+        return np.stack(confusion), _OF_CONFUSION[metric]
+    return None
+
+
+def unit_sizes(metric: str, seed: Seed) -> Array:
+    """Return how much each clip holds of what is scored, float64 [n_clips]: events, or itself."""
+    counts = seed.get(f"counts:{metric}")
+    if counts is None:
+        return np.ones(len(seed["clip"]))
+    return np.asarray(np.asarray(counts, np.float64).sum(axis=1))
 
 
 def _correct(metric: str, target: Array, probability: Array) -> Array:
     predicted = probability.argmax(axis=1)
-    truth = target.argmax(axis=1) if target.ndim == 2 else target  # the first positive label
+    truth = _label_index(target)
     if metric == "chroma_acc":
         predicted, truth = predicted % 12, truth % 12
     return np.asarray(predicted == truth, np.float64)
+
+
+def fewest_of_a_label(metric: str, seed: Seed) -> int | None:
+    """Return how many clips the rarest label has (or has not), where a metric averages over labels.
+
+    None for other metrics; labels without any clip do not count.
+    """
+    if metric in RANKED:
+        positive = multilabel(seed["target"], seed["probability"]).sum(axis=0)
+        both = np.minimum(positive, len(seed["target"]) - positive)
+        counts = positive if metric == "mAP" else both
+    elif metric in _OF_CONFUSION:
+        counts = np.bincount(_label_index(seed["target"]))
+    else:
+        return None
+    return int(counts[counts > 0].min(initial=len(seed["target"])))
+
+
+def _label_index(target: Array) -> Array:
+    return np.asarray(target.argmax(axis=1) if target.ndim == 2 else target)  # the first positive
 
 
 def _linear(correct: Array) -> FoldScore:
@@ -96,33 +145,27 @@ def _of_counts(counts: Array, score: ScoreOfCounts) -> FoldScore:
     """counts [n_seeds, n_clips, k]."""
     n_seeds, n_clips, k = counts.shape
     flat = counts.transpose(0, 2, 1).reshape(n_seeds * k, n_clips)
-    totals = counts.sum(axis=1)
-    scores = score(totals)
 
     def resampled(weights: Array) -> Array:
         sums = _product(flat, weights).reshape(n_seeds, k, -1)
         return np.asarray(score(sums.transpose(0, 2, 1)).mean(axis=0))
 
-    parts = np.zeros(n_clips)
-    for seed in range(n_seeds):
-        slope = _gradient(score, totals[seed])
-        parts += scores[seed] / n_clips + (counts[seed] - totals[seed] / n_clips) @ slope
-    return FoldScore(parts / n_seeds, resampled, float(scores.mean()), counts)
+    return FoldScore(None, resampled, float(score(counts.sum(axis=1)).mean()))
 
 
-def _gradient(score: ScoreOfCounts, totals: Array) -> Array:
-    """Central differences of a score of counts, [k]."""
+def gradient(score: ScoreOfCounts, totals: Array) -> Array:
+    """Central differences of a score of counts, [k]; 0 where it is undefined."""
     step = 1e-4 * np.maximum(np.abs(totals), 1.0)
     shifts = np.diag(step)
     slope = (score(totals + shifts) - score(totals - shifts)) / (2 * step)
-    return np.nan_to_num(slope)
+    return np.asarray(np.where(np.isfinite(slope), slope, 0.0))
 
 
 def _confusion(target: Array, probability: Array) -> Array:
     """Per clip: hits, truths and predictions of every class, [n_clips, 3 * n_classes]."""
     n_clips, n_classes = probability.shape
     truth, predicted = np.zeros((2, n_clips, n_classes))
-    truth[np.arange(n_clips), target] = 1
+    truth[np.arange(n_clips), _label_index(target)] = 1
     predicted[np.arange(n_clips), probability.argmax(axis=1)] = 1
     return np.concatenate([truth * predicted, truth, predicted], axis=1)
 
@@ -130,42 +173,56 @@ def _confusion(target: Array, probability: Array) -> Array:
 def _uar(totals: Array) -> Array:
     """Mean recall of the classes that occur."""
     hits, truths, _ = np.split(totals, 3, axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.nanmean(np.where(truths > 0, hits / truths, np.nan), axis=-1))
+    return _mean_ratio(hits, truths)
 
 
 def _macro_f1(totals: Array) -> Array:
     """Mean F1 of the classes that occur or are predicted; 0 for one never hit."""
     hits, truths, predictions = np.split(totals, 3, axis=-1)
     either = truths + predictions
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.nanmean(np.where(either > 0, 2 * hits / either, np.nan), axis=-1))
+    return _mean_ratio(2 * hits, either)
+
+
+def _mean_ratio(numerator: Array, denominator: Array) -> Array:
+    """Mean over the last axis of the ratios whose denominator is not 0; NaN where all are."""
+    some = denominator > 0
+    ratio = np.where(some, numerator / np.where(some, denominator, 1.0), 0.0)
+    n = some.sum(axis=-1)
+    return np.asarray(np.where(n > 0, ratio.sum(axis=-1) / np.maximum(n, 1), np.nan))
+
+
+def _uar_parts(counts: Array) -> Array:
+    """Each clip's part of the seed-mean UAR: hit / (clips of its class * classes), [n_clips]."""
+    hits, truths, _ = np.split(counts, 3, axis=-1)
+    of_class = truths[0].sum(axis=0)
+    weight = np.where(of_class > 0, 1 / np.maximum(of_class, 1), 0.0) / (of_class > 0).sum()
+    return np.asarray(hits.mean(axis=0) @ weight)
+
+
+_OF_CONFUSION: dict[str, ScoreOfCounts] = {"macro_f1": _macro_f1, "uar": _uar}
 
 
 def _ranked(metric: str, seeds: Sequence[Seed]) -> FoldScore:
     pairs = [
-        (_multilabel(seed["target"], seed["probability"]), seed["probability"]) for seed in seeds
+        (multilabel(seed["target"], seed["probability"]), seed["probability"]) for seed in seeds
     ]
-    scores, parts = [], []
-    for target, probability in pairs:
-        values, slopes = influence(target, probability)
-        value, part = _combine(metric, values, slopes)
-        scores.append(value)
-        parts.append(part)
     present = float(np.mean(pairs[0][0].any(axis=0)))
 
     def resampled(weights: Array) -> Array:
         def one(pair: tuple[Array, Array]) -> Array:
             values = weighted(pair[0], pair[1], weights)
-            return _macro(metric, values.average_precision, values.auc, present)
+            score = macro(metric, values.average_precision, values.auc, present)
+            return np.where(np.isfinite(score), score, np.nan)  # an infinite d' is undefined
 
         with ThreadPoolExecutor() as pool:  # the kernel lets go of the interpreter's lock
             return np.asarray(np.mean(list(pool.map(one, pairs)), axis=0))
 
-    return FoldScore(np.mean(parts, axis=0), resampled, float(np.mean(scores)))
+    whole = np.ones((len(pairs[0][0]), 1), np.uint8)
+    return FoldScore(None, resampled, float(resampled(whole)[0]))
 
 
-def _multilabel(target: Array, probability: Array) -> Array:
+def multilabel(target: Array, probability: Array) -> Array:
+    """Return the target as bool [n_clips, n_labels]."""
     if target.ndim == 2:
         return target.astype(bool)
     hot = np.zeros(probability.shape, bool)
@@ -173,41 +230,29 @@ def _multilabel(target: Array, probability: Array) -> Array:
     return hot
 
 
-def _macro(metric: str, precision: Array, auc: Array, present: float) -> Array:
-    """Mean over classes [n]: mAP counts a class without any positive clip as 0, as scikit-learn.
+def macro(metric: str, precision: Array, auc: Array, present: float) -> Array:
+    """Mean over labels [n] of a metric of ranks, from values [n_labels, n]; NaN where undefined.
 
-    A class that merely drew no positive in a resample is left out of it: it says nothing there.
+    mAP counts a label without any positive clip as 0, as scikit-learn: `present` is the share of
+    the labels that have one. A label that merely drew no positive (or no negative) in a resample is
+    left out of it: it says nothing there.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if metric == "mAP":
-            return np.asarray(np.nanmean(precision, axis=0) * present)
-        if metric == "aucroc":
-            return np.asarray(np.nanmean(auc, axis=0))
-        return np.asarray(np.nanmean(_d_prime(auc), axis=0))
-
-
-def _d_prime(auc: Array) -> Array:
+    if metric == "mAP":
+        return _mean_of_known(precision) * present
+    if metric == "aucroc":
+        return _mean_of_known(auc)
     from scipy.special import ndtri
 
-    return np.asarray(np.sqrt(2.0) * ndtri(auc))
+    return _mean_of_known(np.sqrt(2.0) * ndtri(auc))
 
 
-def _combine(metric: str, values: Any, slopes: Any) -> tuple[float, Array]:
-    """Return the macro score of one seed and its parts [n_clips]."""
-    n_clips = slopes.auc.shape[1]
-    if metric == "mAP":
-        average = np.nan_to_num(values.average_precision[:, 0])
-        slope = np.nan_to_num(slopes.average_precision).mean(axis=0)
-        score = float(average.mean())
-    elif metric == "aucroc":
-        score, slope = float(values.auc.mean()), slopes.auc.mean(axis=0)
-    else:
-        detect = _d_prime(values.auc)
-        density = np.exp(-0.25 * detect**2) / np.sqrt(2 * np.pi)  # of ndtri(AUC) = d' / sqrt(2)
-        score = float(detect.mean())
-        with np.errstate(invalid="ignore", divide="ignore"):
-            slope = (np.sqrt(2.0) / density * slopes.auc).mean(axis=0)
-    return score, score / n_clips + slope
+def _mean_of_known(values: Array) -> Array:
+    """Mean down the columns of what is not NaN; NaN where nothing is, or infinities cancel."""
+    known = ~np.isnan(values)
+    n = known.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        total = np.where(known, values, 0.0).sum(axis=0)
+    return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
 
 
 def _generic(metric: str, seeds: Sequence[Seed]) -> FoldScore:

@@ -135,7 +135,7 @@ def _epic(
     model.to(call.device)
     read = EpicReader(
         data.train, data.audio, len(data.labels), seed, True, published, settings.n_frames,
-        settings.freqm, settings.timem, settings.warp == "published",
+        settings.freqm, settings.timem, published and settings.warp == "published",
     )  # fmt: skip
     valid = replace(read, segments=data.valid, augmented=False)
     n = len(data.train)

@@ -34,6 +34,7 @@ from mambabench.train.ranks import Ranks
 from mambabench.train.readers import Blocks, FbankReader, Masks
 from mambabench.train.supervised import classify, fbank_settings, recompute
 from mambabench.train.system import Call, Prepared, System, dimension
+from mambabench.train.unfrozen import build_unfrozen, prepare_unfrozen
 
 __all__ = ["SYSTEM", "PretrainingJudge", "finetuning_files", "pretraining_files"]
 
@@ -238,23 +239,34 @@ def classifier(
         model = SsambaClassifier(SsambaBackbone(c), n_classes, strides, _pooling(settings))
         initialise(model, seed, c.depth)
         return model
-    below = {k.removeprefix("v."): v for k, v in state.items() if k.startswith("v.")}
-    if "pos_embed" not in below or "p_input_tdim" not in state:
-        raise EncoderError(f"--init {origin} is no SSAMBA pretraining checkpoint")
-    size = (int(state["p_input_fdim"]), int(state["p_input_tdim"]))
-    old = replace(c, spectrogram_size=size, strides=(16, 16))
+    assert origin is not None
+    below, old = pretrained(settings, state, origin)
     new, adapted = classifier_backbone(old, below, settings.n_frames, strides)
     new = replace(new, num_classes=len(below["head.bias"]))
     model = SsambaClassifier(SsambaBackbone(new), n_classes, strides, _pooling(settings))
     initialise(model, seed, c.depth)
-    assert origin is not None
     _load(model.v, adapted, origin)
     return model
 
 
+def pretrained(
+    settings: SsambaSettings, state: Mapping[str, torch.Tensor], origin: Path
+) -> tuple[dict[str, torch.Tensor], SsambaConfiguration]:
+    """Return (the backbone's tensors, its architecture) of a pretraining checkpoint."""
+    below = {k.removeprefix("v."): v for k, v in state.items() if k.startswith("v.")}
+    if "pos_embed" not in below or "p_input_tdim" not in state:
+        raise EncoderError(f"--init {origin} is no SSAMBA pretraining checkpoint")
+    size = (int(state["p_input_fdim"]), int(state["p_input_tdim"]))
+    return below, replace(configuration(settings), spectrogram_size=size, strides=(16, 16))
+
+
 def _pooling(settings: SsambaSettings) -> str:
-    if settings.pooling in ("time", "s3prl"):
-        raise ProtocolError(f"pooling {settings.pooling!r} is not one of a clip classifier")
+    seconds = settings.pooling in ("ft_avgtok_1sec", "time")
+    if seconds != (settings.seconds > 0):
+        raise ProtocolError(
+            f"pooling {settings.pooling} with seconds = {settings.seconds}: clips labelled per "
+            "second need pooling ft_avgtok_1sec or time, and only they"
+        )
     return settings.pooling
 
 
@@ -262,11 +274,20 @@ def _classify(
     settings: SsambaSettings, data: ClipData, fold: Any, seed: int, folder: Path, call: Call
 ) -> Prepared:
     state = None if call.init is None else initial_state(call.init)
-    model = classifier(settings, len(data.labels), state, call.init, seed)
     averaged = (settings.average[0], settings.average[-1]) if settings.average else None
 
     def files(below: Path, epochs: int, judge: Judge) -> Files:
         return finetuning_files(below, epochs, judge, averaged)
+
+    if settings.pooling == "s3prl":
+        below, old = None, replace(configuration(settings), strides=(16, 16))
+        if state is not None:
+            assert call.init is not None
+            below, old = pretrained(settings, state, call.init)
+        return prepare_unfrozen(
+            settings, data, fold, seed, folder, call, pretrained=old, state=below, files=files
+        )
+    model = classifier(settings, len(data.labels), state, call.init, seed)
 
     return classify(
         settings, data, fold, seed, folder, call, model=model, head="mlp_head.",
@@ -290,6 +311,8 @@ def _open(settings: SsambaSettings, values: Sequence[str]) -> ClipData:
 def _build(settings: SsambaSettings, n_classes: int) -> nn.Module:
     if settings.objective == "pretrain":
         return SsambaPretraining(configuration(settings))
+    if settings.pooling == "s3prl":
+        return build_unfrozen(configuration(settings), settings, n_classes)
     return classifier(settings, n_classes)
 
 

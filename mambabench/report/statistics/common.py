@@ -17,7 +17,7 @@ import numpy as np
 
 from mambabench.errors import MambabenchError
 from mambabench.files import atomic_write, canonical_json
-from mambabench.report.results import Group, Run
+from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
 from mambabench.report.statistics.scoring import fold_score

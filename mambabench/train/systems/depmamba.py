@@ -26,7 +26,8 @@ from mambabench.benchmarks.depression.sessions import (
 )
 from mambabench.errors import DataError, ProtocolError
 from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig, TMeanNet
-from mambabench.store.embeddings import StoredTask, read_embeddings
+from mambabench.store.embeddings import StoredTask
+from mambabench.store.open import read_embeddings
 from mambabench.train.depmamba import Predictions, fit, predict
 from mambabench.train.sequences import Item, batches
 from mambabench.train.settings import DepMambaSettings

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mambabench.report.seeds import metric_range
 from mambabench.report.statistics.comparison import Comparison
+from mambabench.report.statistics.seeds import metric_range
 
 __all__ = ["Versus", "versus"]
 

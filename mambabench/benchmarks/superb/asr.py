@@ -1,0 +1,90 @@
+"""Speech recognition (ASR): LibriSpeech, letters by CTC, without a language model.
+
+Source: s3prl 0.4.18, downstream `asr`; SUPERB (Yang et al. 2021), table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mambabench.benchmarks.superb.pr import FOLDER, PUBLISHED_COUNTS, SPLIT_FOLDERS
+from mambabench.benchmarks.superb.sources import (
+    Corpus,
+    Defect,
+    SourceClip,
+    count_defects,
+    missing_files,
+    read_lines,
+    require_folder,
+)
+from mambabench.errors import DataError
+
+__all__ = ["END", "SYMBOLS", "WORD_END", "check", "encode_text", "read", "units_of", "words_of"]
+
+WORD_END, END = "|", "</s>"
+# <s> is the blank; letters in the order of their frequency
+SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>", *"|ETAONIHSRDLUMCWFGYPBVK'XJQZ")
+_SILENT = ("<s>", "</s>")  # never written out
+_REMEDY = f"unpack LibriSpeech so that {FOLDER}/train-clean-100 lies in the corpus folder"
+
+
+def encode_text(text: str) -> tuple[str, ...]:
+    """Return the symbols of a transcript: upper-case letters, | after every word, the end symbol.
+
+    Raises DataError for a letter that is no symbol.
+    """
+    spoken = WORD_END.join(text.split()).upper()
+    strange = sorted(set(spoken) - set(SYMBOLS))
+    if strange:
+        raise DataError(f"the letters {' '.join(strange)} are none of ASR's {len(SYMBOLS)} symbols")
+    return (*spoken, WORD_END, END)
+
+
+def units_of(symbols: Sequence[str]) -> tuple[str, ...]:
+    """Return the units that are compared: letters and |, without what is never written out."""
+    return tuple(symbol for symbol in symbols if symbol not in _SILENT)
+
+
+def words_of(symbols: Sequence[str]) -> list[str]:
+    """Return the words of decoded symbols; <pad> and <unk> are written as they are."""
+    return "".join(units_of(symbols)).replace(WORD_END, " ").split()
+
+
+def _split_clips(root: Path, folder: str) -> tuple[SourceClip, ...]:
+    base = require_folder(root / FOLDER / folder, f"LibriSpeech's {folder}", _REMEDY)
+    clips = []
+    for path in sorted(base.glob("*/*/*.trans.txt")):
+        for number, line in enumerate(read_lines(path, _REMEDY), start=1):
+            name, *words = line.split()
+            if not words:
+                raise DataError(f"{path}, line {number}: {line!r} is not 'id TRANSCRIPT'")
+            try:
+                symbols = encode_text(" ".join(words))
+            except DataError as error:
+                raise DataError(
+                    f"{path}, line {number}, clip {name}: {error}; take the transcripts as released"
+                ) from error
+            audio = path.parent / f"{name}.flac"
+            clips.append(
+                SourceClip(
+                    audio.name,
+                    audio.relative_to(root).as_posix(),
+                    symbols,
+                    cluster=path.parent.parent.name,
+                )
+            )
+    return tuple(clips)
+
+
+def read(root: Path) -> Corpus:
+    """Read `root`/LibriSpeech as unpacked; the clusters are its readers."""
+    splits = {split: _split_clips(root, folder) for split, folder in SPLIT_FOLDERS.items()}
+    return Corpus("superb_asr", splits, SYMBOLS)
+
+
+def check(root: Path) -> tuple[Defect, ...]:
+    """List missing audio and splits of another size than published."""
+    corpus = read(root)
+    clips = [clip for split in corpus.splits.values() for clip in split]
+    return missing_files(root, clips, _REMEDY) + count_defects(corpus, PUBLISHED_COUNTS, _REMEDY)

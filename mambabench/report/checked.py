@@ -1,0 +1,155 @@
+"""Read run records and refuse what does not hold: hashes, and scores against predictions.
+
+What held once is remembered in ``<out>/report/cache/verified.json`` by size, mtime and inode of
+record and predictions, so that the next report reads neither the predictions nor their hashes.
+Deleting that file is harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mambabench.errors import StoreError
+from mambabench.files import sha256_file, write_bytes
+from mambabench.probe.rescore import contradiction
+from mambabench.selfhash import seen
+from mambabench.store.records import (
+    DamagedRecordError,
+    RunRecord,
+    parse_record,
+    read_predictions,
+    stated_predictions_sha256,
+)
+
+__all__ = ["CheckedRecord", "Defect", "check_records", "defect_of"]
+
+_VERSION = 1  # of the checks: raise it when they find more
+_REMEDY = "delete {} and probe again, or let `mambabench verify --fix` move it aside"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A file that a report does not trust."""
+
+    path: Path
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class CheckedRecord:
+    """A record's file, and what may be reported of it.
+
+    A record with a defect has neither score nor folds, and the defect as its reason. `record` is
+    None where the file is so damaged that not even its metric is known.
+    """
+
+    path: Path
+    record: RunRecord | None
+    digest: str  # SHA-256 of the file's bytes and of its defect
+    defect: Defect | None = None
+
+
+def check_records(paths: Sequence[Path], cache: Path | None) -> tuple[CheckedRecord, ...]:
+    """Read and check every record; `cache` is the file that remembers what held.
+
+    Raises StoreError where a record is of a schema that this version does not know.
+    """
+    known = _load(cache)
+    holds: dict[str, object] = {}
+    checked = []
+    for path in paths:
+        look = [seen(path), seen(path.with_suffix(".npz"))]
+        name = str(path.absolute())
+        as_stored = json.loads(json.dumps(look))
+        one = _checked(path, trusted=known.get(name) == as_stored)
+        if one.defect is None:
+            holds[name] = as_stored
+        checked.append(one)
+    if cache is not None and cache.parent.is_dir() and not holds.items() <= known.items():
+        body = {"version": _VERSION, "holds": {**known, **holds}}
+        with suppress(OSError):  # a folder that is read-only: check again next time
+            write_bytes(cache, json.dumps(body).encode())
+    return _with_placeholders(checked)
+
+
+def _load(cache: Path | None) -> dict[str, object]:
+    if cache is None:
+        return {}
+    try:
+        body = json.loads(cache.read_bytes())
+        return dict(body["holds"]) if body["version"] == _VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _checked(path: Path, *, trusted: bool) -> CheckedRecord:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror})") from error
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        record = parse_record(path, data, check=not trusted)
+    except DamagedRecordError as error:
+        problem = "was edited or damaged: it has not the hash that it states"
+        if not isinstance(error.__cause__, ValueError) or "hash" not in str(error.__cause__):
+            problem = f"is no run record ({error.__cause__})"
+        defect = Defect(path, problem, _REMEDY.format(path.name))
+        with suppress(StoreError):
+            return _refused(path, parse_record(path, data, check=False), digest, defect)
+        return CheckedRecord(path, None, digest, defect)
+    found = None if trusted else defect_of(path, data, record)
+    return (
+        CheckedRecord(path, record, digest)
+        if found is None
+        else _refused(path, record, digest, found)
+    )
+
+
+def defect_of(path: Path, data: bytes, record: RunRecord, *, every: bool = False) -> Defect | None:
+    """Hold predictions against the record `path` with the bytes `data`: their hash, their scores.
+
+    `every` computes all metrics again, not the primary one alone. Absent predictions are no defect:
+    the record stands alone then.
+    """
+    file = path.with_suffix(".npz")
+    if not file.is_file():
+        return None
+    remedy = _REMEDY.format(path.name)
+    stated = stated_predictions_sha256(data)
+    if stated and sha256_file(file) != stated:
+        return Defect(file, "has not the hash that its record states", remedy)
+    try:
+        wrong = contradiction(record, read_predictions(path), every=every)
+    except (StoreError, ValueError, KeyError, IndexError) as error:
+        return Defect(file, f"cannot be scored ({error})", remedy)
+    return None if wrong is None else Defect(path, wrong, remedy)
+
+
+def _refused(path: Path, record: RunRecord, digest: str, defect: Defect) -> CheckedRecord:
+    reason = f"refused: {defect.path.name} {defect.problem}"
+    untrusted = replace(record, score=None, folds=(), reason=reason)
+    marked = hashlib.sha256(f"{digest} {reason}".encode()).hexdigest()
+    return CheckedRecord(path, untrusted, marked, defect)
+
+
+def _with_placeholders(checked: Sequence[CheckedRecord]) -> tuple[CheckedRecord, ...]:
+    """Give a record without content the fields of another seed's, so that its row shows it."""
+    there = {one.path.parent: one.record for one in reversed(checked) if one.record is not None}
+    result = []
+    for one in checked:
+        like = there.get(one.path.parent)
+        seed = one.path.stem.removeprefix("seed-")
+        if one.record is None and one.defect is not None and like is not None and seed.isdigit():
+            one = _refused(one.path, replace(like, seed=int(seed)), one.digest, one.defect)
+        result.append(one)
+    return tuple(result)

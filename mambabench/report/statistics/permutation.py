@@ -1,0 +1,125 @@
+"""Paired permutation tests of metrics that are no sums over clips: whole clips change sides.
+
+Under the null hypothesis two encoders' predictions of a clip are as likely to be the other's. Both
+sides of an exchange are scored again, and p is the share of exchanges whose difference is at least
+the observed one. Small p-values come from draws that are steered towards large differences and
+weighted back, with Harrison's correction, which keeps them valid (Biometrika 99, 2012, equation 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mambabench.report.statistics.swaps import Exchange
+
+__all__ = ["ExchangeTest", "exchange_test"]
+
+Array = npt.NDArray[Any]
+_MOST_UNITS = 15  # all exchanges of so few units are tried: at most 2^14, one side being the other
+_FIRST = 255  # random exchanges that settle what is far from significant
+_SETTLED = 32  # so many of them as extreme as the data: p is above .1, and no more are drawn
+_FEWEST, _MOST = 255, 4_999  # steered exchanges
+_WORK = 2e9  # elementary steps that one test may take before it draws fewer
+_BATCH = 256
+_STRENGTHS = (0.0, 1.5, 3.0, 5.0, 7.5, 11.0, 16.0, 23.0, 32.0)  # of the steering, in deviations
+
+
+class ExchangeTest(NamedTuple):
+    """The p-value and the number of exchanges that it rests on."""
+
+    p: float
+    n_permutations: int
+
+
+def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: str) -> ExchangeTest:
+    """Test two encoders, two-sided, from each fold's exchange and the unit of each of its clips.
+
+    Units (clips or clusters) change sides as wholes; the score is the mean over folds. `key`, 32
+    hex digits or more, seeds the draws. An exchange that leaves a score undefined counts as
+    extreme. Up to fifteen units, all exchanges are tried and p is exact.
+    """
+    test = _Test(folds, n_units)
+    work = sum(one.work for one, _ in folds)
+    if n_units <= _MOST_UNITS and work * 2 ** (n_units - 1) <= 10 * _WORK:
+        return test.every()
+    rng = np.random.default_rng([int(key[:32], 16), 2])
+    hits = test.count(rng, _FIRST)
+    if hits >= _SETTLED:
+        return ExchangeTest((hits + 1) / (_FIRST + 1), _FIRST)
+    n = int(np.clip(_WORK / work, _FEWEST, _MOST))
+    return ExchangeTest(test.steered(rng, n), n)
+
+
+class _Test:
+    """One pair of encoders: differences under exchanges [n_units, n] of zeros and ones."""
+
+    def __init__(self, folds: Sequence[tuple[Exchange, Array]], n_units: int) -> None:
+        self.folds = folds
+        self.n_units = n_units
+        observed = abs(float(self.differences(np.ones((n_units, 1), np.uint8))[0]))
+        # what is equal but for rounding is equal: it would decide ties at random
+        rounding = 1e-11 * max(1.0, observed) if np.isfinite(observed) else 0.0
+        self.threshold = observed - rounding
+
+    def differences(self, kept: Array) -> Array:
+        total = np.zeros(kept.shape[1])
+        with np.errstate(invalid="ignore"):  # inf - inf: undefined
+            for one, units in self.folds:
+                first, second = one.sides(kept[units])
+                total += first - second
+        return total / len(self.folds)
+
+    def extreme(self, kept: Array) -> Array:
+        return np.asarray(~(np.abs(self.differences(kept)) < self.threshold))
+
+    def every(self) -> ExchangeTest:
+        """Try all exchanges; one and its opposite have opposite differences."""
+        count = 2 ** (self.n_units - 1)
+        numbers = np.arange(count)
+        hits = 0
+        for start in range(0, count, 8 * _BATCH):
+            chosen = numbers[start : start + 8 * _BATCH]
+            kept = 1 - (chosen[None] >> np.arange(self.n_units)[:, None] & 1).astype(np.uint8)
+            hits += int(self.extreme(kept).sum())
+        return ExchangeTest(hits / count, 2 * count)
+
+    def count(self, rng: np.random.Generator, n: int) -> int:
+        """Return how many of `n` random exchanges are extreme."""
+        kept = rng.integers(0, 2, (self.n_units, n), np.uint8)
+        return int(self.extreme(kept).sum())
+
+    def steered(self, rng: np.random.Generator, n: int) -> float:
+        """Return Harrison's p-value from `n` draws of a mixture of steered exchanges.
+
+        Unit i stays with probability 1 / (1 + exp(-2 z u_i)), u_i its slope in deviations of the
+        sum of randomly signed slopes, z drawn from `_STRENGTHS` and their negatives. The mixture
+        follows from the pooled predictions alone, which is what makes the p-value valid.
+        """
+        slopes = np.zeros(self.n_units)
+        for one, units in self.folds:
+            slopes += np.bincount(units, one.slopes(), self.n_units)
+        spread = float(np.sqrt((slopes**2).sum()))
+        slopes = slopes / spread if spread > 0 else slopes
+        strengths = np.array([*_STRENGTHS, *(-z for z in _STRENGTHS[1:])])
+        total = float(_weights(np.ones((self.n_units, 1)), slopes, strengths)[0])
+        for start in range(0, n, _BATCH):
+            size = min(_BATCH, n - start)
+            steer = np.outer(slopes, strengths[rng.integers(0, len(strengths), size)])
+            stays = rng.random((self.n_units, size)) < 1 / (1 + np.exp(-2 * steer))
+            weights = _weights(np.where(stays, 1.0, -1.0), slopes, strengths)
+            total += float(weights[self.extreme(stays.astype(np.uint8))].sum())
+        return min(1.0, total / (n + 1))
+
+
+def _weights(signs: Array, slopes: Array, strengths: Array) -> Array:
+    """Return how much likelier exchanges [n_units, n] of +-1 are at random than steered: [n]."""
+    from scipy.special import logsumexp
+
+    steer = np.abs(np.outer(strengths, slopes))
+    log_cosh = (steer + np.log1p(np.exp(-2 * steer)) - np.log(2)).sum(axis=1)
+    log_ratio = np.outer(strengths, slopes @ signs) - log_cosh[:, None]
+    return np.asarray(np.exp(np.log(len(strengths)) - logsumexp(log_ratio, axis=0)))

@@ -1,0 +1,1 @@
+"""Check everything below an output folder, and move aside what is damaged: the verb ``verify``."""

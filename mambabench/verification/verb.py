@@ -1,0 +1,121 @@
+"""Check all that lies below an output folder, and move aside what does not hold."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambabench.errors import MambabenchError, StoreError
+from mambabench.store.embeddings import StoredTask, stored_task
+from mambabench.store.hear_eval_kit import stored_task as stored_by_kit
+from mambabench.verification.finding import Finding, is_temporary
+from mambabench.verification.records import Fingerprints, check_cache, check_probes
+from mambabench.verification.stores import check_store
+
+__all__ = ["SET_ASIDE", "Verified", "verify"]
+
+SET_ASIDE = "set-aside"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a check of an output folder found, and what became of it."""
+
+    out: Path
+    n_stores: int
+    n_records: int
+    findings: tuple[Finding, ...]
+    moved: tuple[Path, ...] = ()  # where they lay
+    moved_to: Path | None = None  # the folder that holds them now, under the same names
+
+    @property
+    def failed(self) -> bool:
+        """Say whether something is wrong and still in its place."""
+        unmoved = [finding for finding in self.findings if not finding.move]
+        return bool(self.findings) if self.moved_to is None else bool(unmoved)
+
+
+def verify(out: Path | str = "mambabench-out", *, fix: bool = False) -> Verified:
+    """Check every file below `out`: hashes, records against predictions, stores, strays.
+
+    Nothing is changed, unless `fix`: then what was found is moved to ``out/set-aside/<time>/``,
+    never deleted, so that the commands that made it make it again. Raises StoreError where there is
+    no such folder or nothing can be moved.
+    """
+    out = Path(out)
+    if not out.is_dir():
+        raise StoreError(f"{out}: no such output folder; give the --out of extract or probe")
+    stores = sorted(p for p in (out / "embeddings").glob("*/*") if p.is_dir())
+    findings = [one for directory in stores for one in check_store(directory, out / "tasks")]
+    broken = {finding.path for finding in findings} | {p for f in findings for p in f.move}
+    fingerprints = Fingerprints([s for d in stores if d not in broken for s in _stored(d)])
+    findings += check_probes(out / "probes", fingerprints)
+    findings += check_cache(out / "report" / "cache")
+    findings += _elsewhere(out, {finding.path for finding in findings})
+    n_records = sum(1 for _ in (out / "probes").glob("*/*/*/seed-???.json"))
+    found = Verified(out, len(stores), n_records, tuple(findings))
+    return _moved(found) if fix and findings else found
+
+
+def _stored(directory: Path) -> Iterator[StoredTask]:
+    for read in (stored_task, stored_by_kit):
+        try:
+            found = read(directory)
+        except MambabenchError:  # found as damaged already
+            continue
+        if found is not None:
+            yield found
+
+
+def _elsewhere(out: Path, known: set[Path]) -> Iterator[Finding]:
+    """Yield what lies between the stores and records: cut-off writes, and strangers."""
+    for path in sorted(out.rglob(".*.tmp")):
+        aside = path.relative_to(out).parts[0] == SET_ASIDE
+        told = path in known or any(parent in known for parent in path.parents)
+        if is_temporary(path) and not aside and not told:
+            problem = "is the temporary file of a write that was cut off"
+            remedy = "delete it, unless a command is running now"
+            yield Finding(path, "leftover", problem, remedy, (path,))
+    folders = [out / "embeddings", *(out / "embeddings").glob("*")]
+    folders += [*(out / "probes").glob("*"), *(out / "probes").glob("*/*")]
+    for folder in [out / "probes", *folders]:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_file() and not is_temporary(path):
+                problem = "lies where only folders belong"
+                yield Finding(path, "stray", problem, "move it elsewhere", (path,))
+
+
+def _moved(found: Verified) -> Verified:
+    """Move what was found into a new folder, under the names that it has below the output."""
+    wanted = {path for finding in found.findings for path in finding.move}
+    paths = sorted(path for path in wanted if not wanted.intersection(path.parents))
+    target = _new_folder(found.out)
+    for path in paths:
+        place = target / path.relative_to(found.out)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be moved to {place} ({error.strerror}): move it yourself"
+            ) from error
+    return Verified(
+        found.out, found.n_stores, found.n_records, found.findings, tuple(paths), target
+    )
+
+
+def _new_folder(out: Path) -> Path:
+    stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
+    number = 1
+    while True:
+        folder = out / SET_ASIDE / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be made ({error.strerror})") from error

@@ -1,0 +1,192 @@
+"""Speed and memory of training: steps, data loading, memory against length.
+
+    python perf/train.py            # prints Markdown; --out FILE writes it, --quick for a look
+
+Every ratio is measured in one run on one thread: SSAM-tiny and AuM-tiny with our scan kernels
+against the same model on the reference scan under autograd; the share of a step's time in which the
+compute thread works while two workers read; peak memory of a step against the clips' length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from mambabench.models.blocks.initialise import initialise
+from mambabench.models.encoders.aum import AumConfiguration, AumEncoder
+from mambabench.models.encoders.ssam import SsamConfiguration, SsamEncoder
+from mambabench.models.scan.backends import VARIABLE
+from mambabench.train.encoder_settings import SsamSettings
+from mambabench.train.ranks import Ranks
+from mambabench.train.supervised import recompute
+from mambabench.train.system import Call
+from mambabench.train.systems.ssam import SYSTEM
+from mambabench.train.tars import write_tar
+
+
+def ssam(frames: int = 200) -> tuple[torch.nn.Module, torch.Tensor]:
+    model = SsamEncoder(SsamConfiguration(192, img_size=(frames, 80)))
+    initialise(model, 0, 12)
+    return model.train(), torch.randn(4, 1, frames, 80)
+
+
+def aum(frames: int = 1024) -> tuple[torch.nn.Module, torch.Tensor]:
+    c = AumConfiguration(192, depth=24, spectrogram_size=(128, frames), num_classes=10)
+    model = AumEncoder(c)
+    initialise(model, 0, 24)
+    return model.train(), torch.randn(1, frames, 128)
+
+
+def loss_of(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(model, SsamEncoder):
+        return model.pretrain(x, torch.rand(len(x), model.configuration.n_patches)).loss
+    return model(x).square().mean()
+
+
+def step_seconds(model: torch.nn.Module, x: torch.Tensor, rounds: int) -> list[float]:
+    """Return the seconds of forward, backward and AdamW, after a warm-up."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    seconds = []
+    for _ in range(rounds + 1):
+        begun = time.process_time()
+        optimiser.zero_grad(set_to_none=True)
+        loss_of(model, x).backward()
+        optimiser.step()
+        seconds.append(time.process_time() - begun)
+    return seconds[1:]
+
+
+def steps(quick: bool) -> Iterator[str]:
+    """Compare the step on our kernels with the reference scan, in turns."""
+    yield "| model | ours, CPU s per step | reference, CPU s per step | ratio (medians) |"
+    yield "|---|---|---|---|"
+    rounds = 1 if quick else 3
+    for name, make in (("SSAM-tiny, 4 clips of 2 s", ssam), ("AuM-tiny, 1 clip of 10 s", aum)):
+        ours: list[float] = []
+        theirs: list[float] = []
+        model, x = make()
+        for _ in range(rounds):
+            os.environ.pop(VARIABLE, None)
+            ours += step_seconds(model, x, 2)
+            os.environ[VARIABLE] = "reference"
+            theirs += step_seconds(model, x, 1)
+        os.environ.pop(VARIABLE, None)
+        a, b = statistics.median(ours), statistics.median(theirs)
+        spread = f"{min(ours):.3f} to {max(ours):.3f}"
+        yield f"| {name} | {a:.3f} ({spread}) | {b:.2f} | {b / a:.1f} |"
+
+
+def loading(quick: bool) -> Iterator[str]:
+    """Share of the loop's time in which the compute thread is not waiting for clips."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        n = 64 if quick else 256
+        for t in range(4):
+            rows = (
+                (f"c{t}x{i}", rng.standard_normal((1001, 80)).astype(np.float32), np.array([0]))
+                for i in range(n // 4)
+            )
+            write_tar(Path(folder) / f"{t}.tar", rows)
+        yield "| workers | share of the time that computes | clips/s |"
+        yield "|---|---|---|"
+        for workers in (0, 2):
+            settings = SsamSettings(depth=2, batch_size=16, epochs=1, ranks=1, workers=workers)
+            data = SYSTEM.open_data(settings, [folder])
+            prepared = SYSTEM.prepare(settings, data, "", 0, Path(folder), Call())
+            work = prepared.work
+            work.model.train()
+            waited = 0.0
+            begun = last = time.perf_counter()
+            for i, step in enumerate(work.source.steps(0, 0, Ranks(), 1)):
+                now = time.perf_counter()
+                if i == 0:  # the workers' start
+                    begun = now
+                else:
+                    waited += now - last
+                for batch in step.parts:
+                    work.objective(work.model, batch).loss.backward()
+                work.optimiser.step()
+                work.optimiser.zero_grad(set_to_none=True)
+                last = time.perf_counter()
+            total = last - begun
+            yield f"| {workers} | {1 - waited / total:.3f} | {n / total:.1f} |"
+
+
+def memory(quick: bool) -> Iterator[str]:
+    """Peak memory of one training step in a process of its own, plain and recomputing."""
+    yield "| model | seconds of audio | peak MiB of a step | with checkpointing |"
+    yield "|---|---|---|---|"
+    lengths = (256, 1024) if quick else (256, 512, 1024, 2048, 4096)
+    for frames in lengths:
+        cells = []
+        for flag in ("0", "1"):
+            words = [sys.executable, __file__, "--peak", str(frames), flag]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            cells.append(f"{float(done.stdout):.0f}")
+        yield f"| AuM-tiny | {frames / 100:g} | {cells[0]} | {cells[1]} |"
+
+
+def peak(frames: int, again: bool) -> float:
+    """Return MiB that a step adds to what this process holds, gradients included (Linux)."""
+    small, y = aum(64)  # kernels compiled, libraries loaded
+    loss_of(small, y).backward()
+    model, x = aum(frames)
+    recompute(model, again)
+    del small, y
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back, so that it counts again
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    loss_of(model, x).backward()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(key: str) -> int:
+    """Return a line of /proc/self/status in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(key)))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--peak", nargs=2)
+    parser.add_argument("--only", choices=["steps", "loading", "memory"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.peak:
+        print(peak(int(arguments.peak[0]), arguments.peak[1] == "1"))
+        return
+    lines = ["# Training: speed and memory", ""]
+    for title, part in (
+        ("A step on one thread", steps),
+        ("Reading beside the step", loading),
+        ("Memory against length", memory),
+    ):
+        if arguments.only not in (None, part.__name__):
+            continue
+        lines += [f"## {title}", "", *part(arguments.quick), ""]
+    text = "\n".join(lines)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
