@@ -10,6 +10,7 @@ setup(
     package_data={
         "mambabench": ["py.typed"],
         "mambabench.report.formats": ["page.css", "page.js"],
+        "mambabench.hear_api.zoo": ["*.toml"],
         "mambabench.recipes": ["*.toml", "README.md"],
         "mambabench.published": ["*.csv", "README.md"],
     },

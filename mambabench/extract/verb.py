@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
+from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
 from mambabench.store.embeddings import LAYOUTS, store_folder
@@ -105,7 +106,7 @@ def extract(
     Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
     from mambabench.extract.unit import forget
-    from mambabench.models.registry import with_option
+    from mambabench.models.registry import encoder_list, with_option
 
     _choice("precision", precision, PRECISIONS)
     _choice("layout", layout, LAYOUTS)
@@ -119,9 +120,10 @@ def extract(
     device = "cuda" if gpus else device
     works = []
     try:
-        for name in dict.fromkeys(encoder or DEMO_ENCODERS):
-            chosen = str(name) if hop_ms is None else with_option(str(name), "hop_ms", hop_ms)
+        for name in encoder_list(encoder or DEMO_ENCODERS):
+            chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
             works += _plans(chosen, chosen_tasks, out.absolute(), layers, precision, device)
+        tell_apart(works, out.absolute())
         run = _Run(works, layout, on_error, share, verify=verify)
         open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
         require_room(out, open_sizes)

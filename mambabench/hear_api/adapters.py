@@ -6,6 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from mambabench.errors import EncoderError
 from mambabench.files import canonical_json, sha256_file
 from mambabench.hear_api.provider import Provider, foreign_code, import_provider, load_model
 from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.entry import Setting
 
 if TYPE_CHECKING:
     import torch
@@ -29,22 +31,35 @@ SIGNAL_S = (0.5, 1.0, 2.0, 4.0, 10.0, 30.0)  # lengths on which a provider is tr
 
 
 def load_hear_module(
-    name_or_path: str | Path, checkpoint: str | Path | None = None, device: str = "auto"
+    name_or_path: str | Path,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    options: Mapping[str, Setting] | None = None,
 ) -> LoadedEncoder:
     """Load the HEAR module `name_or_path` (dotted name or ``.py`` file) as an encoder.
 
     Its two embedding functions run without gradients on `device`, and everything that they return
-    is checked: type, shape, declared width. Raises EncoderError naming the provider and the fault.
+    is checked: type, shape, declared width. `options` are for modules whose load_model names them
+    in its attribute ``options``. Raises EncoderError naming the provider and the fault.
     """
     from mambabench.hear_api.factory import HearModel
     from mambabench.models.registry import resolve_device
 
-    provider = import_provider(str(name_or_path))
+    provider = _with_options(import_provider(str(name_or_path)), options or {})
     device = resolve_device(device)
     model = load_model(provider, checkpoint, device)
     if isinstance(model, HearModel):  # ours: the encoder inside has all its hidden layers
         return with_name(model.encoder, provider.name, checkpoint is not None)
-    return _wrap(provider, model, checkpoint, device)
+    return _wrap(provider, model, checkpoint, device, options or {})
+
+
+def _with_options(provider: Provider, options: Mapping[str, Setting]) -> Provider:
+    known = tuple(getattr(provider.load_model, "options", ()))
+    for key in options:
+        if key not in known:
+            takes = f"only {', '.join(known)}" if known else "no options"
+            raise EncoderError(f"{provider.name} is a HEAR module: it takes {takes}, not {key!r}")
+    return replace(provider, load_model=partial(provider.load_model, **options))
 
 
 def with_name(encoder: LoadedEncoder, name: str, has_checkpoint: bool) -> LoadedEncoder:
@@ -163,7 +178,11 @@ def _check_tensor(name: str, function: str, value: object, shape: tuple[int | No
 
 
 def _wrap(
-    provider: Provider, model: Any, checkpoint: str | Path | None, device: str
+    provider: Provider,
+    model: Any,
+    checkpoint: str | Path | None,
+    device: str,
+    options: Mapping[str, Setting],
 ) -> LoadedEncoder:
     from mambabench.models.weights.identity import identity, weights_hash
 
@@ -174,6 +193,8 @@ def _wrap(
         "source_sha256": provider.source_sha256(),
         "checkpoint_sha256": _sha256_of_path(checkpoint),
         "sample_rate_hz": sample_rate_hz,
+        **{f"option_{key}": value for key, value in sorted(options.items())},
+        **_weights_files(provider.name, model),
     }
     # a foreign module carries no version that could be trusted: what it computes on a fixed
     # signal stands in for its code and whatever files it reads
@@ -238,6 +259,18 @@ def _tensors(provider: Provider, model: Any) -> dict[str, torch.Tensor]:
             warnings.warn(f"{fault}: its weights are not part of its identity", stacklevel=2)
         return {}
     return {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _weights_files(name: str, model: Any) -> dict[str, str]:
+    """Hash the files that the model says it was loaded from: ONNX, TFLite, arrays."""
+    files = [Path(path) for path in getattr(model, "weights_files", ())]
+    for path in files:
+        if not path.is_file():
+            raise EncoderError(f"provider {name!r} names {path} in weights_files: no such file")
+    if not files:
+        return {}
+    hashes = [sha256_file(path) for path in files]
+    return {"weights_files_sha256": hashlib.sha256(canonical_json(hashes)).hexdigest()}
 
 
 def _sha256_of_path(path: str | Path | None) -> str | None:

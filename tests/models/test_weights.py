@@ -29,7 +29,7 @@ from mambabench.models.weights.convert import (
 )
 from mambabench.models.weights.recognise import expected_shapes, recognise
 
-PUBLISHED = tuple(e.name for e in encoder_entries().values() if e.published)
+PUBLISHED = tuple(e.name for e in encoder_entries().values() if e.published and not e.package)
 LARGE = tuple(n for n in PUBLISHED if find_entry(n).n_parameters > 10_000_000)
 State = dict[str, torch.Tensor]
 

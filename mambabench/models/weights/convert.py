@@ -157,4 +157,8 @@ def _described(
 def list_weights() -> tuple[tuple[EncoderEntry, Path | None], ...]:
     """Return every published encoder with its checkpoint on this machine, or None."""
     entries = encoder_entries().values()
-    return tuple((entry, local_checkpoint(entry)) for entry in entries if entry.published)
+    return tuple(
+        (entry, local_checkpoint(entry))
+        for entry in entries
+        if entry.published and not entry.package
+    )

@@ -1,0 +1,1 @@
+"""Trained encoders whose weights come inside a package on PyPI, each on windows or a graph file."""

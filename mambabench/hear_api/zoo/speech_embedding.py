@@ -1,0 +1,35 @@
+"""Google's speech embedding, the front end of openWakeWord: 96 values of 76 frames of 10 ms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from mambabench.hear_api.graph_settings import GraphSettings
+from mambabench.hear_api.tflite_file import TfliteGraph
+from mambabench.hear_api.windows import Windows, functions
+from mambabench.hear_api.zoo.packages import package_file
+
+MEL = package_file("pyopen_wakeword", "models/melspectrogram.tflite")
+EMBEDDING = package_file("pyopen_wakeword", "models/embedding_model.tflite")
+WINDOWS = Windows(
+    16000, 12560, 96, scene_hop_samples=1600, scene_centred=True, scene=("mean", "max"), batch=16
+)
+
+
+def _load(_: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    mel, net = (TfliteGraph(GraphSettings(file, WINDOWS)) for file in (MEL, EMBEDDING))
+
+    def embed(windows: torch.Tensor) -> torch.Tensor:
+        samples = (windows * 32767).cpu().numpy()  # the scale of 16-bit samples
+        (bands,) = mel({mel.first_input: samples})  # [n, 1, 76, 32]
+        (rows,) = net({net.first_input: bands[:, 0, :76, :, None] / 10 + 2})
+        return torch.from_numpy(rows.reshape(len(windows), -1)).to(windows.device)
+
+    return embed
+
+
+load_model, get_scene_embeddings, get_timestamp_embeddings = functions(
+    _load, WINDOWS, (MEL, EMBEDDING)
+)

@@ -1,0 +1,64 @@
+"""What an encoder is called: ``NAME=SPEC``, a file by its stem; names that stand for several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mambabench.errors import EncoderError
+from mambabench.models.entry import EncoderEntry
+
+__all__ = ["called", "expanded", "short_name"]
+
+_NAMED = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*)=(.+)", re.DOTALL)
+_FILES = (".py", ".onnx", ".tflite", ".toml")
+
+
+def called(text: str) -> tuple[str | None, str]:
+    """Split "NAME=SPEC" into name and spec; the name is None where there is none."""
+    match = None if Path(text).is_file() else _NAMED.fullmatch(text)
+    return (match[1], match[2]) if match else (None, text)
+
+
+def short_name(text: str) -> str:
+    """Return what a spec is called: the NAME it is given, the stem of a file, or itself.
+
+    Of ``onnx@FILE`` and ``tflite@FILE`` it is that file's stem; options and checkpoints stay.
+    """
+    name, spec = called(text)
+    if name is not None:
+        return name
+    kind, at, rest = spec.partition("@")
+    if kind.partition(":")[0] in ("onnx", "tflite") and rest:
+        return Path(rest).stem
+    if not kind.endswith(_FILES):
+        return spec
+    return Path(kind).stem + at + rest
+
+
+def expanded(
+    encoders: Sequence[str], entries: Mapping[str, EncoderEntry], at_hand: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the specs with ``zoo`` replaced by the encoders of that family that are at hand.
+
+    Raises EncoderError where ``zoo`` is asked for and none is, and where two specs are given one
+    name.
+    """
+    found: list[str] = []
+    for one in map(str, encoders):
+        if one == "zoo" and one not in entries and not Path(one).exists():
+            if not at_hand:
+                raise EncoderError(
+                    "no encoder of the zoo is at hand: `mambabench models list` shows the line of "
+                    "pip that brings each"
+                )
+            found += at_hand
+        else:
+            found.append(one)
+    unique = tuple(dict.fromkeys(found))
+    names = [name for name, _ in map(called, unique) if name is not None]
+    for name in names:
+        if names.count(name) > 1:
+            raise EncoderError(f"two encoders are called {name!r}: give each a name of its own")
+    return unique

@@ -1,0 +1,114 @@
+"""An encoder in memory: its own identity, its own device and mode, and left as it was."""
+
+from __future__ import annotations
+
+import random
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mambabench
+from mambabench.benchmarks.demo import generate
+from mambabench.errors import EncoderError
+
+
+class Net(torch.nn.Module):
+    sample_rate = 16000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(257, 8)
+        self.drop = torch.nn.Dropout(0.5)
+        self.layer.bias.requires_grad_(False)
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        hann = torch.hann_window(512)
+        spectrum = torch.stft(audio, 512, 160, window=hann, return_complex=True).abs()
+        torch.rand(3), np.random.rand(), random.random()
+        return self.drop(self.layer(spectrum.log1p().mean(2)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest scene task of the demo."""
+    folders = generate(tmp_path_factory.mktemp("demo"))
+    return next(f for f in folders if '"scene"' in (f / "task_metadata.json").read_text())
+
+
+def _state() -> tuple[object, ...]:
+    return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]
+
+
+def test_it_leaves_everything_as_it_was(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    net = Net().train()
+    net.layer.eval()
+    net.layer(torch.ones(1, 257)).sum().backward()
+    gradient, before, threads = net.layer.weight.grad, _state(), torch.get_num_threads()
+    given = {"scene": net, "protocol": "linear", "max_clips": 6, "out": tmp_path}
+    with torch.no_grad():
+        frame = mambabench.evaluate_encoder(net, folder, **given)
+    assert _state() == before
+    assert torch.get_num_threads() == threads
+    assert net.training
+    assert net.drop.training
+    assert not net.layer.training
+    assert net.layer.weight.grad is gradient
+    assert net.layer.weight.requires_grad
+    assert not net.layer.bias.requires_grad
+    assert capsys.readouterr() == ("", "")
+    assert frame["score"].notna().all()
+    assert len(frame) >= 1
+    assert set(frame["task"]) == {f"{folder.name}.max6"}
+    assert torch.is_grad_enabled()
+    stores = sorted((tmp_path / "embeddings").glob("*/*/manifest.json"))
+    written = stores[0].stat().st_mtime_ns
+    again = mambabench.evaluate_encoder(net, folder, **given)
+    assert again.equals(frame)
+    assert stores[0].stat().st_mtime_ns == written
+    with torch.no_grad():
+        net.layer.weight += 0.1
+    other = mambabench.evaluate_encoder(net, folder, **given)
+    assert set(other["encoder"]).isdisjoint(frame["encoder"])
+    assert "in-memory" not in mambabench.models.registry.encoder_names()
+
+
+def test_three_kinds_of_objects_are_one_encoder(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Net().eval()
+    module = types.ModuleType("given")
+    net.scene_embedding_size = net.timestamp_embedding_size = 8
+    module.load_model = lambda: net  # type: ignore[attr-defined]
+    module.get_scene_embeddings = lambda audio, model: model(audio)  # type: ignore[attr-defined]
+    module.get_timestamp_embeddings = lambda audio, model: None  # type: ignore[attr-defined]
+
+    class Holder:
+        sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, 8, 8
+
+        def get_scene_embeddings(self, audio: torch.Tensor) -> torch.Tensor:
+            return net(audio)
+
+        def get_timestamp_embeddings(self, audio: torch.Tensor) -> None:
+            return None
+
+    given = {"protocol": "linear", "max_clips": 6, "out": tmp_path}
+    scores = [
+        mambabench.evaluate_encoder(net, folder, scene=net, **given)["score"].tolist(),
+        mambabench.evaluate_encoder(module, folder, **given)["score"].tolist(),
+        mambabench.evaluate_encoder(Holder(), folder, **given)["score"].tolist(),
+    ]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_what_cannot_be_evaluated_says_why(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="cannot evaluate int: give a HEAR module"):
+        mambabench.evaluate_encoder(3, folder)
+    with pytest.raises(EncoderError, match="no sample_rate: give sample_rate="):
+        mambabench.evaluate_encoder(torch.nn.Linear(3, 4), folder, scene=lambda a: a)
+    with pytest.raises(EncoderError, match="registered encoder: choose another name"):
+        mambabench.evaluate_encoder(Net(), folder, scene=Net(), name="logmel_stats", out=tmp_path)
