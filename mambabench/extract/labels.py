@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from mambabench.store.embeddings import store_folder
+from mambabench.store.plan import TaskPlan
 
-if TYPE_CHECKING:
-    from mambabench.extract.verb import _Work
-
-__all__ = ["tell_apart"]
+__all__ = ["Planned", "tell_apart"]
 
 
-def tell_apart(works: Sequence[_Work], out: Path) -> None:
+class Planned(Protocol):
+    """An encoder on a task that is about to be encoded, and where it goes."""
+
+    plan: TaskPlan
+    directory: Path
+
+
+def tell_apart(works: Sequence[Planned], out: Path) -> None:
     """Add eight digits of the identity to labels that several encoders of this run would share."""
     identities: dict[str, set[str]] = {}
     for work in works:
