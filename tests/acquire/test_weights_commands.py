@@ -116,7 +116,8 @@ def test_models_show() -> None:
     assert score["score"] == pytest.approx(0.4297)
     assert sorted(shown) == [
         "aliases", "cost_per_second", "family", "hear_provider", "hop_ms", "licence",
-        "n_hidden_states", "n_parameters", "name", "paper", "published", "published_parameters",
+        "n_hidden_states", "n_parameters", "name", "paper", "pip", "published",
+        "published_parameters",
         "published_scores", "sample_rate_hz", "scene_embedding_size", "schema", "source",
         "timestamp_embedding_size", "weights", "weights_at_hand",
     ]  # fmt: skip
