@@ -131,7 +131,7 @@ def event_times_in_seconds(folder, run):
 @case("timestamps-in-seconds")
 def timestamps_in_seconds(folder, run):
     text = _extract(run, encoder="encoder.py", code=2)
-    assert re.search(r"encoder\.py'.*frames cover 0\.0 to 0\.5 ms of 500 ms", text)
+    assert re.search(r"encoder'.*frames cover 0\.0 to 0\.5 ms of 500 ms", text)
 
 
 @case("provider-changes-directory")
