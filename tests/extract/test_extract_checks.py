@@ -50,7 +50,7 @@ def test_times_that_make_every_score_false_end_the_run(
     make_task: Make, provider: Provide, tmp_path: Path, new: str, message: str
 ) -> None:
     name = rewritten(provider(), TIMES, new)
-    with pytest.raises(EncoderError, match=rf"enc\.py'.*{message}"):
+    with pytest.raises(EncoderError, match=rf"enc'.*{message}"):
         extract([name], [make_task(kind="event")], out=tmp_path / "out", jobs=1)
 
 
