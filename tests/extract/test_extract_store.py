@@ -38,7 +38,7 @@ def test_rows_are_what_the_encoder_gives(
     assert done.audio_s == pytest.approx(3 * 50000 / 16000)
     (stored,) = list_stored_tasks(tmp_path / "out")
     encoder = load_encoder(name)
-    assert (stored.encoder, stored.encoder_identity) == (name, encoder.identity)
+    assert (stored.encoder, stored.encoder_identity) == (encoder.label, encoder.identity)
     assert stored.layers is None
     for split in ("train", "valid", "test"):
         found = read_embeddings(stored, split)
@@ -178,7 +178,7 @@ def test_checkpoints_have_folders_of_their_own(
     extract(encoder=both, tasks=[directory], out=tmp_path / "out", jobs=1)
     stored = list_stored_tasks(tmp_path / "out")
     assert len({one.encoder for one in stored}) == 2
-    assert all(one.encoder == f"{name}@{one.encoder_identity[:8]}" for one in stored)
+    assert all(one.encoder == f"{Path(name).stem}@{one.encoder_identity[:8]}" for one in stored)
 
 
 def test_other_audio_under_a_sealed_store_is_noticed(
