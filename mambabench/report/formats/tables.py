@@ -117,7 +117,22 @@ def remarks(summary: Summary) -> list[str]:
         cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
         lines.append(f"{', '.join(cells[:3])}{more}: {reason}")
-    return lines + _common(summary) + _warned(summary)
+    return lines + _untested(summary) + _common(summary) + _warned(summary)
+
+
+def _untested(summary: Summary) -> list[str]:
+    """Return a line per reason why encoders could not be compared on a task."""
+    found: dict[str, list[str]] = {}
+    for one in summary.comparisons:
+        if one.p is None and one.reason:
+            pair = f"{one.encoder} and {one.other} on {one.task}"
+            found.setdefault(one.reason, []).append(pair)
+    return [
+        f"not compared: {', '.join(pairs[:3])}"
+        + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
+        + f": {reason}"
+        for reason, pairs in found.items()
+    ]
 
 
 def _common(summary: Summary) -> list[str]:
