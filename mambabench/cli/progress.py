@@ -124,11 +124,6 @@ class Display:
             print(line, file=sys.stderr, flush=True)
         self._show(extraction_text(progress))
 
-    def doing(self, what: str) -> None:
-        """Say what is done before clips or units are counted."""
-        if self._live is not None:
-            self._show(what)
-
     def probe(self, progress: ProbeProgress) -> None:
         """Show how far the probes are, if it is time to."""
         self._warn(progress.record)
