@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sk
 
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.benchmarks.metrics.scenes import average_precisions, class_aucs
+from mambabench.benchmarks.metrics.ranks import average_precisions, class_aucs
 
 SCENE = [name for name, metric in METRICS.items() if metric.kind == "scene"]
 RNG = np.random.default_rng(11)
@@ -152,4 +152,4 @@ def test_every_metric_is_described(name: str) -> None:
     assert metric.name == name
     assert metric.title
     assert metric.higher_is_better is (name != "segment_1s_er")
-    assert (metric.scene is None) == (metric.kind == "event")
+    assert (metric.compute is None) == (metric.kind == "event")
