@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.benchmarks.metrics import METRICS, Metric
-from mambabench.benchmarks.metrics.metric import Counts, Opaque, PerClip, Ranked, Untested
+from mambabench.benchmarks.metrics.metric import Counts, Drawn, Opaque, PerClip, Ranked, Untested
 from mambabench.benchmarks.metrics.targets import label_index, multilabel
 from mambabench.errors import MambabenchError
 from mambabench.report.statistics.ranking import weighted
@@ -46,9 +46,10 @@ class FoldScore:
     score: float  # at weights of one
 
 
-def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
+def fold_score(metric: str, seeds: Sequence[Seed], units: Array | None = None) -> FoldScore:
     """Prepare `metric` on one fold from the predictions of all seeds, as its statistic says.
 
+    units [n_clips] int: of each clip the cluster, or whatever is drawn as a whole; None: clips are.
     KeyError where an array or the metric is unknown.
     """
     known = METRICS[metric]
@@ -62,6 +63,8 @@ def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
             return FoldScore(exact, own.resampled, own.score)
         case Ranked() as statistic:
             return _ranked(statistic, seeds)
+        case Drawn() as statistic:
+            return _drawn(known, statistic, seeds, units)
         case Opaque():
             return _generic(known, seeds)
         case Untested(reason):
@@ -198,6 +201,22 @@ def _mean_of_known(values: Array) -> Array:
     with np.errstate(invalid="ignore"):  # inf - inf
         total = np.where(known, values, 0.0).sum(axis=0)
     return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
+
+
+def _drawn(
+    metric: Metric, statistic: Drawn, seeds: Sequence[Seed], units: Array | None
+) -> FoldScore:
+    n_clips = len(seeds[0]["clip"])
+    own = np.arange(n_clips) if units is None else units
+
+    def resampled(weights: Array) -> Array:
+        def one(seed: Seed) -> Array:
+            return statistic.weighted(seed, weights, own)
+
+        with ThreadPoolExecutor() as pool:
+            return np.asarray(np.mean(list(pool.map(one, seeds)), axis=0))
+
+    return FoldScore(None, resampled, float(np.mean([metric.stored(seed)[1] for seed in seeds])))
 
 
 def _generic(metric: Metric, seeds: Sequence[Seed]) -> FoldScore:
