@@ -27,6 +27,7 @@ from mambabench.report.statistics.families import corrected, smallest_difference
 from mambabench.report.statistics.intervals import tie_groups
 from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.versus import versus
+from mambabench.report.versions import apart, flag_older
 
 __all__ = ["summarise"]
 
@@ -82,6 +83,7 @@ def _summary(
             f"--baseline {baseline!r}: no results of this encoder; there are "
             f"{', '.join(encoders)}{nearest_names(baseline, encoders)}"
         )
+    groups = flag_older(groups)
     evidence: dict[Group, Evidence] = {}
     for number, group in enumerate(groups):
         if progress:
@@ -92,15 +94,16 @@ def _summary(
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
     rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
+    placed = [row for row in rows if not apart(row.flags)]
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=(*overall_scores(rows), *superb_scores(rows, groups)),
+        overall=(*overall_scores(placed), *superb_scores(placed, groups)),
         published=published_beside(rows),
         baseline=baseline,
         runs=runs,
         versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
-        ranks=ranks_of(rows, groups, evidence),
+        ranks=ranks_of(placed, groups, evidence),
     )
 
 

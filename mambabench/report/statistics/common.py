@@ -22,6 +22,7 @@ from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
 from mambabench.report.statistics.scoring import fold_score
+from mambabench.report.versions import other_versions
 from mambabench.store.records import read_predictions
 
 __all__ = ["on_common_ground"]
@@ -58,7 +59,7 @@ def on_common_ground(
 def _may_share(one: Group, other: Group, evidence: dict[Group, Evidence]) -> bool:
     """Whether seeds or clips are all that keeps two groups from being compared."""
     a, b = evidence[one], evidence[other]
-    if a.reason or b.reason or one.metric != other.metric:
+    if a.reason or b.reason or one.metric != other.metric or other_versions(one, other):
         return False
     return one.seeds != other.seeds or a.test_key != b.test_key
 

@@ -25,6 +25,7 @@ from mambabench.report.statistics.permutation import ExchangeTest, exchange_test
 from mambabench.report.statistics.resampling import N_PERMUTATIONS, N_RESAMPLES, TestClips
 from mambabench.report.statistics.scoring import Seed
 from mambabench.report.statistics.swaps import exchange, prepared
+from mambabench.report.versions import other_versions
 
 __all__ = ["Comparison", "compare"]
 
@@ -102,7 +103,7 @@ def _compare_task(
                 metric=one.metric,
                 encoder=one.encoder,
                 other=other.encoder,
-                difference=_difference(one, other),
+                difference=None if other_versions(one, other) else _difference(one, other),
                 boot_low=interval.low if interval else None,
                 boot_high=interval.high if interval else None,
                 p=tests[pair].p if pair in tests else None,
@@ -164,6 +165,8 @@ def _intervals(
 
 def _incomparable(one: Group, other: Group, evidence: dict[Group, Evidence]) -> str | None:
     """Return why two groups cannot be compared clip by clip, or None."""
+    if versions := other_versions(one, other):
+        return versions
     a, b = evidence[one], evidence[other]
     for group, own in ((one, a), (other, b)):
         if own.reason:
