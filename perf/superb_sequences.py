@@ -4,7 +4,7 @@ Trees in the three layouts (a tone for every letter; two readers with tones of t
 prepared, extracted with log power in bands (10 ms) and probed as a user would: nothing is set but
 the preset. Prints the scores of the unseen test split and the seconds of every verb.
 
-usage: python perf/superb_sequences.py [--asr-clips 300] [--sf-clips 300] [--sd-clips 240]
+usage: python perf/superb_sequences.py [--asr-clips 240] [--sf-clips 240] [--sd-clips 160]
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def row(task: str, n_clips: int, base: Path) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for task, default in (("asr", 300), ("sf", 300), ("sd", 240)):
+    for task, default in (("asr", 240), ("sf", 240), ("sd", 160)):
         parser.add_argument(f"--{task}-clips", type=int, default=default, help="0 leaves it out")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
     options = vars(parser.parse_args())
