@@ -42,5 +42,10 @@ class ProbeSettings:
         "Repeatable.",
         metavar="E",
     )
+    frames: str = option(
+        "store",
+        "recompute: also probe where extract stored no frames; the encoder runs at every step.",
+        choices=("store", "recompute"),
+    )
     layout: str = option("store", "How embeddings lie on disk.", choices=("store", "hear-eval-kit"))
     shard: str | None = option(None, "Do the i-th of n shares, 1 <= i <= n.", metavar="i/n")

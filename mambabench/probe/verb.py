@@ -30,7 +30,7 @@ from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
-from mambabench.store.embeddings import StoredTask
+from mambabench.store.embeddings import StoredTask, require_frames
 from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
     DamagedRecordError,
@@ -100,6 +100,7 @@ def probe(
     out: Path | str = "mambabench-out",
     task: Names = (),
     encoder: Names = (),
+    frames: str = "store",
     layout: str = "store",
     shard: str | None = None,
     progress: Callable[[ProbeProgress], None] | None = None,
@@ -127,6 +128,7 @@ def probe_with(
     for stored in _selected(out, settings.encoder, settings.task, settings.layout):
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
         protocol = resolve_protocol(name, settings.grid, settings.exact)
+        require_frames(stored, settings.frames)
         keys += _keys(out, stored, protocol, settings.seeds)
     session = _Session(keys[share::n_shares], progress)
     try:
@@ -388,5 +390,6 @@ def _empty_record(key: _Key, reason: str) -> RunRecord:
         restricted=task.restricted,
         inputs_sha256=key.inputs_sha256,
         missing=tuple(sorted(key.stored.missing)),
+        frames=key.stored.frames,
         protocol_version=key.protocol.version,
     )

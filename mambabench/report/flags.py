@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from mambabench.report.runs import Run
     from mambabench.store.records import RunRecord
 
-__all__ = ["LETTERS", "flags_of", "letters", "unsound"]
+__all__ = ["LETTERS", "flags_of", "letters", "single", "unsound"]
 
 # code -> the letter printed behind the number
 LETTERS = {
@@ -22,6 +23,7 @@ LETTERS = {
     "upsampled": "R",
     "limited": "L",
     "few-steps": "S",
+    "too-few-frames": "F",
     "changed": "X",
     OLDER: "V",
 }
@@ -29,10 +31,15 @@ _NEVER_BEST = ("changed", OLDER)
 
 
 def letters(flags: Iterable[Flag]) -> str:
-    """Return the flags as printed behind a number: " [CP]", or nothing."""
-    codes = {flag.code for flag in flags}
-    found = "".join(letter for code, letter in LETTERS.items() if code in codes)
+    """Return the flags as printed behind a number: " [CP]", " [F12%]", or nothing."""
+    shown = {flag.code: flag.shown for flag in flags}
+    found = "".join(letter + shown[code] for code, letter in LETTERS.items() if code in shown)
     return f" [{found}]" if found else ""
+
+
+def single(printed: str) -> list[str]:
+    """Return flags printed together one by one: "CF12%" as C and F12%."""
+    return re.findall(r"[A-Z][^A-Z]*", printed)
 
 
 def unsound(flags: Iterable[Flag]) -> bool:
@@ -68,4 +75,31 @@ def _of_record(record: RunRecord) -> list[Flag]:
         flags.append(Flag("limited", f"limited run: {record.limited}"))
     if (text := hardly_trained(record)) is not None:
         flags.append(Flag("few-steps", text))
+    if share := _targets_longer_than_frames(record):
+        said = _percent(share)
+        flags.append(
+            Flag(
+                "too-few-frames",
+                f"{said} of the test clips have a target with more symbols than the encoder has "
+                "frames: no head can spell them. --hop-ms takes shifted windows",
+                said.replace(" ", ""),
+            )
+        )
     return flags
+
+
+def _targets_longer_than_frames(record: RunRecord) -> float:
+    """Return the share over all folds; 0 where the record's heads spell nothing."""
+    parts = [
+        (share, fold.n_test or 0)
+        for fold in record.folds
+        if isinstance(share := fold.grid_point.get("targets_longer_than_frames"), int | float)
+    ]
+    return sum(share * n for share, n in parts) / max(1, sum(n for _, n in parts))
+
+
+def _percent(share: float) -> str:
+    """Return a share in whole percent; what is not all or nothing is not printed as that."""
+    if 0 < share < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
