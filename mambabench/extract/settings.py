@@ -51,3 +51,9 @@ class ExtractSettings:
     verify: bool = option(
         False, "Read all audio and stored arrays again and hold them against their hashes."
     )
+    limit: str | None = option(
+        None,
+        "Only so many clips of each split, or such a share: whole clusters, every label kept.",
+        metavar="N|SHARE",
+        numbers=True,
+    )

@@ -94,6 +94,7 @@ def extract(
     layout: str = "store",
     on_error: str = "stop",
     verify: bool = False,
+    limit: int | float | str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Extracted:
     """Embed every clip of `tasks` with every `encoder` into ``out/embeddings``.
@@ -104,7 +105,8 @@ def extract(
     without them only with ``on_error="skip"``. The same call continues an interrupted one and ends
     in the same bytes. Clips whose audio has changed since are encoded anew: what looks as it did
     (size, time, inode) is believed, unless `verify`, which also holds sealed arrays against their
-    hashes. Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
+    hashes. `limit` (clips, or a share below 1) makes a part of every split a task of its own.
+    Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
     given = dict(locals())
     del given["progress"]
@@ -170,6 +172,8 @@ def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
 
 def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
     from mambabench.benchmarks import discover
+    from mambabench.benchmarks.layout.read import load_task
+    from mambabench.benchmarks.limit import limited_task, parse_limit
 
     directories, out = settings.tasks, settings.out
     if not directories:
@@ -182,6 +186,10 @@ def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
                 f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
             ) from error
     found = discover(directories, settings.task)
+    if settings.limit is not None:
+        limit = parse_limit(settings.limit)
+        below = out / "tasks-in-part"
+        found = tuple(load_task(limited_task(task.directory, below, limit)) for task in found)
     return tuple(replace(task, directory=task.directory.absolute()) for task in found)
 
 

@@ -20,6 +20,8 @@ from mambabench.store.open import content_sha256, read_embeddings
 
 __all__ = ["TaskRows", "task_fingerprint"]
 
+# of a task: no result follows from them, or from what they say besides the clips themselves
+_NO_INPUT = ("directory", "sample_rates_hz", "sample_duration_s", "limited")
 R = TypeVar("R", bound=SplitRows)
 
 
@@ -30,7 +32,7 @@ def task_fingerprint(stored: StoredTask) -> str:
     """
     digest = hashlib.sha256()
     for field in dataclasses.fields(Task):
-        if field.name not in ("directory", "sample_rates_hz", "sample_duration_s"):
+        if field.name not in _NO_INPUT:
             digest.update(f"{field.name}={getattr(stored.task, field.name)!r}\n".encode())
     digest.update(f"{stored.encoder_identity} {stored.layers} {sorted(stored.missing)}".encode())
     digest.update(content_sha256(stored).encode())

@@ -15,11 +15,10 @@ from typing import Any
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
-from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
+from mambabench.errors import MambabenchError, ProtocolError, StoreError, nearest_names
 from mambabench.files import sha256_file
-from mambabench.models.naming import short_name
-from mambabench.models.registry import encoder_list
 from mambabench.probe.cache import TrialCache
+from mambabench.probe.chosen import selected
 from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
@@ -31,7 +30,6 @@ from mambabench.provenance import provenance, usable_cores
 from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask
-from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
     DamagedRecordError,
     RunRecord,
@@ -102,6 +100,7 @@ def probe(
     encoder: Names = (),
     layout: str = "store",
     shard: str | None = None,
+    limit: int | float | str | None = None,
     progress: Callable[[ProbeProgress], None] | None = None,
 ) -> ProbeRun:
     """Train and score the heads of every stored task below `out`; write one record per seed.
@@ -109,7 +108,8 @@ def probe(
     Seeds are 0 .. seeds - 1. Without `protocol` a task's own is used, else `ssam2024`. Units whose
     record is there and follows from the same inputs are left alone, so that an interrupted run is
     continued by the same call. A unit that fails is recorded with its reason and the others go on.
-    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte.
+    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte. `limit`
+    probes what `extract` has stored with the same limit, and only that.
     Raises StoreError if nothing is stored, ProtocolError or DataError for unknown names.
     """
     given = dict(locals())
@@ -124,7 +124,7 @@ def probe_with(
     share, n_shares = parse_share(settings.shard)
     out = settings.out
     keys = []
-    for stored in _selected(out, settings.encoder, settings.task, settings.layout):
+    for stored in selected(settings):
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
         protocol = resolve_protocol(name, settings.grid, settings.exact)
         keys += _keys(out, stored, protocol, settings.seeds)
@@ -158,46 +158,6 @@ def _device(name: str) -> str:
             "CUDA build of torch"
         )
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def _selected(
-    out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
-) -> tuple[StoredTask, ...]:
-    """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    found = list_stored_tasks(out, layout)
-    if not found:
-        raise StoreError(
-            f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
-            "--out first"
-        )
-    for name in tasks:
-        known = sorted({stored.task.name for stored in found})
-        if name not in known:
-            raise DataError(
-                f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
-                f"{nearest_names(name, known)}"
-            )
-    encoders = encoder_list(encoders) if "zoo" in encoders else encoders
-    for name in encoders:
-        labels = sorted({stored.encoder for stored in found})
-        if not any(_is_label_of(name, label) for label in labels):
-            raise StoreError(
-                f"no embeddings of encoder {name!r} below {out} (there: {', '.join(labels)})"
-                f"{nearest_names(name, labels)}"
-            )
-    return tuple(
-        stored
-        for stored in found
-        if (not tasks or stored.task.name in tasks)
-        and (not encoders or any(_is_label_of(name, stored.encoder) for name in encoders))
-    )
-
-
-def _is_label_of(name: str, label: str) -> bool:
-    """Say whether [NAME=]E or E@PATH may be meant by a stored label E or E@<digits>."""
-    name = short_name(name)
-    same_kind = ("@" in name) == ("@" in label)
-    return name == label or (same_kind and name.partition("@")[0] == label.partition("@")[0])
 
 
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
@@ -389,4 +349,5 @@ def _empty_record(key: _Key, reason: str) -> RunRecord:
         inputs_sha256=key.inputs_sha256,
         missing=tuple(sorted(key.stored.missing)),
         protocol_version=key.protocol.version,
+        limited=task.limited,
     )
