@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mambabench.extract.verb import Extracted, Progress
     from mambabench.probe.verb import ProbeProgress, ProbeRun
     from mambabench.report.verb import ReportResult
+    from mambabench.store.estimate import Estimate
 
 __all__ = [
     "RUN_OPTIONS",
@@ -53,10 +54,13 @@ class PipelineRun:
     probed: ProbeRun | None
     reported: ReportResult | None
     seconds: dict[str, float]  # stage -> wall time
+    estimates: tuple[Estimate, ...] = ()  # of a dry run, all stages
 
     @property
     def failed(self) -> bool:
         """Say whether something failed and is recorded as such."""
+        if self.estimates:
+            return False
         return self.extracted.failed or self.probed is None or bool(self.probed.failures)
 
 
@@ -226,6 +230,8 @@ def run_with(
     from mambabench.report.verb import report
 
     _check_protocol(experiment.probe)
+    if experiment.extract.dry_run:
+        return _dry_run(experiment, watch)
     _store(experiment)
     seconds = {}
     watch.stage("1/3 extract")
@@ -252,6 +258,18 @@ def run_with(
     reported = report((out,), shown.format, shown.baseline, width=width, color=color, **looks)
     seconds["report"] = time.perf_counter() - start
     return PipelineRun(extracted, probed, reported, seconds)
+
+
+def _dry_run(experiment: Experiment, watch: Watch) -> PipelineRun:
+    """Return what all stages would take."""
+    from mambabench.extract.verb import extract_with
+    from mambabench.probe.verb import probe_planned
+
+    watch.stage("1/2 extract")
+    extracted = extract_with(experiment.extract)
+    watch.stage("2/2 probe")
+    probes = probe_planned(experiment.probe, extracted.planned)
+    return PipelineRun(extracted, None, None, {}, estimates=(*extracted.estimates, *probes))
 
 
 def problems(experiment: Experiment) -> tuple[str, ...]:

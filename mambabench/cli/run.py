@@ -30,6 +30,7 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
     """
     import shutil
 
+    from mambabench.cli.estimates import show_estimates
     from mambabench.cli.extract import show_extracted
     from mambabench.cli.probe import show_probed
     from mambabench.cli.progress import Display
@@ -47,6 +48,9 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
             width=shutil.get_terminal_size((120, 24)).columns if color else 120,
             color=color,
         )
+    if done.estimates:
+        show_estimates(done.estimates)
+        return 0
     if not quiet or done.extracted.failed:
         show_extracted(done.extracted)
     if done.probed is not None and (not quiet or done.probed.failures):

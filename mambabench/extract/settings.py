@@ -57,3 +57,6 @@ class ExtractSettings:
         metavar="N|SHARE",
         numbers=True,
     )
+    dry_run: bool = option(
+        False, "Compute a small sample, and say what all of it would take: hours, GB, memory."
+    )

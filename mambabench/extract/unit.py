@@ -20,7 +20,7 @@ from mambabench.store.shards import commit_shard, is_open, read_record
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["encode_unit", "forget", "load", "make_unit", "one_thread"]
+__all__ = ["encode_unit", "forget", "load", "make_unit", "one_thread", "parse_shard", "parse_spec"]
 
 # the encoder used last, by what it was loaded as: units come ordered by encoder
 _loaded: dict[tuple[str, str, str], tuple[LoadedEncoder, BatchLimit]] = {}
@@ -63,7 +63,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     `report` receives [clips, seconds of audio] after each batch. With ``unit["retry"]`` a committed
     shard in which clips failed is done again.
     """
-    spec, shard = _spec(unit["spec"]), _shard(unit["shard"])
+    spec, shard = parse_spec(unit["spec"]), parse_shard(unit["shard"])
     store = Path(unit["store"])
     record = read_record(store, shard.split, shard.key)
     committed = record is not None and not (record.failures and unit["retry"])
@@ -110,12 +110,14 @@ def _n_readers(device: str) -> int:
     return 1 if device == "cpu" else min(8, os.cpu_count() or 1)
 
 
-def _spec(value: dict[str, Any]) -> EncoderSpec:
+def parse_spec(value: dict[str, Any]) -> EncoderSpec:
+    """Return the encoder of a unit."""
     layers = value["layers"]
     return EncoderSpec(**{**value, "layers": None if layers is None else tuple(layers)})
 
 
-def _shard(value: dict[str, Any]) -> Shard:
+def parse_shard(value: dict[str, Any]) -> Shard:
+    """Return the shard of a unit."""
     clips = tuple(_clip(clip) for clip in value["clips"])
     return Shard(**{**value, "clips": clips, "batch_sizes": tuple(value["batch_sizes"])})
 

@@ -95,8 +95,11 @@ class TaskRows:
                 self._splits[name] = self._read(name)
             return self._splits[name]
 
+    def _embeddings(self, split: str) -> EmbeddingSet:
+        return read_embeddings(self.stored, split)
+
     def _read(self, split: str) -> SplitRows:
-        stored = read_embeddings(self.stored, split)
+        stored = self._embeddings(split)
         clips = self.task.clips[split]
         if self._order is not None:
             clips = tuple(clips[i] for i in self._order[split])

@@ -20,6 +20,7 @@ from mambabench.files import sha256_file
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.chosen import selected
 from mambabench.probe.data import TaskRows, task_fingerprint
+from mambabench.probe.estimate import Cell, estimate, stand_in
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
@@ -30,6 +31,8 @@ from mambabench.provenance import provenance, usable_cores
 from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask
+from mambabench.store.estimate import Estimate, PlannedTask
+from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
     DamagedRecordError,
     RunRecord,
@@ -73,6 +76,7 @@ class ProbeRun:
     n_present: int  # units whose records were there already
     failures: tuple[ProbeFailure, ...]
     unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
+    estimates: tuple[Estimate, ...] = ()  # of a dry run, which trains a few trials
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def probe(
     layout: str = "store",
     shard: str | None = None,
     limit: int | float | str | None = None,
+    dry_run: bool = False,
     progress: Callable[[ProbeProgress], None] | None = None,
 ) -> ProbeRun:
     """Train and score the heads of every stored task below `out`; write one record per seed.
@@ -109,7 +114,8 @@ def probe(
     record is there and follows from the same inputs are left alone, so that an interrupted run is
     continued by the same call. A unit that fails is recorded with its reason and the others go on.
     `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte. `limit`
-    probes what `extract` has stored with the same limit, and only that.
+    probes what `extract` has stored with the same limit, and only that. `dry_run` trains a few
+    trials only and returns, in `estimates`, what the rest would take.
     Raises StoreError if nothing is stored, ProtocolError or DataError for unknown names.
     """
     given = dict(locals())
@@ -128,12 +134,42 @@ def probe_with(
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
         protocol = resolve_protocol(name, settings.grid, settings.exact)
         keys += _keys(out, stored, protocol, settings.seeds)
+    n_threads = settings.jobs or usable_cores()
+    if settings.dry_run:
+        rows = estimate(_cells(keys[share::n_shares]), n_threads)
+        return ProbeRun(out, 0, 0, (), (), estimates=rows)
     session = _Session(keys[share::n_shares], progress)
     try:
-        session.run(settings.jobs or usable_cores(), _device(settings.device))
+        session.run(n_threads, _device(settings.device))
     except OSError as error:
         raise _refused(out, error) from error
     return session.result(out)
+
+
+def _cells(keys: Sequence[_Key]) -> list[Cell]:
+    """Return what is left of every (encoder, task, protocol)."""
+    cells = []
+    for _, group in itertools.groupby(keys, lambda key: key.stem.parent):
+        own = list(group)
+        n_units = sum(_present(key) is None for key in own)
+        cells.append(Cell(own[0].stored, own[0].protocol, n_units))
+    return cells
+
+
+def probe_planned(settings: ProbeSettings, planned: Sequence[PlannedTask]) -> tuple[Estimate, ...]:
+    """Return what probes of embeddings would take that are planned and perhaps not there yet."""
+    there = {(s.encoder, s.task.name): s for s in list_stored_tasks(settings.out, settings.layout)}
+    cells = []
+    for one in planned:
+        stored = stand_in(one)
+        name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
+        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        found = there.get((stored.encoder, stored.task.name))
+        if found is not None:
+            cells += _cells(_keys(settings.out, found, protocol, settings.seeds))
+        else:
+            cells.append(Cell(stored, protocol, len(_seeds(stored, protocol, settings.seeds)), one))
+    return estimate(cells, settings.jobs or usable_cores())
 
 
 def _refused(out: Path, error: OSError) -> StoreError:
@@ -162,10 +198,6 @@ def _device(name: str) -> str:
 
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
-    seeds = tuple(range(n_seeds)) if seeded else (0,)
-    if protocol.exact and protocol.exact_seeds is not None:
-        seeds = protocol.exact_seeds
     task = stored.task.name
     damage = fingerprint = ""
     try:
@@ -182,8 +214,15 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
             inputs_sha256=inputs_sha256(fingerprint, protocol, seed),
             damage=damage,
         )
-        for seed in seeds
+        for seed in _seeds(stored, protocol, n_seeds)
     ]
+
+
+def _seeds(stored: StoredTask, protocol: Protocol, n_seeds: int) -> tuple[int, ...]:
+    if protocol.exact and protocol.exact_seeds is not None:
+        return protocol.exact_seeds
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    return tuple(range(n_seeds)) if seeded else (0,)
 
 
 def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:
