@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.limit import limit_of
 from mambabench.errors import MambabenchError, StoreError, nearest_names
 from mambabench.report.checked import CheckedRecord, Defect, check_records
 from mambabench.report.runs import Group, Run
@@ -142,7 +143,8 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     """Group runs by (task, protocol, encoder), sorted; StoreError where seeds disagree on a metric.
 
     Two encoders of one name and different identities get ``@`` and eight hex digits of theirs;
-    hear-eval-kit's results have no identity and get "(hear-eval-kit)".
+    hear-eval-kit's results have no identity and get "(hear-eval-kit)". A limited run stands under a
+    protocol of its own, "ssam2024 (limit 100)": it is neither compared nor averaged with others.
     """
     identities: dict[str, set[str]] = {}
     for run in runs:
@@ -154,9 +156,17 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
         if len(identities[label]) > 1 and not _names_identity(record):
             digits = record.encoder_identity[:8]
             label = f"{label}@{digits}" if digits else f"{label} (hear-eval-kit)"
-        key = (record.task, record.protocol, label, record.encoder_identity)
+        key = (record.task, _shown_protocol(record), label, record.encoder_identity)
         groups.setdefault(key, []).append(run)
     return tuple(_group(key, groups[key]) for key in sorted(groups))
+
+
+def _shown_protocol(record: RunRecord) -> str:
+    """Return the protocol; a limited run's is another one, so that nothing compares the two."""
+    if not record.limited:
+        return record.protocol
+    limit = limit_of(record.task)
+    return f"{record.protocol} (limit {limit})" if limit else f"{record.protocol} (limited)"
 
 
 def _names_identity(record: RunRecord) -> bool:
