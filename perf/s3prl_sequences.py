@@ -91,6 +91,7 @@ def _asr(root: Path) -> dict[str, object]:
             "eval_batch_size": 1,
             "libri_root": str(root / "LibriSpeech"),
             "bucket_file": str(folder),
+            "decoder_args": {"decoder_type": "none"},
             "dict_path": str(root / "char.dict"),
             "zero_infinity": True,
         },

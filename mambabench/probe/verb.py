@@ -103,6 +103,7 @@ def probe(
     task: Names = (),
     encoder: Names = (),
     frames: str = "store",
+    lm: Path | str | None = None,
     layout: str = "store",
     shard: str | None = None,
     limit: int | float | str | None = None,
@@ -133,7 +134,7 @@ def probe_with(
     keys = []
     for stored in selected(settings):
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
-        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        protocol = resolve_protocol(name, settings.grid, settings.exact, settings.lm)
         require_frames(stored, settings.frames)
         keys += _keys(out, stored, protocol, settings.seeds)
     n_threads = settings.jobs or usable_cores()
@@ -203,7 +204,7 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
     task = stored.task.name
     damage = fingerprint = ""
     try:
-        fingerprint = task_fingerprint(stored)
+        fingerprint = task_fingerprint(stored) + protocol.adds_to(stored.task.prediction_type)
     except StoreError as error:
         damage = str(error)
     encoder = store.encoder_key(stored.encoder)

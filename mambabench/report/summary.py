@@ -13,7 +13,7 @@ from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.report.exchange.overall import overall_scores
 from mambabench.report.exchange.published import published_beside
 from mambabench.report.exchange.superb_score import superb_scores
-from mambabench.report.flags import flags_of, unsound
+from mambabench.report.flags import decoded_with_language_model, flags_of, unsound
 from mambabench.report.names import chosen
 from mambabench.report.places import ranks_of
 from mambabench.report.results import group_runs, read_runs
@@ -138,6 +138,8 @@ def _row(group: Group, evidence: Evidence) -> Row:
     if len(known) < len(scores):
         return row
     row = _with_statistics(row, known, evidence)
+    if said := decoded_with_language_model(group):
+        row = replace(row, note="; ".join(filter(None, (row.note, said))))
     if evidence.units is None:
         return row
     return replace(row, n_units=evidence.units.n, clustered=evidence.units.clustered)
