@@ -153,7 +153,7 @@ def command(
     )
     echo(result.text)
     show_written(result, quiet=format != "terminal")
-    failed = any(run.defects for run in result.summary.runs)
+    failed = bool(result.summary.defects)
     dropped = _gate(result, margin) if gate else 0
     return 1 if failed or dropped else 0
 
@@ -186,7 +186,7 @@ def show_written(result: ReportResult, *, quiet: bool) -> None:
     """Say where the page lies and what was refused; `quiet` keeps standard output clean."""
     if result.note:
         click.echo(f"mambabench: {result.note}", err=True)
-    refused = [defect for run in result.summary.runs for defect in run.defects]
+    refused = result.summary.defects
     for defect in refused[:20]:
         click.echo(f"refused: {defect}", err=True)
     if len(refused) > 20:

@@ -25,6 +25,7 @@ __all__ = [
     "load_results",
     "read_runs",
     "score_rows",
+    "warn_of",
 ]
 
 # The columns of `load_results`, in order: one row per (encoder, task, protocol, seed, fold, metric)
@@ -73,11 +74,17 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     nothing is known is left out with a warning.
     """
     found = collect(outs)
-    of_runs = {defect for run in found.runs for defect in run.defects}
-    for defect in found.defects:
-        if defect not in of_runs:
-            warnings.warn(f"left out: {defect}", stacklevel=2)
+    warn_of(found)
     return found.runs
+
+
+def warn_of(found: Collected) -> tuple[Defect, ...]:
+    """Warn of the records that are left out because nothing is known of them, and return them."""
+    of_runs = {defect for run in found.runs for defect in run.defects}
+    left_out = tuple(defect for defect in found.defects if defect not in of_runs)
+    for defect in left_out:
+        warnings.warn(f"left out: {defect}", stacklevel=3)
+    return left_out
 
 
 def collect(outs: Sequence[Path]) -> Collected:

@@ -16,7 +16,7 @@ from mambabench.report.exchange.superb_score import superb_scores
 from mambabench.report.flags import flags_of, unsound
 from mambabench.report.names import chosen
 from mambabench.report.places import ranks_of
-from mambabench.report.results import group_runs, read_runs
+from mambabench.report.results import collect, group_runs, warn_of
 from mambabench.report.rows import Row, Summary
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds, units_note
@@ -49,12 +49,16 @@ def summarise(
     ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
     fits nothing). `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
     """
-    runs = read_runs(outs)
+    found = collect(outs)
+    left_out = warn_of(found)
+    runs = found.runs
     groups = group_runs(runs)
     if tasks or encoders:
         groups = _chosen(groups, tasks, encoders)
         runs = tuple(run for group in groups for run in group.runs)
-    return _summary(runs, groups, baseline, cache, progress)
+    summary = _summary(runs, groups, baseline, cache, progress)
+    refused = tuple(defect for run in runs for defect in run.defects)
+    return replace(summary, defects=refused, left_out=left_out)
 
 
 def _chosen(
@@ -101,7 +105,14 @@ def _summary(
         runs=runs,
         versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
         ranks=ranks_of(rows, groups, evidence),
+        warned=_warned(runs),
     )
+
+
+def _warned(runs: Sequence[Run]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Return the warnings on clips, by encoder and task: those of the last run of each."""
+    found = {(run.record.encoder, run.record.task): run.record.warnings for run in runs}
+    return tuple((*names, lines) for names, lines in sorted(found.items()) if lines)
 
 
 def _row(group: Group, evidence: Evidence) -> Row:
