@@ -1,6 +1,6 @@
 """Read run records and refuse what does not hold: hashes, and scores against predictions.
 
-What held once is remembered in ``<out>/report/cache/verified.json`` by size, mtime and inode of
+What held once is remembered in ``<out>/report/cache/verified.json`` by size, times and inode of
 record and predictions, so that the next report reads neither the predictions nor their hashes.
 Deleting that file is harmless.
 """
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from mambabench.errors import StoreError
 from mambabench.files import sha256_file, write_bytes
-from mambabench.selfhash import seen
 from mambabench.store.records import (
     DamagedRecordError,
     RunRecord,
@@ -28,7 +27,7 @@ from mambabench.store.rescore import contradiction
 
 __all__ = ["CheckedRecord", "Defect", "check_records", "defect_of"]
 
-_VERSION = 1  # of the checks: raise it when they find more
+_VERSION = 2  # of the checks: raise it when they find more
 _REMEDY = "delete {} and probe again, or let `mambabench verify --fix` move it aside"
 
 
@@ -67,7 +66,7 @@ def check_records(paths: Sequence[Path], cache: Path | None) -> tuple[CheckedRec
     holds: dict[str, object] = {}
     checked = []
     for path in paths:
-        look = [seen(path), seen(path.with_suffix(".npz"))]
+        look = [_seen(path), _seen(path.with_suffix(".npz"))]
         name = str(path.absolute())
         as_stored = json.loads(json.dumps(look))
         one = _checked(path, trusted=known.get(name) == as_stored)
@@ -79,6 +78,18 @@ def check_records(paths: Sequence[Path], cache: Path | None) -> tuple[CheckedRec
         with suppress(OSError):  # a folder that is read-only: check again next time
             write_bytes(cache, json.dumps(body).encode())
     return _with_placeholders(checked)
+
+
+def _seen(path: Path) -> tuple[int, int, int, int] | None:
+    """Return size, times of change in ns and inode of `path`; None where it cannot be looked at.
+
+    The second time is that of the inode: it tells of writers who set the first one back.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def _load(cache: Path | None) -> dict[str, object]:
