@@ -86,7 +86,11 @@ class Memory:
             "files": [(str(file), _look(file)) for file in files],
             "summary": _packed(summary),
         }
-        keep(lambda: write_bytes(self.file, json.dumps(body, default=_number).encode()))
+        keep(
+            lambda: write_bytes(
+                self.file, json.dumps(body, default=_number).encode(), durable=False
+            )
+        )
 
 
 def look(outs: Sequence[Path], baseline: str | None, cache: Path) -> Memory | None:

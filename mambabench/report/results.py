@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import MambabenchError, StoreError, nearest_names
-from mambabench.report.checked import CheckedRecord, Defect, check_records
+from mambabench.report.checked import CheckedRecord, Defect, Verify, check_records
 from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
@@ -87,10 +87,11 @@ def warn_of(found: Collected) -> tuple[Defect, ...]:
     return left_out
 
 
-def collect(outs: Sequence[Path]) -> Collected:
+def collect(outs: Sequence[Path], verify: Verify | None = None) -> Collected:
     """Return every finished run below the output folders, and all defects of their files.
 
-    Raises StoreError as `read_runs` does.
+    `verify` may know of many records at once that they hold, as in `check_records`. Raises
+    StoreError as `read_runs` does.
     """
     from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
@@ -100,7 +101,7 @@ def collect(outs: Sequence[Path]) -> Collected:
     for out in outs:
         if not out.is_dir():
             raise StoreError(f"{out}: no such output folder; give the --out that probe wrote to")
-        checked = check_records(record_paths(out), cache)
+        checked = check_records(record_paths(out), cache, verify)
         defects += [one.defect for one in checked if one.defect is not None]
         runs = [_our_run(one, one.record) for one in checked if one.record is not None]
         runs += read_kit_runs(out)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +29,9 @@ from mambabench.report.statistics.families import corrected, smallest_difference
 from mambabench.report.statistics.intervals import tie_groups
 from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.versus import versus
+from mambabench.report.workers import Progress, fill_cache, one_thread, verify_records
 
-__all__ = ["summarise"]
-
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+__all__ = ["Progress", "summarise"]
 
 
 def summarise(
@@ -41,24 +42,39 @@ def summarise(
     encoders: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
+    jobs: int | None = None,
 ) -> Summary:
     """Read the output folders and compute every statistic.
 
     `baseline` compares all encoders with this one only (EncoderError where it has no results).
     `tasks` and `encoders` are globs: the others are left out before anything is compared, so that
     ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
-    fits nothing). `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
+    fits nothing). `cache` is the folder of resampled scores; `jobs` processes read and compute, as
+    many as there are cores where there is much to do and none are named: the digits are the same.
+    Raises StoreError as `read_runs` does.
     """
-    found = collect(outs)
+    found = collect(outs, lambda paths: verify_records(paths, jobs, progress))
     left_out = warn_of(found)
     runs = found.runs
     groups = group_runs(runs)
     if tasks or encoders:
         groups = _chosen(groups, tasks, encoders)
         runs = tuple(run for group in groups for run in group.runs)
-    summary = _summary(runs, groups, baseline, cache, progress)
+    with one_thread(), _folder(cache) as kept:
+        fill_cache(groups, baseline, kept, jobs=jobs, progress=progress)
+        summary = _summary(runs, groups, baseline, kept, progress)
     refused = tuple(defect for run in runs for defect in run.defects)
     return replace(summary, defects=refused, left_out=left_out)
+
+
+@contextmanager
+def _folder(cache: Path | None) -> Iterator[Path]:
+    """Give the cache, or a temporary one where there is none."""
+    if cache is not None:
+        yield cache
+        return
+    with tempfile.TemporaryDirectory(prefix="mambabench-") as folder:
+        yield Path(folder)
 
 
 def _chosen(

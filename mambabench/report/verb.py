@@ -60,6 +60,7 @@ def report(
     names: str | Path | None = None,
     page_clips: str = "auto",
     progress: Progress | None = None,
+    jobs: int | None = None,
     **view: Any,
 ) -> ReportResult:
     """Report the union of one or several output folders.
@@ -69,7 +70,8 @@ def report(
     choose before anything is compared; what is written then stays that of everything. `names` is a
     CSV of labels and display names; `export` names the trees of other tools to be written, of
     `EXPORTS`; `page_clips` says whether the page holds every clip ("auto": while it stays small,
-    "all", "none"). `view` are the fields of `View`: table, rows, interval, sort, digits, published,
+    "all", "none"); `jobs` processes compute, by default one per core where there is much to do.
+    `view` are the fields of `View`: table, rows, interval, sort, digits, published,
     columns, and width and color of the terminal. What cannot be written (a full disk, a read-only
     folder) is said in `note`, and the text is there all the same. Raises StoreError for missing,
     empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError for an
@@ -91,7 +93,13 @@ def report(
         recalled.summary
         if recalled
         else summarise(
-            outs, baseline=baseline, tasks=tasks, encoders=encoders, cache=cache, progress=progress
+            outs,
+            baseline=baseline,
+            tasks=tasks,
+            encoders=encoders,
+            cache=cache,
+            progress=progress,
+            jobs=jobs,
         )
     )
     if names is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mambabench.files import canonical_json, read_json, write_json
+from mambabench.files import canonical_json, read_json, write_bytes
 from mambabench.report.cache import keep
 from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import FEWEST_UNITS, difference_intervals
@@ -198,7 +198,7 @@ def _tests(
             stored |= {names[pair]: one for pair, one in zip(new, found, strict=True)}
             if file:
                 tests = {name: list(one) for name, one in stored.items()}
-                keep(partial(write_json, file, {"tests": tests}))
+                keep(partial(write_bytes, file, canonical_json({"tests": tests}), durable=False))
         result |= {pair: stored[names[pair]] for pair in own}
     return [result[pair] for pair in pairs]
 
