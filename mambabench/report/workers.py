@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mambabench.benchmarks.metrics import metric_of
+from mambabench.benchmarks.metrics.metric import Ranked
 from mambabench.engine.processes import Report, Unit, run_units
 from mambabench.report.checked import verified
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import compare
 from mambabench.report.statistics.evidence import gather, is_cached
-from mambabench.report.statistics.scoring import RANKED
 from mambabench.store.records import parse_record
 
 __all__ = ["fill_cache", "n_jobs_for", "one_thread", "verify_records"]
@@ -129,7 +130,8 @@ def _complete(group: Group) -> bool:
 
 def _cost(groups: Sequence[Group]) -> int:
     size = sum(_size(run.path.with_suffix(".npz")) for one in groups for run in one.runs)
-    return size * (_RANKED_COST if groups[0].metric in RANKED else 1)
+    ranked = isinstance(metric_of(groups[0].metric).statistic, Ranked)
+    return size * (_RANKED_COST if ranked else 1)
 
 
 def _unit(groups: Sequence[Group], baseline: str | None, cache: Path) -> Unit:

@@ -168,6 +168,7 @@ def _sweep(
     found = np.zeros(LANES, np.int32)  # positives of the first side so far
     tied = np.zeros(LANES, np.int32)  # positives of the first side in this group
     begin = np.zeros(LANES, np.int32)  # negatives of the first side above this group
+    passed = np.zeros((2, LANES), np.int32)  # negatives above the positives of each side
     first = np.zeros(LANES)
     second = np.zeros(LANES)
     for block in range(n_blocks):
@@ -179,6 +180,8 @@ def _sweep(
                 if whole:
                     scores[:, label, block, :] = np.nan
                 continue
+            # without ties, and where integers hold the count of pairs
+            small = not precision and n_group == 2 * n_positive and pairs < 2**30
             total[:] = 0
             found[:] = 0
             first[:] = 0.0
@@ -225,6 +228,22 @@ def _sweep(
                         first[lane] += share if new else 0.0
                         second[lane] += 0.0 if new else share
                     continue
+                if small and end == position + 1:
+                    clip = entries[label, position]
+                    other = np.uint8(clip >= n_clips)
+                    row = kept[block, clip - n_clips if other else clip]
+                    position += 1
+                    all_negative = all_above - all_found - 1
+                    all_found += 1
+                    for lane in range(LANES):
+                        new = np.int32(row[lane] ^ other)
+                        negative = total[lane] + np.int32(recent[lane])
+                        recent[lane] = 0
+                        total[lane] = negative
+                        negative += still
+                        passed[0, lane] += negative if new else np.int32(0)
+                        passed[1, lane] += np.int32(0) if new else np.int32(all_negative - negative)
+                    continue
                 for lane in range(LANES):
                     total[lane] += recent[lane]
                     recent[lane] = 0
@@ -263,6 +282,11 @@ def _sweep(
                         n = all_above - n
                         hits = all_found - found[lane]
                         second[lane] += new * (0.5 * (all_begin - begin[lane] + n - hits))
+            if small:
+                for lane in range(LANES):
+                    first[lane] = passed[0, lane]
+                    second[lane] = passed[1, lane]
+                    passed[0, lane] = passed[1, lane] = 0
             row_of = label if whole else 0
             for lane in range(LANES):
                 if precision:

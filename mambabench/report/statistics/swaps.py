@@ -18,13 +18,18 @@ from mambabench.benchmarks.metrics import METRICS, Metric
 from mambabench.benchmarks.metrics.metric import Ranked
 from mambabench.benchmarks.metrics.targets import multilabel
 from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of, gradient, macro
-from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
+from mambabench.report.statistics.segment_kernels import (
+    LANES,
+    Segments,
+    segments,
+    sweep_segments,
+)
+from mambabench.report.statistics.swap_kernels import merge
 
 __all__ = ["Exchange", "exchange", "prepared"]
 
 Array = npt.NDArray[Any]
 _SLOPE_SEEDS = 2  # the slopes only steer the draws: two seeds say enough
-_LANES = 256  # permutations that one sweep of the kernel handles side by side
 _WORK_OF_A_CALL = 50_000  # what one call of a scene metric costs, in the units of `work`
 
 
@@ -81,31 +86,38 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
 def _ranked(
     metric: Metric, statistic: Ranked, one: Sequence[Seed], other: Sequence[Seed]
 ) -> Exchange:
-    pairs = zip(one, other, strict=True)
-    pools = [_Pool.of(prepared(metric.name, a), prepared(metric.name, b)) for a, b in pairs]
-    present = float(np.mean(pools[0].positive.any(axis=1)))
+    pairs = [
+        (prepared(metric.name, a), prepared(metric.name, b))
+        for a, b in zip(one, other, strict=True)
+    ]
+    cut = [segments(a["order"], a["key"], b["order"], b["key"], a["positive"]) for a, b in pairs]
+    present = float(np.mean(pairs[0][0]["positive"].any(axis=1)))
+    precision = statistic.of == "precision"
+
+    def score(found: Segments, lanes: Array) -> Array:
+        if statistic.value is None:
+            mean = sweep_segments(found, lanes, precision, mean=True)
+            return mean * present if statistic.absent_is_zero else mean
+        own = sweep_segments(found, lanes, precision)
+        return np.stack([macro(statistic, side, side, present) for side in own])
 
     def sides(kept: Array) -> tuple[Array, Array]:
-        blocks = -(-kept.shape[1] // _LANES)
-        padded = np.ones((len(kept), blocks * _LANES), np.uint8)
+        blocks = -(-kept.shape[1] // LANES)
+        padded = np.ones((len(kept), blocks * LANES), np.uint8)
         padded[:, : kept.shape[1]] = kept
-        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, _LANES).transpose(1, 0, 2))
-        scores = np.zeros((2, blocks * _LANES))
-        for pool in pools:
-            precision, area = sweep_both_sides(pool.order, pool.marks, lanes)
-            for side in (0, 1):
-                flat = (len(pool.order), -1)
-                own = precision[side].reshape(flat), area[side].reshape(flat)
-                scores[side] += macro(statistic, *own, present)
-        first, second = scores[:, : kept.shape[1]] / len(pools)
+        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, LANES).transpose(1, 0, 2))
+        scores = np.zeros((2, blocks * LANES))
+        for found in cut:
+            scores += score(found, lanes)
+        first, second = scores[:, : kept.shape[1]] / len(cut)
         return first, second
 
     def slopes() -> Array:
-        own = [pool.slopes(statistic) for pool in pools[:_SLOPE_SEEDS]]
+        own = [_Pool.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
-    n_labels, n_entries = pools[0].order.shape
-    return Exchange(sides, slopes, float(len(pools) * n_labels * n_entries))
+    n_labels, n_clips = pairs[0][0]["order"].shape
+    return Exchange(sides, slopes, float(len(cut) * n_labels * 2 * n_clips))
 
 
 def prepared(metric: str, seed: Seed) -> Seed:
