@@ -10,6 +10,7 @@ nothing is rounded that was not before.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LANES", "Segments", "segments", "sweep_segments"]
+__all__ = ["LANES", "Segments", "has_numba", "segments", "sweep_segments"]
 
 Array = npt.NDArray[Any]
 LANES = 256  # exchanges that are counted side by side
@@ -49,7 +50,9 @@ def segments(
     n_positive = positive.sum(axis=1)
     most = max(2, 4 * int(n_positive.max(initial=0)))
     found = _kernels()[0](order, key, other_order, other_key, positive, most)
-    return Segments(*found, n_positive.astype(np.float64))
+    entries, is_positive, ends, fixed, above, n_groups = found
+    own = n_positive.astype(np.float64)
+    return Segments(entries, is_positive, ends, fixed, above, n_groups, own)
 
 
 def sweep_segments(found: Segments, kept: Array, precision: bool, *, mean: bool = False) -> Array:
@@ -69,6 +72,12 @@ def sweep_segments(found: Segments, kept: Array, precision: bool, *, mean: bool 
     n_known = np.count_nonzero(known)
     total = scores.reshape(2, -1)
     return np.asarray(total / n_known if n_known else np.full_like(total, np.nan))
+
+
+@cache
+def has_numba() -> bool:
+    """Whether these kernels can be compiled."""
+    return importlib.util.find_spec("numba") is not None
 
 
 @cache
@@ -180,8 +189,9 @@ def _sweep(
                 if whole:
                     scores[:, label, block, :] = np.nan
                 continue
-            # without ties, and where integers hold the count of pairs
-            small = not precision and n_group == 2 * n_positive and pairs < 2**30
+            small = not precision and pairs < 2**30  # integers hold the count of pairs
+            for group in range(n_group):  # and nothing is tied with a positive entry
+                small &= above[label, 2 * group + 1] == above[label, 2 * group] + 1
             total[:] = 0
             found[:] = 0
             first[:] = 0.0
@@ -228,7 +238,7 @@ def _sweep(
                         first[lane] += share if new else 0.0
                         second[lane] += 0.0 if new else share
                     continue
-                if small and end == position + 1:
+                if small:
                     clip = entries[label, position]
                     other = np.uint8(clip >= n_clips)
                     row = kept[block, clip - n_clips if other else clip]

@@ -20,11 +20,11 @@ from mambabench.benchmarks.metrics.targets import multilabel
 from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of, gradient, macro
 from mambabench.report.statistics.segment_kernels import (
     LANES,
-    Segments,
+    has_numba,
     segments,
     sweep_segments,
 )
-from mambabench.report.statistics.swap_kernels import merge
+from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
 
@@ -90,16 +90,7 @@ def _ranked(
         (prepared(metric.name, a), prepared(metric.name, b))
         for a, b in zip(one, other, strict=True)
     ]
-    cut = [segments(a["order"], a["key"], b["order"], b["key"], a["positive"]) for a, b in pairs]
-    present = float(np.mean(pairs[0][0]["positive"].any(axis=1)))
-    precision = statistic.of == "precision"
-
-    def score(found: Segments, lanes: Array) -> Array:
-        if statistic.value is None:
-            mean = sweep_segments(found, lanes, precision, mean=True)
-            return mean * present if statistic.absent_is_zero else mean
-        own = sweep_segments(found, lanes, precision)
-        return np.stack([macro(statistic, side, side, present) for side in own])
+    cut = [_cut(statistic, a, b) for a, b in pairs]
 
     def sides(kept: Array) -> tuple[Array, Array]:
         blocks = -(-kept.shape[1] // LANES)
@@ -107,8 +98,8 @@ def _ranked(
         padded[:, : kept.shape[1]] = kept
         lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, LANES).transpose(1, 0, 2))
         scores = np.zeros((2, blocks * LANES))
-        for found in cut:
-            scores += score(found, lanes)
+        for score in cut:
+            scores += score(lanes)
         first, second = scores[:, : kept.shape[1]] / len(cut)
         return first, second
 
@@ -118,6 +109,31 @@ def _ranked(
 
     n_labels, n_clips = pairs[0][0]["order"].shape
     return Exchange(sides, slopes, float(len(cut) * n_labels * 2 * n_clips))
+
+
+def _cut(statistic: Ranked, one: Seed, other: Seed) -> Callable[[Array], Array]:
+    """Return what scores both sides of one seed: lanes of kept clips -> [2, n] float64."""
+    present = float(np.mean(one["positive"].any(axis=1)))
+    precision = statistic.of == "precision"
+    if not has_numba():
+        pool = _Pool.of(one, other)
+
+        def plain(lanes: Array) -> Array:
+            own = sweep_both_sides(pool.order, pool.marks, lanes)[0 if precision else 1]
+            flat = own.reshape(2, len(pool.order), -1)
+            return np.stack([macro(statistic, side, side, present) for side in flat])
+
+        return plain
+    found = segments(one["order"], one["key"], other["order"], other["key"], one["positive"])
+
+    def score(lanes: Array) -> Array:
+        if statistic.value is None:
+            mean = sweep_segments(found, lanes, precision, mean=True)
+            return mean * present if statistic.absent_is_zero else mean
+        own = sweep_segments(found, lanes, precision)
+        return np.stack([macro(statistic, side, side, present) for side in own])
+
+    return score
 
 
 def prepared(metric: str, seed: Seed) -> Seed:
