@@ -219,8 +219,9 @@ def table(facts: dict) -> str:  # type: ignore[type-arg]
         "clips).\n\n| run | wall s | CPU s |\n|---|---|---|\n"
         f"{lines}\nThe largest process of the cold run took "
         f"{facts['cold']['largest_process_mb']:.0f} MB. {own['cpu']}, "
-        f"{own['cores']} cores; Python {own['python']}, NumPy {own['numpy']}; load average {own['load_average']} (above the number of cores, wall "
-        f"times are not this program's: read the CPU times). Made by `{facts['command']}`.\n"
+        f"{own['cores']} cores; Python {own['python']}, NumPy {own['numpy']}; load "
+        f"average {own['load_average']} (above the number of cores, wall times are not "
+        f"this program's: read the CPU times). Made by `{facts['command']}`.\n"
     )
 
 
