@@ -24,7 +24,7 @@ from mambabench.report.statistics.segment_kernels import (
     segments,
     sweep_segments,
 )
-from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
+from mambabench.report.statistics.swap_kernels import merge, precision_slopes, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
 
@@ -186,6 +186,8 @@ class _Pool:
         It follows from the two predictions of a clip and from all predictions together, not from
         whose they are (but for the sign).
         """
+        if metric.of == "precision" and has_numba():
+            return precision_slopes(self.places, self.positive)
         n_labels, n_clips = self.positive.shape
         width = 2 * n_clips
         places = self.places + np.arange(n_labels)[:, None] * width
