@@ -224,16 +224,18 @@ def test_no_flag_without_cause(tmp_path, fields):
 
 
 def test_changed_record_is_marked_and_never_bold(tmp_path, monkeypatch):
-    real = mambabench.report.summary.read_runs
+    real = mambabench.report.summary.collect
     flag = Flag("changed", "seed-000.json is not what was written")
 
     def read(outs):
-        runs = real(outs)
-        return tuple(
-            replace(run, flags=(flag,)) if run.record.encoder == "best" else run for run in runs
+        found = real(outs)
+        runs = tuple(
+            replace(run, flags=(flag,)) if run.record.encoder == "best" else run
+            for run in found.runs
         )
+        return replace(found, runs=runs)
 
-    monkeypatch.setattr("mambabench.report.summary.read_runs", read)
+    monkeypatch.setattr("mambabench.report.summary.collect", read)
     for name, skill in (("best", 2.0), ("next", 1.0)):
         write_scene(tmp_path, name, "task", skill=skill, seeds=2)
     rows = {row.encoder: row for row in mambabench.report(tmp_path).summary.rows}

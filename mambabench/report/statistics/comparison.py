@@ -14,7 +14,7 @@ import numpy as np
 from mambabench.benchmarks.metrics import metric_of
 from mambabench.benchmarks.metrics.metric import Drawn
 from mambabench.errors import MambabenchError
-from mambabench.files import canonical_json, read_json, write_json
+from mambabench.files import canonical_json, read_json, write_bytes
 from mambabench.report.cache import keep
 from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import FEWEST_UNITS, difference_intervals
@@ -205,7 +205,7 @@ def _tests(
             stored |= {names[pair]: one for pair, one in zip(new, found, strict=True)}
             if file:
                 tests = {name: list(one) for name, one in stored.items()}
-                keep(partial(write_json, file, {"tests": tests}))
+                keep(partial(write_bytes, file, canonical_json({"tests": tests}), durable=False))
         result |= {pair: stored[names[pair]] for pair in own}
     return [result[pair] for pair in pairs]
 

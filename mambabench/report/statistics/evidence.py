@@ -37,7 +37,7 @@ from mambabench.report.statistics.scoring import (
 )
 from mambabench.store.records import read_predictions
 
-__all__ = ["FENCED", "Evidence", "described", "gather", "read_test"]
+__all__ = ["FENCED", "Evidence", "described", "gather", "is_cached", "read_test"]
 
 Array = npt.NDArray[Any]
 _VERSION = 3  # of the numbers in the cache: raise it when the statistics change
@@ -68,8 +68,7 @@ def gather(group: Group, cache: Path | None) -> Evidence:
 
     What goes wrong with its files or its metric is the `reason` of this group alone.
     """
-    content = [_VERSION, N_RESAMPLES, [run.digest for run in group.runs]]
-    key = hashlib.sha256(canonical_json(content)).hexdigest()
+    key = _key(group)
     file = cache / f"{key}.npz" if cache else None
     if file and file.is_file() and (stored := _load(file, key)):
         return stored
@@ -81,6 +80,16 @@ def gather(group: Group, cache: Path | None) -> Evidence:
     if file:
         keep(lambda: _save(file, evidence))
     return evidence
+
+
+def _key(group: Group) -> str:
+    content = [_VERSION, N_RESAMPLES, [run.digest for run in group.runs]]
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def is_cached(group: Group, cache: Path) -> bool:
+    """Whether the cache has a file for the group, sound or not."""
+    return (cache / f"{_key(group)}.npz").is_file()
 
 
 def described(error: BaseException) -> str:
@@ -271,7 +280,7 @@ def _save(file: Path, evidence: Evidence) -> None:
         if getattr(evidence, name) is not None
     }
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    atomic_write(file, lambda out: np.savez(out, facts=text, **arrays))
+    atomic_write(file, lambda out: np.savez(out, facts=text, **arrays), durable=False)
 
 
 def _load(file: Path, key: str) -> Evidence | None:
