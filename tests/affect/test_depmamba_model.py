@@ -204,7 +204,7 @@ def test_collate_masks() -> None:
     assert inside.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
     assert parity.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 1, 1]]
     order = torch.Generator().manual_seed(0)
-    found = [tuple(b.y.shape) for b in batches(items * 3, 4, parity=False, order=order)]
+    found = [tuple(b.targets.shape) for b in batches(items * 3, 4, parity=False, order=order)]
     assert found == [(4,), (2,)]
 
 
