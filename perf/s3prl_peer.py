@@ -36,7 +36,7 @@ from mambabench.benchmarks.metrics.eer import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er, pr  # noqa: E402
 from mambabench.benchmarks.superb.metrics import edit_distance_of  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
-from mambabench.probe.families import recipes  # noqa: E402
+from mambabench.probe.protocols import superb as superb_protocol  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
 from mambabench.report.statistics.intervals import t_interval  # noqa: E402
 from mambabench.store.records import (  # noqa: E402
@@ -350,8 +350,8 @@ def rate_interval(same: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
 def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seeds: int = 1) -> dict:
     """Extract and probe the same corpus; return accuracy, clips, test clips and CPU seconds."""
     name = next(t.name for t in TASKS.values() if t.superb_name == task)
-    recipes.RECIPES[task] = replace(
-        recipes.RECIPES[task],
+    superb_protocol.RECIPES[task] = replace(
+        superb_protocol.RECIPES[task],
         learning_rates=(RATES.get(task, LEARNING_RATE),),
         total_steps=steps,
         evaluations=CHECKPOINTS if task == "ASV" else 4,

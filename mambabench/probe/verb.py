@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
@@ -202,10 +203,10 @@ def _is_label_of(name: str, label: str) -> bool:
 
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    seeded = protocol.seeded and KINDS[stored.task.prediction_type].seeded
     seeds = tuple(range(n_seeds)) if seeded else (0,)
-    if protocol.exact and protocol.exact_seeds is not None:
-        seeds = protocol.exact_seeds
+    if protocol.exact and protocol.settings.exact_seeds is not None:
+        seeds = protocol.settings.exact_seeds
     task = stored.task.name
     damage = fingerprint = ""
     try:
