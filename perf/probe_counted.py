@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from mambabench.cli import main
-from mambabench.probe import units
+from mambabench.probe.families import mlp
 
 
 def counted(target: Path) -> None:
     """Let every fit of this process add its epochs to what `target` holds at the end."""
     epochs: list[int] = []
-    original = units.train
+    original = mlp.train
 
     def train(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         epochs.append(result.n_epochs)
         return result
 
-    units.train = train
+    mlp.train = train
     try:
         main()
     finally:

@@ -38,7 +38,7 @@ from mambabench.benchmarks.metrics.eer import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er, pr  # noqa: E402
 from mambabench.benchmarks.superb.metrics import edit_distance_of  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
-from mambabench.probe.families import recipes  # noqa: E402
+from mambabench.probe.protocols import superb as superb_protocol  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
 from mambabench.report.statistics.intervals import t_interval  # noqa: E402
 from mambabench.store.records import (  # noqa: E402
@@ -375,8 +375,8 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
     if task in s3prl_sequences.TASKS:
         s3prl_sequences.set_ours(task, steps)
     else:
-        recipes.RECIPES[task] = replace(
-            recipes.RECIPES[task],
+        superb_protocol.RECIPES[task] = replace(
+            superb_protocol.RECIPES[task],
             learning_rates=(RATES.get(task, LEARNING_RATE),),
             total_steps=steps,
             evaluations=CHECKPOINTS if task == "ASV" else 4,

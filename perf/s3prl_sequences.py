@@ -20,7 +20,8 @@ from mambabench.benchmarks.superb import asr, diarization, sd, sf, slots
 from mambabench.benchmarks.superb.diarization import Turn
 from mambabench.benchmarks.superb.metrics import edit_distance_of
 from mambabench.probe import sequence_heads
-from mambabench.probe.families import recipes, sequences
+from mambabench.probe.families import , sequences
+from mambabench.probe.protocols import superb as superb_protocol
 
 TASKS = ("ASR", "SF", "SD")
 WIDTH = {"ASR": 64, "SF": 64, "SD": 32}
@@ -212,8 +213,8 @@ def _sd_counts(folder: Path, root: Path) -> np.ndarray:
 
 def set_ours(task: str, steps: int) -> None:
     """Give our recipe the same width, rate, steps and batches, and take the masks away."""
-    known = recipes.RECIPES[task]
-    recipes.RECIPES[task] = replace(
+    known = superb_protocol.RECIPES[task]
+    superb_protocol.RECIPES[task] = replace(
         known,
         learning_rates=(RATES[task],),
         total_steps=steps,

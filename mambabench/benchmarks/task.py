@@ -9,23 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.reading.audio import find_file
 
 __all__ = ["AudioPart", "Clip", "Defect", "Event", "Fold", "Source", "Task", "clip_path", "folds"]
 
 EmbeddingType = Literal["scene", "event"]
-# HEAR's two; and SUPERB's: see benchmarks/kinds
-PredictionType = Literal[
-    "multiclass",
-    "multilabel",
-    "slots",
-    "sequence",
-    "text",
-    "slot_text",
-    "trials",
-    "queries",
-    "diarization",
-]
 # what of an encoder is stored for a clip: its scene embedding, the time mean of its frames, or
 # the frames themselves
 Pooling = Literal["scene", "time_mean", "frames"]
@@ -71,7 +60,7 @@ class Task:
     name: str  # the directory's name: the only reliable id
     directory: Path
     embedding_type: EmbeddingType
-    prediction_type: PredictionType
+    prediction_type: str  # one of `benchmarks.kinds`
     split_mode: SplitMode
     splits: tuple[str, ...]
     sample_duration_s: float | None  # None: clips of different lengths
@@ -89,6 +78,15 @@ class Task:
     layers: Literal["last", "all"] = "last"  # what is stored unless --layers says otherwise
     notes: tuple[str, ...] = ()  # what a reader of the results must know
     limited: str = ""  # which part of the whole task this is; "" where it is all of it
+
+    @property
+    def kind(self) -> str:
+        """The kind of answer by which a protocol chooses a family: a row of `benchmarks.kinds`.
+
+        It is the prediction type, but "events" where labels are those of a timestamp task.
+        """
+        own = self.embedding_type == "scene" or KINDS[self.prediction_type].timestamps
+        return self.prediction_type if own else "events"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from mambabench.probe.heads.parameters import HeadParameters
 from mambabench.probe.trainer import TrialResult
 from mambabench.reading.arrays import UNREADABLE
 
-__all__ = ["TrialCache"]
+__all__ = ["CACHED_FROM_S", "TrialCache"]
+
+CACHED_FROM_S = 2.0  # a trial that took less is sooner trained again than kept
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _unit_s(cell: Cell) -> float:
     jobs = next(unit_steps(Unit(plan, 0, "")))
     setup_s = time.perf_counter() - start
     n_jobs = len(jobs)
-    if cell.protocol.family == "mlp" and cell.protocol.kit:
+    if cell.protocol.kit:
         n_jobs += len(plan.rows.folds) - 1  # the best point again, on the other folds
     step = max(1, len(jobs) // TRIALS)
     chosen = jobs[step // 2 :: step][:TRIALS]

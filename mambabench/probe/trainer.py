@@ -24,7 +24,7 @@ from mambabench.probe.heads.parameters import (
 )
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitor, Monitored, PostProcessing
-from mambabench.probe.protocols import HeadConfig, Protocol
+from mambabench.probe.protocols import GridSettings, HeadConfig, Protocol, RowSettings
 from mambabench.probe.rows import TrainingRows, ValidationRows
 
 __all__ = [
@@ -124,7 +124,9 @@ def prepare_fold(
     ProtocolError where a kit protocol would meet a last batch of one row, which has no variance.
     """
     n = len(training.embeddings)
-    scaler = Scaler.fitted(training.embeddings) if protocol.standardise else None
+    settings = protocol.settings if isinstance(protocol.settings, RowSettings) else RowSettings()
+    adapt = isinstance(settings, GridSettings) and settings.adapt_batch
+    scaler = Scaler.fitted(training.embeddings) if settings.standardise else None
     rows, valid = (
         _tensor(part.embeddings if scaler is None else scaler(part.embeddings))
         for part in (training, validation)
@@ -146,7 +148,7 @@ def prepare_fold(
         rows=rows,
         target=target,
         batches=batches,
-        batch_size=_adapted(n, batch_size) if protocol.adapt_batch else batch_size,
+        batch_size=_adapted(n, batch_size) if adapt else batch_size,
         validation=tuple(
             padded_columns(valid[i : i + EVALUATED]) for i in range(0, len(valid), EVALUATED)
         ),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
@@ -222,9 +223,9 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
 
 
 def _seeds(stored: StoredTask, protocol: Protocol, n_seeds: int) -> tuple[int, ...]:
-    if protocol.exact and protocol.exact_seeds is not None:
-        return protocol.exact_seeds
-    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    if protocol.exact and protocol.settings.exact_seeds is not None:
+        return tuple(protocol.settings.exact_seeds)
+    seeded = protocol.seeded and KINDS[stored.task.prediction_type].seeded
     return tuple(range(n_seeds)) if seeded else (0,)
 
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from mambabench.benchmarks.metrics.events import Events
-from mambabench.probe import protocols, units
+from mambabench.probe import plan as plans
+from mambabench.probe import protocols
 from mambabench.probe.data import TaskRows
-from mambabench.probe.families import knn
+from mambabench.probe.families import knn, mlp
 from mambabench.probe.families.knn import fit_knn
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitor, Monitored, chosen
@@ -184,13 +185,13 @@ def test_the_earliest_of_equal_points_is_the_head_of_every_fold(
 ) -> None:
     task, sets = scene(n_folds=3, n=20, dim=4)
     shelf.add(task, sets)
-    trained = units.train
+    trained = mlp.train
 
     def brief(config: HeadConfig, *args: Any, **kwargs: Any) -> Any:
         short = replace(config, max_epochs=1, check_every=1, hidden_dim=8)
         return replace(trained(short, *args, **kwargs), value=0.5, score=0.5)
 
-    monkeypatch.setattr(units, "train", brief)
+    monkeypatch.setattr(mlp, "train", brief)
     probe(1, protocol, out=tmp_path)
     (path,) = record_paths(tmp_path)
     first = grid_points(PROTOCOLS[protocol], task, 0)[0]
@@ -247,7 +248,7 @@ def test_loss_stopped_probes_end_at_the_lowest_loss(shelf: Any, scene: Any, tmp_
             said.append(monitor.loss(logits))
             return monitor(logits)
 
-        job = units._trial(units.Unit(plan, 0, ""), fold, point, None)
+        job = mlp._trial(plans.Unit(plan, 0, ""), fold, point, None)
         result = train(
             point,
             replace(prepared, monitor=listening),  # type: ignore[arg-type]
@@ -326,8 +327,8 @@ def test_seeds_fill_streams_and_masks_differently(shelf: Any, scene: Any) -> Non
     ):
         task, sets = scene(name, n_folds=3, n=10)
         plan = TaskPlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS[protocol])
-        points = PROTOCOLS["sound"].points
-        job = units._trial(units.Unit(plan, seed, ""), plan.rows.folds[fold], points[point], None)
+        points = PROTOCOLS["sound"].settings.points
+        job = mlp._trial(plans.Unit(plan, seed, ""), plan.rows.folds[fold], points[point], None)
         seen.add(job.stackable.seed)
     assert len(seen) == 32
 

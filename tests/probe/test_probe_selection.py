@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from mambabench.benchmarks.task import Fold, folds
-from mambabench.probe import protocols, units
+from mambabench.probe import protocols
 from mambabench.probe.data import TaskRows
+from mambabench.probe.families import mlp
 from mambabench.probe.plan import TaskPlan, Unit
 from mambabench.probe.protocols import PROTOCOLS
 from mambabench.probe.selection import mean_values, selection_folds
@@ -20,7 +21,9 @@ from mambabench.probe.verb import probe
 from mambabench.store.records import read_record, record_paths
 
 OURS = [
-    name for name, protocol in PROTOCOLS.items() if protocol.family != "superb" and not protocol.kit
+    name
+    for name, protocol in PROTOCOLS.items()
+    if isinstance(protocol.settings, protocols.RowSettings) and not protocol.kit
 ]
 
 
@@ -28,8 +31,12 @@ OURS = [
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `sound` train few epochs: what chooses is not how long it trained."""
     sound = PROTOCOLS["sound"]
-    points = tuple(replace(point, max_epochs=12) for point in sound.points)
-    monkeypatch.setitem(protocols.PROTOCOLS, "sound", replace(sound, points=points))
+    points = tuple(replace(point, max_epochs=12) for point in sound.settings.points)
+    monkeypatch.setitem(
+        protocols.PROTOCOLS,
+        "sound",
+        replace(sound, settings=replace(sound.settings, points=points)),
+    )
 
 
 def test_the_protocols_of_this_project_are_checked() -> None:
@@ -124,7 +131,7 @@ def test_sound_takes_the_best_mean_over_the_folds_that_a_head_may_see(
     the head is the fit on the fold's own split."""
     task, sets = scene(n_folds=4, n=30, n_labels=2, dim=6)
     shelf.add(task, sets)
-    points = PROTOCOLS["sound"].points
+    points = PROTOCOLS["sound"].settings.points
     # head -> validation fold -> value of each point; the own validation fold comes first
     values: dict[str, dict[str, tuple[float, float, float]]] = {
         "fold00": {"fold01": (0.1, 0.2, 0.9), "fold02": (0.9, 0.1, 0.1), "fold03": (0.9, 0.1, 0.1)},
@@ -132,7 +139,7 @@ def test_sound_takes_the_best_mean_over_the_folds_that_a_head_may_see(
         "fold02": {"fold03": (0.5, 0.4, 0.5), "fold00": (0.2, 0.3, 0.5), "fold01": (0.1, 0.1, 0.2)},
         "fold03": {"fold00": (0.2, 0.5, 0.5), "fold01": (0.2, 0.5, 0.5), "fold02": (0.2, 0.5, 0.5)},
     }
-    trained = units._trial
+    trained = mlp._trial
 
     def told(unit: Any, fold: Fold, config: Any, *args: Any, **kwargs: Any) -> Any:
         job = trained(unit, fold, config, *args, **kwargs)
@@ -143,10 +150,13 @@ def test_sound_takes_the_best_mean_over_the_folds_that_a_head_may_see(
 
         return replace(job, run=run)
 
-    monkeypatch.setattr(units, "_trial", told)
+    monkeypatch.setattr(mlp, "_trial", told)
     brief = tuple(replace(point, max_epochs=2) for point in points)
     points = brief
-    monkeypatch.setitem(protocols.PROTOCOLS, "sound", replace(PROTOCOLS["sound"], points=brief))
+    sound = PROTOCOLS["sound"]
+    monkeypatch.setitem(
+        protocols.PROTOCOLS, "sound", replace(sound, settings=replace(sound.settings, points=brief))
+    )
     probe(1, "sound", out=tmp_path, jobs=1)
     record = read_record(record_paths(tmp_path)[0])
     chosen = [
@@ -164,9 +174,9 @@ def test_a_choice_that_only_helps_has_a_stream_of_its_own(scene: Any, shelf: Any
     unit = Unit(TaskPlan(rows, PROTOCOLS["sound"]), 0, "")
     fold = rows.folds[0]
     rotated = selection_folds(task, fold, 10**6)[1]
-    config = PROTOCOLS["sound"].points[1]
+    config = PROTOCOLS["sound"].settings.points[1]
     seeds = {
-        units._trial(unit, part, config, None, own=own).stackable.seed
+        mlp._trial(unit, part, config, None, own=own).stackable.seed
         for part, own in ((fold, True), (fold, False), (rotated, False))
     }
     assert len(seeds) == 3

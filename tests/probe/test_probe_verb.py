@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mambabench.errors import DataError, ProtocolError, StoreError
-from mambabench.probe import units
+from mambabench.probe.families import mlp
 from mambabench.probe.verb import probe
 from mambabench.store.embeddings import EmbeddingSet
 from mambabench.store.records import read_predictions, read_record, record_paths
@@ -134,7 +134,7 @@ def test_results_do_not_depend_on_jobs_or_interruption(
     assert result_bytes(tmp_path / "three") == expected
 
     trials = []
-    original = units.train
+    original = mlp.train
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         if len(trials) == 5:
@@ -142,12 +142,12 @@ def test_results_do_not_depend_on_jobs_or_interruption(
         trials.append(args[0])
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(units, "train", interrupted)
+    monkeypatch.setattr(mlp, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         probe(2, protocol, jobs=1, out=tmp_path / "resumed")
     before = result_bytes(tmp_path / "resumed")
     assert len(before) < 8
-    monkeypatch.setattr(units, "train", original)
+    monkeypatch.setattr(mlp, "train", original)
     run = probe(2, protocol, jobs=2, out=tmp_path / "resumed")
     assert result_bytes(tmp_path / "resumed") == expected
     assert run.n_trained + run.n_present == 4
@@ -162,7 +162,7 @@ def test_finished_trials_of_an_unfinished_unit_are_not_trained_again(
     shelf.add(*scene(n_folds=4, n=30))
     probe(1, "ssam2024", out=tmp_path / "whole")
     calls: list[float] = []
-    original = units.train
+    original = mlp.train
     limit = 3
 
     def counting(*args: Any, **kwargs: Any) -> Any:
@@ -171,8 +171,8 @@ def test_finished_trials_of_an_unfinished_unit_are_not_trained_again(
         calls.append(args[0].dropout)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(units, "train", counting)
-    monkeypatch.setattr(units, "CACHED_FROM_S", 0.0)
+    monkeypatch.setattr(mlp, "train", counting)
+    monkeypatch.setattr(mlp, "CACHED_FROM_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
         probe(1, "ssam2024", jobs=1, out=tmp_path / "parts")
     limit = 100

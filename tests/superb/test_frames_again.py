@@ -14,7 +14,7 @@ import mambabench
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.extract import again
-from mambabench.probe.families import recipes
+from mambabench.probe.protocols import superb as superb_protocol
 from mambabench.store.again import ClipAgain
 from mambabench.store.open import content_sha256, list_stored_tasks, read_embeddings
 from mambabench.store.records import read_predictions, read_record, record_paths
@@ -25,8 +25,10 @@ FEW = {"total_steps": 6, "evaluations": 2, "learning_rates": (1e-2,)}
 
 def quick(monkeypatch):
     for name in ("ASR", "SD"):
-        recipe = replace(recipes.RECIPES[name], **FEW, width=8, batch_size=4, accumulation=1)
-        monkeypatch.setitem(recipes.RECIPES, name, recipe)
+        recipe = replace(
+            superb_protocol.RECIPES[name], **FEW, width=8, batch_size=4, accumulation=1
+        )
+        monkeypatch.setitem(superb_protocol.RECIPES, name, recipe)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import mambabench
 from mambabench.benchmarks.superb import asv
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.cli.probe import command as probe_command
-from mambabench.probe.families import recipes
+from mambabench.probe.families.recipes import LEARNING_RATES
+from mambabench.probe.protocols import superb as superb_protocol
 from mambabench.store.open import list_stored_tasks, read_embeddings
 from mambabench.store.records import read_predictions, read_record, record_paths
 
@@ -69,16 +70,16 @@ DIFFERENT = ("superb_er", "superb_asv", "superb_sd")  # under `superb-clean`
 def shortened(patch: pytest.MonkeyPatch) -> None:
     """Give every recipe few steps, and ASV small batches."""
     for name, steps in STEPS.items():
-        recipe = replace(recipes.RECIPES[name], total_steps=steps, evaluations=4)
+        recipe = replace(superb_protocol.RECIPES[name], total_steps=steps, evaluations=4)
         if name in ("KS", "IC", "SID", "ER"):
-            recipe = replace(recipe, learning_rates=recipes.LEARNING_RATES[:3])
+            recipe = replace(recipe, learning_rates=LEARNING_RATES[:3])
         if name == "ASV":
             recipe = replace(recipe, batch_size=16)
         if name in ("ASR", "SF", "SD"):
             recipe = replace(recipe, learning_rates=(1e-2,), width=32, batch_size=8, accumulation=1)
         if name == "PR":
             recipe = replace(recipe, learning_rates=(3e-2, 1e-2))  # few steps
-        patch.setitem(recipes.RECIPES, name, recipe)
+        patch.setitem(superb_protocol.RECIPES, name, recipe)
 
 
 @pytest.fixture(scope="module")
@@ -229,9 +230,11 @@ def test_letters_are_read_by_a_short_preset(name, tmp_path, monkeypatch):
     done = mambabench.extract([str(tmp_path / "bands.py")], [tmp_path / "tasks"], out=tmp_path)
     assert not done.failed
     short = name[-3:].strip("_").upper()
-    recipe = recipes.RECIPES[short]
+    recipe = superb_protocol.RECIPES[short]
     few = {"total_steps": 80_000, "evaluations": 8, "batch_size": 8, "width": 1024}
-    monkeypatch.setitem(recipes.RECIPES, short, replace(recipe, **few, shortened_rates=(5e-3,)))
+    monkeypatch.setitem(
+        superb_protocol.RECIPES, short, replace(recipe, **few, shortened_rates=(5e-3,))
+    )
     mambabench.probe(1, "superb", "faster", out=tmp_path)
     (path,) = record_paths(tmp_path)
     scores = read_record(path).folds[0].scores

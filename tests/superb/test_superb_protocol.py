@@ -18,6 +18,7 @@ from mambabench.probe.families import phones, recipes, speakers, splits, utteran
 from mambabench.probe.families.trials import Running, load_trained, save_trained
 from mambabench.probe.frame_training import Epochs, FrameSettings, window_batches
 from mambabench.probe.protocols import PROTOCOLS, Inapplicable
+from mambabench.probe.protocols import superb as superb_protocol
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,13 +29,13 @@ PRESETS = ("superb", "superb-clean")
 def _short(monkeypatch):
     """Few steps, many evaluations: a selection on test data would show."""
     torch.set_num_threads(1)
-    for name, recipe in recipes.RECIPES.items():
+    for name, recipe in superb_protocol.RECIPES.items():
         few = replace(recipe, total_steps=30, evaluations=10, batch_size=8)
         if name == "ASV":
             few = replace(few, total_steps=10, batch_size=4)
         if len(few.learning_rates) == 7:
             few = replace(few, learning_rates=(1e-1, 1e-2, 1e-3, 1e-4))
-        monkeypatch.setitem(recipes.RECIPES, name, few)
+        monkeypatch.setitem(superb_protocol.RECIPES, name, few)
 
 
 def stored(monkeypatch, task: Task, sets: dict[str, EmbeddingSet]) -> StoredTask:
@@ -199,10 +200,12 @@ def test_the_clean_checkpoint_of_verification_never_sees_a_trial(monkeypatch, tm
 
 def test_ten_checkpoints_of_verification_are_tried(monkeypatch):
     monkeypatch.undo()
-    recipe = recipes.RECIPES["ASV"]
+    recipe = superb_protocol.RECIPES["ASV"]
     steps = speakers.checkpoints_of(recipe.total_steps, recipe.evaluations)
     assert steps == [20_000 * i for i in range(1, 11)]
-    total, _ = recipes.steps_of(recipe, replace(PROTOCOLS["superb"], shorten=10))
+    total, _ = recipes.steps_of(
+        recipe, replace(PROTOCOLS["superb"], settings=PROTOCOLS["superb"].grids["fast"])
+    )
     assert speakers.checkpoints_of(total, recipe.evaluations) == [2_000 * i for i in range(1, 11)]
 
 
@@ -226,7 +229,7 @@ def test_every_checkpoint_is_tried(monkeypatch, tmp_path):
 
 def test_published_recipes():
     """s3prl's configurations: batch times accumulation, steps, evaluations."""
-    text = (ROOT / "mambabench/probe/families/recipes.py").read_text()
+    text = (ROOT / "mambabench/probe/protocols/superb.py").read_text()
     assert "RECIPES" in text
     for name, total in (("KS", 200_000), ("ER", 30_000), ("PR", 100_000), ("ASV", 200_000)):
         assert f'"{name}": Recipe(' in text

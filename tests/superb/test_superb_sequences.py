@@ -22,15 +22,22 @@ from mambabench.engine.jobs import Stopped
 from mambabench.errors import DataError
 from mambabench.probe import sequence_heads as sh
 from mambabench.probe.families import diarization as diarize
-from mambabench.probe.families import recipes, sequences
+from mambabench.probe.families import sequences
 from mambabench.probe.families.symbols import share_too_long
 from mambabench.probe.families.trials import Running
 from mambabench.probe.frame_training import FrameSettings
 from mambabench.probe.heads.frame_heads import Speech
 from mambabench.probe.protocols import PROTOCOLS
+from mambabench.probe.protocols import superb as superb_protocol
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
-FASTER = {name: replace(PROTOCOLS[name], shorten=100) for name in ("superb", "superb-clean")}
+
+def shortened(name, by):
+    protocol = PROTOCOLS[name]
+    return replace(protocol, settings=replace(protocol.settings, shorten=by))
+
+
+FASTER = {name: shortened(name, 100) for name in ("superb", "superb-clean")}
 
 
 @pytest.fixture(autouse=True)
@@ -320,9 +327,11 @@ def shifted(one: StoredTask, split: str) -> StoredTask:
 
 def test_test_turns_reach_the_setting_of_superb_but_not_of_the_clean_preset(monkeypatch, tmp_path):
     monkeypatch.setitem(
-        recipes.RECIPES,
+        superb_protocol.RECIPES,
         "SD",
-        replace(recipes.RECIPES["SD"], total_steps=6_000, shortened_rates=(1e-2,), evaluations=3),
+        replace(
+            superb_protocol.RECIPES["SD"], total_steps=6_000, shortened_rates=(1e-2,), evaluations=3
+        ),
     )
     one = two_speakers(monkeypatch, tmp_path)
     other = shifted(one, "test")
@@ -356,9 +365,9 @@ def test_a_foreign_text_task_is_probed_and_its_test_labels_do_not_choose(monkeyp
     from test_superb_protocol import phone_task
 
     monkeypatch.setitem(
-        recipes.RECIPES,
+        superb_protocol.RECIPES,
         "ASR",
-        replace(recipes.RECIPES["ASR"], total_steps=600, evaluations=3, batch_size=4),
+        replace(superb_protocol.RECIPES["ASR"], total_steps=600, evaluations=3, batch_size=4),
     )
     one = phone_task(monkeypatch, tmp_path, ("<s>", "<eos>", "</s>", "A", "|"))
     text = replace(one, task=replace(one.task, prediction_type="text", evaluation=("wer", "uer")))

@@ -60,7 +60,7 @@ def check_directory(
         return TaskCheck(directory.resolve().name, directory, 0, 0, 0.0, tuple(defects))
     n_clips = sum(len(clips) for clips in task.clips.values())
     defects += _published_counts(task)
-    if task.prediction_type in ("multiclass", "multilabel"):
+    if KINDS[task.prediction_type].classes:
         defects += _labels(task)
     defects += _names_that_clash(task)
     if any(clip.source for clips in task.clips.values() for clip in clips):
@@ -162,7 +162,7 @@ def _labels(task: Task) -> Iterator[Defect]:
             VOCABULARY,
             f"has one label only, {task.labels[0]!r}",
             "a head needs two at least, and every encoder would be right: list the others",
-            "error" if task.prediction_type == "multiclass" else "warning",
+            "error" if KINDS[task.prediction_type].exactly_one else "warning",
         )
     for split in task.splits:
         used = _labels_of(task.clips[split])

@@ -92,11 +92,8 @@ def _scene_clip(
         wrong(f"clip {name!r} is labelled {value!r}", "give a list of labels (text or integers)")
         return None
     labels = tuple(same_name(str(v)) for v in value)
-    if task.prediction_type == "multiclass" and len(labels) != 1:
-        wrong(f"clip {name!r} has {len(labels)} labels", "multiclass tasks have exactly one")
-        return None
-    if not KINDS[task.prediction_type].repeats and len(set(labels)) < len(labels):
-        wrong(f"clip {name!r} names a label twice", "name each label once")
+    if (fault := KINDS[task.prediction_type].labels_fault(name, labels)) is not None:
+        wrong(*fault)
         return None
     return Clip(name, labels=labels)
 

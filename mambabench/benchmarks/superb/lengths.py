@@ -7,9 +7,8 @@ from pathlib import Path
 
 from mambabench.benchmarks.superb.sources import Corpus, SourceClip
 
-__all__ = ["LENGTHS", "RATE_HZ", "clip_samples", "lengths_of"]
+__all__ = ["RATE_HZ", "clip_samples", "lengths_of"]
 
-LENGTHS = "lengths.json"  # "<split>/<clip>" -> samples at 16 kHz, of tasks that keep frames
 RATE_HZ = 16_000
 
 

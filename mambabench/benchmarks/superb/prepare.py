@@ -7,18 +7,19 @@ import io
 from pathlib import Path
 
 from mambabench.benchmarks.family import Prepared
+from mambabench.benchmarks.kinds.kind import LENGTHS
+from mambabench.benchmarks.kinds.queries import RELEVANCE
+from mambabench.benchmarks.kinds.trials import TRIALS
 from mambabench.benchmarks.layout.read import METADATA, SOURCE_COLUMNS, SOURCES, VOCABULARY
 from mambabench.benchmarks.superb import SuperbTask, asv, qbe, superb_task
-from mambabench.benchmarks.superb.lengths import LENGTHS, lengths_of
+from mambabench.benchmarks.superb.lengths import lengths_of
 from mambabench.benchmarks.superb.sources import Corpus, SourceClip
 from mambabench.errors import DataError
 from mambabench.files import write_bytes, write_json
 
-__all__ = ["CLUSTERS", "RELEVANCE", "TRIALS", "prepare"]
+__all__ = ["CLUSTERS", "prepare"]
 
 CLUSTERS = "clusters.json"
-TRIALS = "trials.csv"  # ASV: same, first, second
-RELEVANCE = "relevance.csv"  # QbE: split, query, document
 
 
 def prepare(name: str, root: Path, to: Path) -> Prepared:

@@ -16,7 +16,8 @@ from mambabench.benchmarks.superb.sd import labelled
 from mambabench.benchmarks.task import Clip, Fold
 from mambabench.errors import DataError
 from mambabench.probe import sequence_heads
-from mambabench.probe.families.recipes import recipe_of, steps_of, width_of
+from mambabench.probe.families.folded import folded
+from mambabench.probe.families.recipes import recipe_of, steps_of, suite, width_of
 from mambabench.probe.families.splits import SAMPLES_PER_MS, Frames, Split, clip_arrays
 from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
@@ -25,7 +26,7 @@ from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["CHUNK_FRAMES", "DiarizationFold", "plan_fold"]
+__all__ = ["CHUNK_FRAMES", "DiarizationFold", "plan_fold", "steps"]
 
 CHUNK_FRAMES = 2_000
 Labels = npt.NDArray[np.float32]  # [n_frames, 2]
@@ -125,7 +126,7 @@ class DiarizationFold:
         )
         head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         head.eval().to(running.device)
-        chosen = self._setting(head, self.fold.valid)[0] if self.preset.clean else None
+        chosen = self._setting(head, self.fold.valid)[0] if suite(self.preset).clean else None
         setting, counts, shift, clips = self._tested(head, chosen)
         wrong, scored = counts.sum(axis=0)
         total, _ = steps_of(recipe, self.preset)
@@ -140,7 +141,7 @@ class DiarizationFold:
                 "threshold": setting[0],
                 "median_frames": setting[1],
                 "label_shift_samples": shift,
-                "selected_on": "validation" if self.preset.clean else "test",
+                "selected_on": "validation" if suite(self.preset).clean else "test",
             },
             validation_score=best.value,
             best_epoch=best.step,
@@ -170,7 +171,7 @@ class DiarizationFold:
     ) -> tuple[tuple[float, int], npt.NDArray[np.float64], float, list[Clip]]:
         """Return the setting with the lowest error on a split (the first of equals), its counts."""
         recordings, shift = self._recordings(split)
-        cut = self.preset.clean
+        cut = suite(self.preset).clean
         found = [
             sequence_heads.predict_speakers(
                 head, one.pieces, [len(labels) for labels in one.labels], cut=cut
@@ -211,3 +212,6 @@ def _recording(clip: Clip, frames: Frames, n_samples: int, shift: float) -> _Rec
             f"clip {clip.name!r} has no frame of {shift:g} samples: it is too short for the encoder"
         )
     return _Recording(clip, turns, pieces, labels)
+
+
+steps = folded(plan_fold)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mambabench.probe.families.scored import fitted_once
 from mambabench.probe.fitted import Fitted
 from mambabench.probe.monitor import chosen
 from mambabench.probe.trainer import PreparedFold
 
-__all__ = ["NEIGHBOURS", "fit_knn"]
+__all__ = ["NEIGHBOURS", "fit_knn", "steps"]
 
 NEIGHBOURS = (1, 5, 10, 20, 50)
 _TIE_WEIGHT = 1e-3  # of the similarity in a vote: decides ties, and can decide nothing else
@@ -75,3 +76,6 @@ def fit_knn(fold: PreparedFold) -> Fitted:
 def _directions(rows: torch.Tensor) -> torch.Tensor:
     """Return rows of unit length; a zero row (a silent clip) stays zero."""
     return torch.nn.functional.normalize(rows, dim=1)
+
+
+steps = fitted_once(fit_knn)

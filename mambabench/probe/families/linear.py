@@ -19,12 +19,13 @@ import numpy.typing as npt
 import torch
 
 from mambabench.errors import ProtocolError
+from mambabench.probe.families.scored import fitted_once
 from mambabench.probe.fitted import Fitted, HeadPredictor
 from mambabench.probe.heads.parameters import HeadParameters
 from mambabench.probe.monitor import Monitored, chosen
 from mambabench.probe.trainer import PreparedFold
 
-__all__ = ["STRENGTHS", "Axes", "fit_linear", "principal_axes", "solve"]
+__all__ = ["STRENGTHS", "Axes", "fit_linear", "principal_axes", "solve", "steps"]
 
 STRENGTHS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0, 10.0)  # C, from strong to weak
 
@@ -154,3 +155,6 @@ def _check_solved(value: float, derivative: float, strength: float, n_iterations
         f"{derivative:.1e} (at most {_ACCEPTED:.0e} is accepted); check the embeddings for values "
         "of absurd size, or use --protocol sound"
     )
+
+
+steps = fitted_once(fit_linear)

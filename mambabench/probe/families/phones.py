@@ -11,6 +11,7 @@ import torch
 
 from mambabench.benchmarks.superb.metrics import edit_distance
 from mambabench.benchmarks.task import Fold
+from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of
 from mambabench.probe.families.splits import Split, clip_arrays
 from mambabench.probe.families.symbols import share_too_long, symbol_table
@@ -22,7 +23,7 @@ from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["PhoneFold", "plan_fold"]
+__all__ = ["PhoneFold", "plan_fold", "steps"]
 
 
 def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> PhoneFold:
@@ -43,7 +44,7 @@ class PhoneFold:
     @property
     def trials(self) -> Sequence[Trial]:
         """Return one fit a learning rate."""
-        rates = recipe_of(self.stored.task).learning_rates
+        rates = recipe_of(self.stored.task, self.preset).learning_rates
         return tuple(
             Trial(
                 f"{self.fold.test}-{rate:g}",
@@ -60,7 +61,7 @@ class PhoneFold:
         return frame_heads.Speech(part.frames(), targets, part.samples())
 
     def _train(self, running: Running, rate: float) -> Trained:
-        recipe = recipe_of(self.stored.task)
+        recipe = recipe_of(self.stored.task, self.preset)
         total, every = steps_of(recipe, self.preset)
         settings = FrameSettings(
             rate,
@@ -105,7 +106,7 @@ class PhoneFold:
         )
         errors, length = counts.sum(axis=0)
         metric = self.stored.task.evaluation[0]
-        total, _ = steps_of(recipe_of(self.stored.task), self.preset)
+        total, _ = steps_of(recipe_of(self.stored.task, self.preset), self.preset)
         result = FoldResult(
             fold=self.fold.test,
             scores={metric: float(errors / length) if length else None},
@@ -122,3 +123,6 @@ class PhoneFold:
             head_sha256=tensors_sha256(list(head.parameters())),
         )
         return FoldOutcome(result, clip_arrays(tested.clips) | {f"counts:{metric}": counts})
+
+
+steps = folded(plan_fold)

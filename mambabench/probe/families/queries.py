@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.benchmarks.kinds.queries import RELEVANCE
 from mambabench.benchmarks.metrics.mtwv import TERM_BETA, maximum_term_weighted_value
 from mambabench.benchmarks.superb import qbe
-from mambabench.benchmarks.superb.prepare import RELEVANCE
 from mambabench.benchmarks.task import Fold
+from mambabench.probe.families.folded import folded
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows
 from mambabench.probe.families.trials import Running, Trained, Trial
 from mambabench.probe.fitted import FoldOutcome
@@ -19,7 +20,7 @@ from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["QueryFold", "plan_fold"]
+__all__ = ["QueryFold", "plan_fold", "steps"]
 
 
 def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> QueryFold:
@@ -90,3 +91,6 @@ def _layer_scores(documents: Split, queries: Split, layer: int) -> npt.NDArray[n
     ready = [(document - mean) / deviation for document in sought]
     raw = np.stack([qbe.query_scores((query - mean) / deviation, ready) for query in asked])
     return qbe.z_normalise(raw)
+
+
+steps = folded(plan_fold)

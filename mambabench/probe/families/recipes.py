@@ -1,17 +1,24 @@
-"""How the head of each SUPERB task is trained: the published numbers, and a default per kind.
-
-Source: s3prl 0.4.18, the configurations of its downstreams; SUPERB (Yang et al. 2021), section 2.
-"""
+"""How the heads of a suite are trained: a recipe a task, which a preset may shorten."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from mambabench.benchmarks.superb import TASKS
 from mambabench.benchmarks.task import Task
+from mambabench.errors import ProtocolError
+from mambabench.probe.language_model import LanguageModel
 from mambabench.probe.protocols import Protocol
 
-__all__ = ["BY_KIND", "LEARNING_RATES", "RECIPES", "Recipe", "recipe_of", "steps_of", "width_of"]
+__all__ = [
+    "LEARNING_RATES",
+    "Recipe",
+    "SuiteSettings",
+    "recipe_of",
+    "steps_of",
+    "suite",
+    "width_of",
+]
 
 LEARNING_RATES = tuple(10.0**-power for power in range(1, 8))  # the range its maintainers allow
 
@@ -34,42 +41,37 @@ class Recipe:
         assert self.learning_rates
 
 
-# frames cost more than means: of PR's and ASV's rates the published one leads
-RECIPES: dict[str, Recipe] = {
-    "KS": Recipe(LEARNING_RATES, 200_000, 40, balanced=True),
-    "IC": Recipe(LEARNING_RATES, 200_000, 40),
-    "SID": Recipe(LEARNING_RATES, 200_000, 40),
-    "ER": Recipe(LEARNING_RATES, 30_000, 30),
-    "PR": Recipe((1e-2, 1e-3), 100_000, 100, batch_size=16, accumulation=2),
-    "ASV": Recipe((1e-4,), 200_000, 10, batch_size=50),
-    # a slice of 32 is two batches of 16; few steps need larger rates
-    "ASR": Recipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,)),
-    "SF": Recipe(
-        (1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,), shortened_batch_size=16
-    ),
-    "SD": Recipe((1e-4,), 30_000, 60, 8, 4, width=512, shortened_rates=(5e-3,)),
-}
-BY_KIND = {
-    "multiclass": "IC",
-    "slots": "IC",
-    "sequence": "PR",
-    "trials": "ASV",
-    "text": "ASR",
-    "slot_text": "SF",
-    "diarization": "SD",
-}
 MOST_SHORTENED_EVALUATIONS = 20
 _NARROWER = {1: 1, 10: 4, 100: 16}  # shortened presets divide the width of recurrent heads too
 
 
-def recipe_of(task: Task, protocol: Protocol | None = None) -> Recipe:
-    """Return the recipe of a SUPERB task, of another task that of its kind.
+@dataclass(frozen=True)
+class SuiteSettings:
+    """Settings of the families that follow a suite's recipes, each for the tasks of its kind."""
 
-    With a preset that shortens, learning rates and batches are those for few steps.
-    """
-    known = TASKS.get(task.name)
-    recipe = RECIPES[known.superb_name if known else BY_KIND[task.prediction_type]]
-    if protocol is not None and protocol.shorten > 1 and recipe.shortened_rates:
+    recipe: Callable[[Task], Recipe]
+    notes: Callable[[Task, bool], Sequence[str]]  # (task, clean) -> what a reader must know
+    clean: bool = False  # nothing is selected on test data or trained speakers
+    shorten: int = 1  # divides the published number of steps
+    # decodes letters a second time; its hash joins the inputs of the tasks that it concerns
+    language_model: LanguageModel | None = field(default=None, repr=False, compare=False)
+
+
+def suite(protocol: Protocol) -> SuiteSettings:
+    """Return the protocol's settings; ProtocolError where they are another family's."""
+    if not isinstance(protocol.settings, SuiteSettings):
+        raise ProtocolError(
+            f"protocol {protocol.name} names a family that follows recipes, but its settings are "
+            f"{type(protocol.settings).__name__}, not SuiteSettings"
+        )
+    return protocol.settings
+
+
+def recipe_of(task: Task, protocol: Protocol) -> Recipe:
+    """Return the recipe of a task; rates and batches for few steps where a preset shortens."""
+    settings = suite(protocol)
+    recipe = settings.recipe(task)
+    if settings.shorten > 1 and recipe.shortened_rates:
         size = recipe.shortened_batch_size or recipe.batch_size
         return replace(recipe, learning_rates=recipe.shortened_rates, batch_size=size)
     return recipe
@@ -78,7 +80,7 @@ def recipe_of(task: Task, protocol: Protocol | None = None) -> Recipe:
 def width_of(recipe: Recipe, protocol: Protocol) -> int:
     """Return the width of a recurrent head: as published, or narrower where a preset shortens."""
     assert recipe.width is not None
-    return max(8, recipe.width // _NARROWER[protocol.shorten])
+    return max(8, recipe.width // _NARROWER[suite(protocol).shorten])
 
 
 def steps_of(recipe: Recipe, protocol: Protocol) -> tuple[int, int]:
@@ -86,8 +88,9 @@ def steps_of(recipe: Recipe, protocol: Protocol) -> tuple[int, int]:
 
     Recurrent heads decode validation clips one by one: few steps have fewer evaluations.
     """
-    total = max(1, recipe.total_steps // protocol.shorten)
+    shorten = suite(protocol).shorten
+    total = max(1, recipe.total_steps // shorten)
     evaluations = recipe.evaluations
-    if recipe.width is not None and protocol.shorten > 1:
+    if recipe.width is not None and shorten > 1:
         evaluations = min(evaluations, MOST_SHORTENED_EVALUATIONS)
     return total, max(1, total // evaluations)

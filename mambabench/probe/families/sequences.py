@@ -14,7 +14,8 @@ from mambabench.benchmarks.superb import asr, sf, slots
 from mambabench.benchmarks.superb.metrics import edit_distance_of
 from mambabench.benchmarks.task import Fold
 from mambabench.probe import sequence_heads
-from mambabench.probe.families.recipes import recipe_of, steps_of, width_of
+from mambabench.probe.families.folded import folded
+from mambabench.probe.families.recipes import recipe_of, steps_of, suite, width_of
 from mambabench.probe.families.splits import Split, clip_arrays
 from mambabench.probe.families.symbols import SymbolTable, share_too_long, symbol_table
 from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
@@ -26,7 +27,7 @@ from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["Reading", "SequenceFold", "plan_fold"]
+__all__ = ["Reading", "SequenceFold", "plan_fold", "steps"]
 
 Counts = npt.NDArray[np.float64]  # [n_clips, 2]: what was found, what it is a share of
 
@@ -147,7 +148,7 @@ class SequenceFold:
             width=width_of(recipe, self.preset),
             batches=reading.batches(training, recipe.batch_size),
             dropped=self._table.dropped,
-            augmented=self.preset.shorten == 1,  # few steps do not overfit
+            augmented=suite(self.preset).shorten == 1,  # few steps do not overfit
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
@@ -163,7 +164,7 @@ class SequenceFold:
         return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
 
     def _named_model(self) -> dict[str, str]:
-        model = self.preset.language_model
+        model = suite(self.preset).language_model
         if model is None or self.stored.task.prediction_type != KIND:
             return {}
         return {"language_model": model.path.name, "language_model_sha256": model.sha256}
@@ -172,7 +173,7 @@ class SequenceFold:
         self, head: sequence_heads.TextHead, part: Split, tested: Speech
     ) -> Counts | None:
         """Return word errors and words of every clip, decoded with the preset's language model."""
-        model = self.preset.language_model
+        model = suite(self.preset).language_model
         if model is None or self.stored.task.prediction_type != KIND:
             return None
         rows = []
@@ -218,7 +219,7 @@ class SequenceFold:
                 "learning_rate": rate,
                 "steps": total,
                 "width": width,
-                "spec_augment": self.preset.shorten == 1,
+                "spec_augment": suite(self.preset).shorten == 1,
                 "selected_on": "validation",
                 "targets_longer_than_frames": share_too_long(tested.targets, lengths),
                 **self._named_model(),
@@ -231,3 +232,6 @@ class SequenceFold:
         )
         found_arrays = {f"counts:{name}": counts[name] for name in scores}
         return FoldOutcome(result, clip_arrays(part.clips) | found_arrays)
+
+
+steps = folded(plan_fold)

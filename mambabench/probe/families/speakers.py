@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mambabench.benchmarks.kinds.trials import TRIALS
 from mambabench.benchmarks.metrics.eer import equal_error_rate
-from mambabench.benchmarks.superb.prepare import TRIALS
 from mambabench.benchmarks.task import Fold
 from mambabench.errors import DataError
-from mambabench.probe.families.recipes import recipe_of, steps_of
+from mambabench.probe.families.folded import folded
+from mambabench.probe.families.recipes import recipe_of, steps_of, suite
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows
 from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
@@ -25,7 +26,7 @@ from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["SpeakerFold", "plan_fold"]
+__all__ = ["SpeakerFold", "plan_fold", "steps"]
 
 Pairs = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -56,7 +57,7 @@ class SpeakerFold:
     @property
     def trials(self) -> Sequence[Trial]:
         """Return one fit a learning rate."""
-        rates = recipe_of(self.stored.task).learning_rates
+        rates = recipe_of(self.stored.task, self.preset).learning_rates
         return tuple(
             Trial(
                 f"{self.fold.test}-{rate:g}",
@@ -69,10 +70,10 @@ class SpeakerFold:
     def _held_speakers(self, speakers: Sequence[str]) -> set[str]:
         """Return who is held out: one speaker in ten, two at least, under the clean preset."""
         names = list(dict.fromkeys(speakers))
-        return set(names[-max(2, len(names) // 10) :]) if self.preset.clean else set()
+        return set(names[-max(2, len(names) // 10) :]) if suite(self.preset).clean else set()
 
     def _train(self, running: Running, rate: float) -> Trained:
-        recipe = recipe_of(self.stored.task)
+        recipe = recipe_of(self.stored.task, self.preset)
         total, _ = steps_of(recipe, self.preset)
         train = Split(self.stored, "train")
         frames = train.frames()
@@ -117,7 +118,7 @@ class SpeakerFold:
         """Choose the checkpoint as the preset does, and test it."""
         test = Split(self.stored, "test")
         trials = _trials(self.stored, test)
-        choosing = self._held_out() if self.preset.clean else (test, trials)
+        choosing = self._held_out() if suite(self.preset).clean else (test, trials)
         best: tuple[float, int, float, frame_heads.SpeakerNetwork] | None = None
         for one in trained:
             rate = float(one.arrays["learning_rate"])
@@ -130,16 +131,16 @@ class SpeakerFold:
         error, step, rate, network = best
         scores = _scores(network, test, trials)
         metric = self.stored.task.evaluation[0]
-        total, _ = steps_of(recipe_of(self.stored.task), self.preset)
+        total, _ = steps_of(recipe_of(self.stored.task, self.preset), self.preset)
         result = FoldResult(
             fold="test",
             scores={metric: equal_error_rate(trials[0], scores)[0]},
             grid_point={
                 "learning_rate": rate,
                 "steps": total,
-                "selected_on": "held-out training speakers" if self.preset.clean else "test",
+                "selected_on": "held-out training speakers" if suite(self.preset).clean else "test",
             },
-            validation_score=error if self.preset.clean else None,
+            validation_score=error if suite(self.preset).clean else None,
             best_epoch=step,
             n_epochs=total,
             n_test=len(test.clips),
@@ -216,3 +217,6 @@ def _trials(stored: StoredTask, test: Split) -> Pairs:
         np.array([row[trial["first"]] for trial in trials]),
         np.array([row[trial["second"]] for trial in trials]),
     )
+
+
+steps = folded(plan_fold)

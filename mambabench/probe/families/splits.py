@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.benchmarks.superb.lengths import LENGTHS
+from mambabench.benchmarks.kinds.kind import LENGTHS
 from mambabench.benchmarks.task import Clip
 from mambabench.errors import DataError, ProtocolError
 from mambabench.store.embeddings import EmbeddingSet, StoredTask

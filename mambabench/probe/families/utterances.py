@@ -13,7 +13,8 @@ from mambabench.benchmarks.superb import er
 from mambabench.benchmarks.superb.sources import SourceClip
 from mambabench.benchmarks.task import Clip, Fold, Task
 from mambabench.errors import DataError
-from mambabench.probe.families.recipes import recipe_of, steps_of
+from mambabench.probe.families.folded import folded
+from mambabench.probe.families.recipes import recipe_of, steps_of, suite
 from mambabench.probe.families.splits import Split, clip_arrays
 from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
@@ -27,7 +28,7 @@ from mambabench.probe.protocols import Inapplicable, Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["UtteranceFold", "plan_fold"]
+__all__ = ["UtteranceFold", "plan_fold", "steps"]
 
 _TENSORS = ("layers", "first_weight", "first_bias", "second_weight", "second_bias")
 
@@ -59,7 +60,7 @@ class UtteranceFold:
         return (Trial(f"{self.fold.test}-rates", self._train, cost=1.0),)
 
     def _train(self, running: Running) -> Trained:
-        task, recipe = self.stored.task, recipe_of(self.stored.task)
+        task, recipe = self.stored.task, recipe_of(self.stored.task, self.preset)
         sizes, _ = _slots(task)
         total, every = steps_of(recipe, self.preset)
         settings = WeightedSumSettings(
@@ -121,7 +122,7 @@ class UtteranceFold:
         right = weighted_sum.correct(logits, data.targets, sizes)[0]
         metric = self.stored.task.evaluation[0]
         weights = torch.softmax(head.layers[0], 0).tolist()
-        total, _ = steps_of(recipe_of(self.stored.task), self.preset)
+        total, _ = steps_of(recipe_of(self.stored.task, self.preset), self.preset)
         result = FoldResult(
             fold=self.fold.test,
             scores={metric: float(right.mean())},
@@ -148,7 +149,7 @@ class UtteranceFold:
 
 def _pool_rows(clips: Sequence[tuple[str, Clip]], preset: Protocol) -> tuple[list[int], list[int]]:
     """Return training and validation rows of the clips (split, clip) that do not test."""
-    if preset.clean:
+    if suite(preset).clean:
         last = clips[-1][0]
         train = [i for i, (split, _) in enumerate(clips) if split != last]
         return train, [i for i, (split, _) in enumerate(clips) if split == last]
@@ -186,3 +187,6 @@ def _targets(
             "prepare the task again"
         )
     return found
+
+
+steps = folded(plan_fold)

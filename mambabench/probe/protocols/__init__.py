@@ -1,14 +1,14 @@
-"""Probe protocols: what is trained, on which grid, and how the winner is chosen.
+"""Probe protocols: what is trained, on which grid, and how the winner is chosen; a file each.
 
-Sources: hear-eval-kit 2021.1.3 (HEAR 2021) for `hear2021`; the SSAM authors' copy of that kit
-(SSAM, 2024, also used for MW-MAE) for `ssam2024`. Every quirk is listed in docs/protocols.md.
+Every quirk is listed in docs/protocols.md. Other packages add theirs as entry points of the group
+``mambabench.protocols``.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,13 @@ __all__ = [
     "DEFAULT_PROTOCOL",
     "GRIDS",
     "PROTOCOLS",
+    "GridSettings",
     "HeadConfig",
     "Inapplicable",
     "Protocol",
+    "RowSettings",
     "grid_points",
+    "of_classes",
     "post_processing_grid",
     "resolve_protocol",
 ]
@@ -33,7 +36,6 @@ __all__ = [
 DEFAULT_PROTOCOL = "ssam2024"
 GRIDS = ("default", "fast", "faster")
 
-Family = Literal["mlp", "linear", "knn", "superb"]
 Init = Literal["uniform", "normal"]  # Xavier's two forms
 
 
@@ -58,116 +60,82 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """A named preset. `kit` marks those that follow hear-eval-kit with all its quirks."""
+class RowSettings:
+    """How a head of classes meets its rows."""
 
-    name: str  # as recorded
-    family: Family
+    standardise: bool = False  # by the training rows' mean and standard deviation
+
+
+@dataclass(frozen=True)
+class GridSettings(RowSettings):
+    """Heads of a grid, the best of which is chosen. `kit`: with all quirks of hear-eval-kit."""
+
     kit: bool = False  # kit's row order, fixed batches, grid search on the first fold only
     grid: tuple[tuple[str, tuple[Any, ...]], ...] = ()  # key -> values, as the kit's PARAM_GRID
     points: tuple[HeadConfig, ...] = ()  # instead of a grid
     n_points: int | None = None  # grid points drawn; None: all, in order
     grid_seed: int | None = None  # of the draw; None: the trial's own seed
-    shuffle: bool = False  # new training batches every epoch
-    standardise: bool = False  # by the training rows' mean and standard deviation
     adapt_batch: bool = False  # smaller batches for small training sets
-    seeded: bool = True  # False: deterministic, one seed
     exact: bool = False  # replay the kit's whole random stream
-    clean: bool = False  # superb: nothing is selected on test data or trained speakers
-    shorten: int = 1  # superb: divides the published number of steps
     exact_seeds: tuple[int, ...] | None = None  # the seeds that the kit itself has
     selected_on: int = 0  # validation items that a choice needs; fewer: the validation fold rotates
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named preset: which family trains the heads of each kind of task, and how.
+
+    A family is a function ``steps(unit)`` that hands out jobs and returns the outcome of each fold;
+    it finds its own `settings`, and no protocol has those of another family.
+    """
+
+    name: str  # as recorded
+    families: Mapping[str, str]  # kind of task (`Task.kind`) -> "module:function"
+    settings: Any = RowSettings()
+    unfit: Mapping[str, str] = field(default_factory=dict)  # kind -> why there is no family for it
+    grids: Mapping[str, Any] = field(default_factory=dict)  # word of --grid -> settings instead
+    seeded: bool = True  # False: deterministic, one seed
     version: int = 1  # raised when the same inputs give other heads: older records are trained anew
-    # superb: decodes letters a second time; its hash joins the inputs of the tasks that it concerns
-    language_model: LanguageModel | None = field(default=None, repr=False, compare=False)
 
     def adds_to(self, kind: str) -> str:
         """Return what a language model adds to the inputs of a unit: letters alone are decoded."""
-        return (
-            "" if self.language_model is None or kind != KIND else f" {self.language_model.sha256}"
-        )
+        model: LanguageModel | None = getattr(self.settings, "language_model", None)
+        return "" if model is None or kind != KIND else f" {model.sha256}"
+
+    @property
+    def kit(self) -> bool:
+        """Whether hear-eval-kit is followed with all its quirks."""
+        return isinstance(self.settings, GridSettings) and self.settings.kit
+
+    @property
+    def exact(self) -> bool:
+        """Whether the kit's whole random stream is replayed."""
+        return isinstance(self.settings, GridSettings) and self.settings.exact
 
 
-_KIT_GRID: dict[str, tuple[Any, ...]] = {
-    "batch_size": (1024,),
-    "check_val_every_n_epoch": (3,),
-    "dropout": (0.1,),
-    "hidden_dim": (1024,),
-    "hidden_layers": (1, 2),
-    "initialization": ("uniform", "normal"),
-    "lr": (3.2e-3, 1e-3, 3.2e-4, 1e-4),
-    "max_epochs": (500,),
-    "patience": (20,),
-}
-_FAST = {"max_epochs": (10, 50), "check_val_every_n_epoch": (3, 10)}
-_FASTER = {
-    "hidden_layers": (0, 1),
-    "hidden_dim": (64, 128),
-    "patience": (1, 3),
-    "max_epochs": (10,),
-    "check_val_every_n_epoch": (1,),
-}
-_SSAM_GRID = {
-    "hidden_layers": (1,),
-    "dropout": (0.1, 0.25),
-    "lr": (1e-4,),
-    "initialization": ("normal",),
-}
+def of_classes(family: str, *, events: bool = True) -> dict[str, str]:
+    """Return the families of a protocol that trains on examples of classes and, perhaps, events."""
+    kinds = ("multiclass", "multilabel", *(("events",) if events else ()))
+    return dict.fromkeys(kinds, f"mambabench.probe.families.{family}:steps")
+
+
 _KEY_OF_FIELD = {"check_val_every_n_epoch": "check_every"}
 
 
-def _items(
-    *grids: Mapping[str, Sequence[Any]],
-) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    merged: dict[str, tuple[Any, ...]] = {}
-    for grid in grids:
-        merged.update({key: tuple(values) for key, values in grid.items()})
-    return tuple(sorted(merged.items()))
-
-
-# A linear head, a cautious one for small sets and an eager one; simplest first, since the earliest
-# of equal points wins.
-_SOUND = HeadConfig(hidden_dim=256, lr=3e-3, max_epochs=200, check_every=1, patience=15)
-_SOUND_POINTS = (
-    replace(_SOUND, hidden_layers=0, dropout=0.0, weight_decay=1.0),
-    replace(_SOUND, dropout=0.75, lr=1e-3, weight_decay=0.1),
-    replace(_SOUND, dropout=0.25, weight_decay=0.1),
+_HERE = "mambabench.probe.protocols."
+PROTOCOLS: Registry[Protocol] = Registry(
+    "protocols",
+    Protocol,
+    {
+        "hear2021": _HERE + "hear2021:PROTOCOL",
+        "ssam2024": _HERE + "ssam2024:PROTOCOL",
+        "linear": _HERE + "linear:PROTOCOL",
+        "knn": _HERE + "knn:PROTOCOL",
+        "sound": _HERE + "sound:PROTOCOL",
+        "superb": _HERE + "superb:PROTOCOL",
+        "superb-clean": _HERE + "superb:CLEAN",
+    },
 )
-
-_PUBLISHED: dict[str, Protocol | str] = {
-    "hear2021": Protocol(
-        name="hear2021",
-        family="mlp",
-        kit=True,
-        grid=_items(_KIT_GRID),
-        n_points=8,
-        grid_seed=42,
-        exact_seeds=(42,),
-    ),
-    "ssam2024": Protocol(
-        name="ssam2024",
-        family="mlp",
-        kit=True,
-        grid=_items(_KIT_GRID, _SSAM_GRID),
-        n_points=8,
-    ),
-    "linear": Protocol(name="linear", family="linear", standardise=True, seeded=False, version=2),
-    "knn": Protocol(name="knn", family="knn", seeded=False),
-    "sound": Protocol(
-        name="sound",
-        family="mlp",
-        points=_SOUND_POINTS,
-        shuffle=True,
-        standardise=True,
-        adapt_batch=True,
-        selected_on=200,
-        version=2,
-    ),
-    "superb": Protocol(name="superb", family="superb", version=2),
-    "superb-clean": Protocol(name="superb-clean", family="superb", clean=True, version=2),
-}
-PROTOCOLS: Registry[Protocol] = Registry("protocols", Protocol, _PUBLISHED)
-_SHORTER = {"fast": 10, "faster": 100}
 
 
 def resolve_protocol(
@@ -185,30 +153,29 @@ def resolve_protocol(
         near = nearest_names(grid, GRIDS)
         raise ProtocolError(f"no grid named {grid!r} (known: {', '.join(GRIDS)}){near}")
     protocol = PROTOCOLS[name]
-    if grid != "default" and protocol.family == "superb":
-        protocol = replace(protocol, name=f"{name}/{grid}", shorten=_SHORTER[grid])
-    elif grid != "default":
-        if name != "hear2021":
+    if grid != "default":
+        if grid not in protocol.grids:
             raise ProtocolError(
                 f"protocol {name!r} has one grid: leave --grid {grid} out, or use "
                 "--protocol hear2021, which has fast and faster ones"
             )
-        changes = _FAST if grid == "fast" else _FASTER
-        protocol = replace(protocol, name=f"{name}/{grid}", grid=_items(_KIT_GRID, changes))
+        protocol = replace(protocol, name=f"{name}/{grid}", settings=protocol.grids[grid])
     if exact:
         if not protocol.kit:
             raise ProtocolError(
                 f"protocol {name!r} has no exact stream: --exact replays hear-eval-kit's, for "
                 "--protocol hear2021 and ssam2024"
             )
-        protocol = replace(protocol, name=f"{protocol.name}+exact", exact=True)
+        settings = replace(protocol.settings, exact=True)
+        protocol = replace(protocol, name=f"{protocol.name}+exact", settings=settings)
     if lm is not None:
-        if protocol.family != "superb":
+        if not hasattr(protocol.settings, "language_model"):
             raise ProtocolError(
                 f"--lm decodes letters under superb and superb-clean, not under {name}: leave one "
                 "of the two out"
             )
-        protocol = replace(protocol, language_model=language_model(lm))
+        settings = replace(protocol.settings, language_model=language_model(lm))
+        protocol = replace(protocol, settings=settings)
     return protocol
 
 
@@ -218,10 +185,12 @@ def grid_points(protocol: Protocol, task: Task, seed: int) -> tuple[HeadConfig, 
     The kit's order: the product over keys in alphabetical order, shuffled by Python's generator,
     the first eight taken; a task's own values replace the grid's before that.
     """
-    if protocol.points:
-        return protocol.points
-    grid = dict(protocol.grid)
-    if protocol.kit:
+    settings = protocol.settings
+    assert isinstance(settings, GridSettings), f"{protocol.name} has no grid"
+    if settings.points:
+        return settings.points
+    grid = dict(settings.grid)
+    if settings.kit:
         if task.name.startswith("dcase2016_task2-"):
             grid["check_val_every_n_epoch"] = (10,)
         for key, values in task.task_specific_param_grid:
@@ -237,9 +206,9 @@ def grid_points(protocol: Protocol, task: Task, seed: int) -> tuple[HeadConfig, 
         dict(zip(keys, values, strict=True))
         for values in itertools.product(*(grid[key] for key in keys))
     ]
-    if protocol.n_points is not None:
-        random.Random(seed if protocol.grid_seed is None else protocol.grid_seed).shuffle(points)
-        points = points[: protocol.n_points]
+    if settings.n_points is not None:
+        random.Random(seed if settings.grid_seed is None else settings.grid_seed).shuffle(points)
+        points = points[: settings.n_points]
     return tuple(
         HeadConfig(**{_KEY_OF_FIELD.get(key, key): value for key, value in point.items()})
         for point in points

@@ -1,0 +1,82 @@
+"""SUPERB's protocols: a family a kind of task, and the published recipes of its tasks.
+
+``superb`` follows s3prl 0.4.18, its selections on test data included (ASV: the best checkpoint by
+test trials); ``superb-clean`` selects on development data only: ER's development speakers are not
+trained on, ASV's checkpoint is chosen on held-out training speakers.
+
+Source: s3prl 0.4.18, the configurations of its downstreams; SUPERB (Yang et al. 2021), section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mambabench.benchmarks.superb import TASKS
+from mambabench.benchmarks.superb.notes import notes_of
+from mambabench.benchmarks.task import Task
+from mambabench.probe.families.recipes import LEARNING_RATES, Recipe, SuiteSettings
+from mambabench.probe.protocols import Protocol
+
+__all__ = ["BY_KIND", "CLEAN", "PROTOCOL", "RECIPES", "recipe_of_task"]
+
+# frames cost more than means: of PR's and ASV's rates the published one leads
+RECIPES: dict[str, Recipe] = {
+    "KS": Recipe(LEARNING_RATES, 200_000, 40, balanced=True),
+    "IC": Recipe(LEARNING_RATES, 200_000, 40),
+    "SID": Recipe(LEARNING_RATES, 200_000, 40),
+    "ER": Recipe(LEARNING_RATES, 30_000, 30),
+    "PR": Recipe((1e-2, 1e-3), 100_000, 100, batch_size=16, accumulation=2),
+    "ASV": Recipe((1e-4,), 200_000, 10, batch_size=50),
+    # a slice of 32 is two batches of 16; few steps need larger rates
+    "ASR": Recipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,)),
+    "SF": Recipe(
+        (1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,), shortened_batch_size=16
+    ),
+    "SD": Recipe((1e-4,), 30_000, 60, 8, 4, width=512, shortened_rates=(5e-3,)),
+}
+BY_KIND = {
+    "multiclass": "IC",
+    "slots": "IC",
+    "sequence": "PR",
+    "trials": "ASV",
+    "text": "ASR",
+    "slot_text": "SF",
+    "diarization": "SD",
+}
+
+
+def recipe_of_task(task: Task) -> Recipe:
+    """Return the recipe of a SUPERB task, of another task that of its kind."""
+    known = TASKS.get(task.name)
+    return RECIPES[known.superb_name if known else BY_KIND[task.prediction_type]]
+
+
+_FAMILIES = {
+    kind: f"mambabench.probe.families.{module}:steps"
+    for kind, module in {
+        "multiclass": "utterances",
+        "slots": "utterances",
+        "sequence": "phones",
+        "trials": "speakers",
+        "queries": "queries",
+        "text": "sequences",
+        "slot_text": "sequences",
+        "diarization": "diarization",
+    }.items()
+}
+_UNFIT = {
+    "multilabel": "SUPERB has no head for scene tasks with multilabel labels; use sound or a kit "
+    "protocol",
+    "events": "SUPERB has no head for event tasks with multilabel labels; use sound or a kit "
+    "protocol",
+}
+
+
+def _protocol(name: str, clean: bool) -> Protocol:
+    settings = SuiteSettings(recipe_of_task, notes_of, clean)
+    grids = {"fast": replace(settings, shorten=10), "faster": replace(settings, shorten=100)}
+    return Protocol(name, _FAMILIES, settings, unfit=_UNFIT, grids=grids, version=2)
+
+
+PROTOCOL = _protocol("superb", clean=False)
+CLEAN = _protocol("superb-clean", clean=True)
