@@ -24,7 +24,13 @@ from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
-from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
+from mambabench.probe.protocols import (
+    DEFAULT_PROTOCOL,
+    Inapplicable,
+    Protocol,
+    protocol_key,
+    resolve_protocol,
+)
 from mambabench.probe.settings import ProbeSettings
 from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import unit_steps
@@ -229,7 +235,7 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
 
 def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:
     """Return the hash of all that a unit follows from; `fingerprint` is `task_fingerprint`'s."""
-    content = f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}"
+    content = f"{RESULTS_VERSION} {fingerprint} {protocol_key(protocol)} {seed}"
     return hashlib.sha256(content.encode()).hexdigest()
 
 
