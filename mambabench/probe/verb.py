@@ -24,7 +24,13 @@ from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.estimate import Cell, estimate, stand_in
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
-from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
+from mambabench.probe.protocols import (
+    DEFAULT_PROTOCOL,
+    Inapplicable,
+    Protocol,
+    protocol_key,
+    resolve_protocol,
+)
 from mambabench.probe.settings import ProbeSettings
 from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import unit_steps
@@ -231,7 +237,7 @@ def _seeds(stored: StoredTask, protocol: Protocol, n_seeds: int) -> tuple[int, .
 
 def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:
     """Return the hash of all that a unit follows from; `fingerprint` is `task_fingerprint`'s."""
-    content = f"{RESULTS_VERSION} {fingerprint} {protocol!r} {seed}"
+    content = f"{RESULTS_VERSION} {fingerprint} {protocol_key(protocol)} {seed}"
     return hashlib.sha256(content.encode()).hexdigest()
 
 

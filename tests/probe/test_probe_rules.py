@@ -415,3 +415,27 @@ def test_a_dcase_task_validates_every_ten_epochs_and_a_task_may_change_its_grid(
     points = grid_points(PROTOCOLS["ssam2024"], task, 0)
     assert {(p.check_every, p.max_epochs) for p in points} == {(1, 50)}
     assert protocols.DEFAULT_PROTOCOL == "ssam2024"
+
+
+def test_the_key_of_a_preset_stays_what_records_were_written_with() -> None:
+    knn = resolve_protocol("knn")
+    assert protocols.protocol_key(knn) == (
+        "Protocol(name='knn', family='knn', kit=False, grid=(), points=(), n_points=None, grid_se"
+        "ed=None, shuffle=False, standardise=False, adapt_batch=False, seeded=False, exact=False,"
+        " clean=False, shorten=1, exact_seeds=None, selected_on=0, version=1)"
+    )
+    clean = resolve_protocol("superb-clean", "fast")
+    assert protocols.protocol_key(clean) == (
+        "Protocol(name='superb-clean/fast', family='superb', kit=False, grid=(), points=(), n_poi"
+        "nts=None, grid_seed=None, shuffle=False, standardise=False, adapt_batch=False, seeded=Tr"
+        "ue, exact=False, clean=True, shorten=10, exact_seeds=None, selected_on=0, version=2)"
+    )
+
+
+@pytest.mark.parametrize("name", protocols.PROTOCOLS)
+def test_the_key_of_a_preset_holds_what_a_head_follows_from(name: str) -> None:
+    protocol = protocols.PROTOCOLS[name]
+    key = protocols.protocol_key(protocol)
+    assert " at 0x" not in key  # an address differs in every process
+    assert protocols.protocol_key(replace(protocol, version=9)) != key
+    assert protocols.protocol_key(replace(protocol, seeded=not protocol.seeded)) != key

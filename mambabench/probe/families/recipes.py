@@ -49,6 +49,7 @@ _NARROWER = {1: 1, 10: 4, 100: 16}  # shortened presets divide the width of recu
 class SuiteSettings:
     """Settings of the families that follow a suite's recipes, each for the tasks of its kind."""
 
+    suite: str  # its name: part of what identifies a record's inputs
     recipe: Callable[[Task], Recipe]
     notes: Callable[[Task, bool], Sequence[str]]  # (task, clean) -> what a reader must know
     clean: bool = False  # nothing is selected on test data or trained speakers

@@ -30,6 +30,7 @@ __all__ = [
     "grid_points",
     "of_classes",
     "post_processing_grid",
+    "protocol_key",
     "resolve_protocol",
 ]
 
@@ -111,6 +112,37 @@ class Protocol:
     def exact(self) -> bool:
         """Whether the kit's whole random stream is replayed."""
         return isinstance(self.settings, GridSettings) and self.settings.exact
+
+
+# what identified a preset when records were first written, in that order, and what else it was
+_KEY = {
+    **{"kit": False, "grid": (), "points": (), "n_points": None, "grid_seed": None},
+    **{"shuffle": False, "standardise": False, "adapt_batch": False, "seeded": True},
+    **{"exact": False, "clean": False, "shorten": 1, "exact_seeds": None, "selected_on": 0},
+    "version": 1,
+}
+
+
+def protocol_key(protocol: Protocol) -> str:
+    """Return a text that changes with whatever a head follows from, and with nothing else.
+
+    It names each record's inputs, so that it must never change for a preset that does not: records
+    would be trained anew.
+    """
+    settings = protocol.settings
+    targets = sorted(set(protocol.families.values()))
+    family = getattr(settings, "suite", None)
+    if family is None and len(targets) == 1 and targets[0].startswith("mambabench."):
+        family = targets[0].partition(":")[0].rpartition(".")[2]
+    elif family is None:
+        family = repr(sorted(protocol.families.items()))
+    own = {name: getattr(settings, name, default) for name, default in _KEY.items()}
+    own |= {"seeded": protocol.seeded, "version": protocol.version}
+    own["shuffle"] = isinstance(settings, GridSettings) and not settings.kit
+    named = {"name": protocol.name, "family": family, **own}
+    text = f"Protocol({', '.join(f'{name}={value!r}' for name, value in named.items())})"
+    known = isinstance(settings, RowSettings) or hasattr(settings, "suite")
+    return text if known else f"{text} {settings!r}"
 
 
 def of_classes(family: str, *, events: bool = True) -> dict[str, str]:

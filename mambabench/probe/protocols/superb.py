@@ -73,7 +73,7 @@ _UNFIT = {
 
 
 def _protocol(name: str, clean: bool) -> Protocol:
-    settings = SuiteSettings(recipe_of_task, notes_of, clean)
+    settings = SuiteSettings("superb", recipe_of_task, notes_of, clean)
     grids = {"fast": replace(settings, shorten=10), "faster": replace(settings, shorten=100)}
     return Protocol(name, _FAMILIES, settings, unfit=_UNFIT, grids=grids, version=2)
 
