@@ -20,7 +20,7 @@ from mambabench.benchmarks.superb import asr, diarization, sd, sf, slots
 from mambabench.benchmarks.superb.diarization import Turn
 from mambabench.benchmarks.superb.metrics import edit_distance_of
 from mambabench.probe import sequence_heads
-from mambabench.probe.families import , sequences
+from mambabench.probe.families import sequences
 from mambabench.probe.protocols import superb as superb_protocol
 
 TASKS = ("ASR", "SF", "SD")
