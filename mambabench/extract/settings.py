@@ -57,3 +57,12 @@ class ExtractSettings:
     verify: bool = option(
         False, "Read all audio and stored arrays again and hold them against their hashes."
     )
+    limit: str | None = option(
+        None,
+        "Only so many clips of each split, or such a share: whole clusters, every label kept.",
+        metavar="N|SHARE",
+        numbers=True,
+    )
+    dry_run: bool = option(
+        False, "Compute a small sample, and say what all of it would take: hours, GB, memory."
+    )

@@ -20,7 +20,16 @@ from mambabench.store.shards import commit_shard, is_open, read_record
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["clip_of", "encode_unit", "forget", "load", "make_unit", "one_thread", "spec_of"]
+__all__ = [
+    "clip_of",
+    "encode_unit",
+    "forget",
+    "load",
+    "make_unit",
+    "one_thread",
+    "shard_of",
+    "spec_of",
+]
 
 # the encoder used last, by what it was loaded as: units come ordered by encoder
 _loaded: dict[tuple[str, str, str], tuple[LoadedEncoder, BatchLimit]] = {}
@@ -63,7 +72,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     `report` receives [clips, seconds of audio] after each batch. With ``unit["retry"]`` a committed
     shard in which clips failed is done again.
     """
-    spec, shard = spec_of(unit["spec"]), _shard(unit["shard"])
+    spec, shard = spec_of(unit["spec"]), shard_of(unit["shard"])
     store = Path(unit["store"])
     record = read_record(store, shard.split, shard.key)
     committed = record is not None and not (record.failures and unit["retry"])
@@ -117,7 +126,8 @@ def spec_of(value: dict[str, Any]) -> EncoderSpec:
     return EncoderSpec(**{**value, "layers": None if layers is None else tuple(layers)})
 
 
-def _shard(value: dict[str, Any]) -> Shard:
+def shard_of(value: dict[str, Any]) -> Shard:
+    """Return the shard of a unit."""
     clips = tuple(clip_of(clip) for clip in value["clips"])
     return Shard(**{**value, "clips": clips, "batch_sizes": tuple(value["batch_sizes"])})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mambabench.report.runs import Flag
+from mambabench.report.versions import OLDER
 from mambabench.store.small_sets import hardly_trained
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ LETTERS = {
     "few-steps": "S",
     "too-few-frames": "F",
     "changed": "X",
+    OLDER: "V",
 }
-_NEVER_BEST = ("changed",)
+_NEVER_BEST = ("changed", OLDER)
 
 
 def letters(flags: Iterable[Flag]) -> str:
