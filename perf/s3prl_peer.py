@@ -473,6 +473,8 @@ def main() -> None:
         rows.append(
             {
                 "task": task,
+                "encoder": Path(encoder).name,
+                "learning_rate": s3prl_sequences.RATES.get(task, RATES.get(task, LEARNING_RATE)),
                 "s3prl": round(theirs["score"], 4),
                 "s3prl_interval": [low, high],
                 "ours": round(ours["score"], 4),

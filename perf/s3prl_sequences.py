@@ -3,6 +3,9 @@
 Both sides have narrower heads, larger rates and no masks, so that a few hundred steps learn. s3prl
 leaves the error rate of SD to a tool that it does not ship: its predictions are scored by ours,
 under the same ten settings.
+
+Enough steps are needed: s3prl keeps no checkpoint of ASR while its WER is not below 100 %, and a
+few hundred steps of SD are a lottery of seeds on both sides (compare seeds, not clips, there).
 """
 
 from __future__ import annotations

@@ -85,12 +85,17 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as base:
                 rows.append(row(task, n_clips, Path(base)))
             print(json.dumps(rows[-1]), flush=True)
+            write(rows, options["out"])
+
+
+def write(rows: list[dict[str, object]], out: Path) -> None:
+    """Write what is measured so far."""
     body = {"rows": rows, **provenance()}
-    options["out"].mkdir(parents=True, exist_ok=True)
-    (options["out"] / "sequences.json").write_text(json.dumps(body, indent=2) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "sequences.json").write_text(json.dumps(body, indent=2) + "\n")
     head = list(rows[0])
     table = [head, ["---"] * len(head), *([_text(one[key]) for key in head] for one in rows)]
-    (options["out"] / "sequences.md").write_text(
+    (out / "sequences.md").write_text(
         "# ASR, SF and SD on generated corpora, by the command line\n\n`python "
         "perf/superb_sequences.py`: `probe --protocol superb-clean --grid faster --seeds 1 --jobs "
         f"2`, nothing else set; {body['cpu']}. Seconds are those of the whole verb, imports "

@@ -246,12 +246,17 @@ def main() -> None:
             if steps:
                 rows.append(run(options.tasks / task, features, steps))
                 print(json.dumps(rows[-1]), flush=True)
-    body = {"rows": rows, "cpu_s": round(time.process_time() - start, 1), **provenance()}
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "sequences_real.json").write_text(json.dumps(body, indent=2) + "\n")
+                write(rows, time.process_time() - start, options.out)
+
+
+def write(rows: list[dict[str, object]], cpu_s: float, out: Path) -> None:
+    """Write what is measured so far."""
+    body = {"rows": rows, "cpu_s": round(cpu_s, 1), **provenance()}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "sequences_real.json").write_text(json.dumps(body, indent=2) + "\n")
     head = list(rows[0])
     table = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
-    (options.out / "sequences_real.md").write_text(
+    (out / "sequences_real.md").write_text(
         "# SUPERB's recurrent heads on real speech\n\n`python perf/superb_sequences_real.py TASKS`,"
         f" heads {WIDTH} wide, one seed, {body['cpu']}, {body['cpu_s']} CPU s. Test "
         "speakers are never heard in training.\n\n"

@@ -169,7 +169,7 @@ def _packed(summary: Summary) -> dict[str, Any]:
         if kind is Row:
             place = names.index("flags")
             for row in rows:
-                row[place] = [(flag.code, flag.text) for flag in row[place]]
+                row[place] = [(flag.code, flag.text, flag.shown) for flag in row[place]]
         body[part] = {"names": names, "values": rows}
     return body
 
