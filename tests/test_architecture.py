@@ -14,7 +14,7 @@ PACKAGE = ROOT / "mambabench"
 FLOORS = (
     ("errors", "package_data", "callable_package", "subnormals"),
     ("reading", "plugins"),
-    ("files",),
+    ("files", "settings"),
     ("selfhash", "benchmarks", "engine"),
     ("models",),
     ("hear_api", "acquire", "provenance"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mambabench.cli import options
+from mambabench.extract.settings import ExtractSettings
 
 if TYPE_CHECKING:
     from mambabench.extract.verb import Extracted
@@ -16,24 +17,7 @@ __all__ = ["command", "show_extracted"]
 
 
 @click.command("extract")
-@options.encoder
-@options.tasks
-@options.task
-@options.one_out
-@options.layers
-@options.precision
-@options.hop_ms
-@options.device
-@options.gpus
-@options.jobs
-@click.option("--shard", metavar="i/n", default=None, help="Do the i-th of n shares, 1 <= i <= n.")
-@options.layout
-@options.on_error
-@click.option(
-    "--verify",
-    is_flag=True,
-    help="Read all audio and stored arrays again and hold them against their hashes.",
-)
+@options.of_settings(ExtractSettings)
 @click.option(
     "--text-encoder",
     default=None,

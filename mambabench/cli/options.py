@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mambabench.errors import nearest_names
+from mambabench.extract.settings import ExtractSettings
+from mambabench.probe.settings import ProbeSettings
+from mambabench.report.settings import ReportSettings
+from mambabench.settings import Option, options_of
 
 __all__ = [
     "Named",
     "baseline",
     "device",
-    "encoder",
-    "exact",
     "format_",
-    "gpus",
-    "grid",
+    "from_setting",
     "hop_ms",
     "jobs",
-    "layers",
-    "layout",
+    "of_run",
+    "of_settings",
     "on_error",
     "one_out",
-    "precision",
-    "protocol",
     "seeds",
-    "task",
     "tasks",
     "traceback",
 ]
@@ -61,123 +59,63 @@ class Named(click.Choice[str]):
         return str(value)
 
 
-def _protocols() -> Sequence[str]:
-    from mambabench.probe.protocols import PROTOCOLS
-
-    return tuple(PROTOCOLS)
-
-
-def _grids() -> Sequence[str]:
-    from mambabench.probe.protocols import GRIDS
-
-    return GRIDS
-
-
-def _formats() -> Sequence[str]:
-    from mambabench.report.formats import FORMATS
-
-    return tuple(FORMATS)
-
-
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-encoder: Decorator = click.option(
-    "--encoder",
-    multiple=True,
-    metavar="E",
-    help="Registered name, dotted module or path of a HEAR-API .py file; E@PATH adds a checkpoint. "
-    "Repeatable.",
-)
-tasks: Decorator = click.option(
-    "--tasks",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A task directory or a parent of several. Repeatable. Default: the generated demo.",
-)
-task: Decorator = click.option(
-    "--task", multiple=True, metavar="NAME", help="Only this task directory name. Repeatable."
-)
-one_out: Decorator = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("mambabench-out"),
-    show_default=True,
-    help="Output folder.",
-)
-device: Decorator = click.option(
-    "--device", type=Named(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
-jobs: Decorator = click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=None,
-    help="Parallel workers.  [default: one per core]",
-)
-layout: Decorator = click.option(
-    "--layout",
-    type=Named(["store", "hear-eval-kit"]),
-    default="store",
-    show_default=True,
-    help="How embeddings lie on disk.",
-)
-layers: Decorator = click.option(
-    "--layers",
-    default="last",
-    show_default=True,
-    metavar="last|all|0,3,6",
-    help="Hidden states to keep: 0 is the input of the first block.",
-)
-precision: Decorator = click.option(
-    "--precision", type=Named(["fp32", "bf16", "int8"]), default="fp32", show_default=True
-)
-hop_ms: Decorator = click.option(
-    "--hop-ms",
-    type=click.FloatRange(min=1),
-    default=None,
-    help="Hop of timestamp embeddings; below the encoder's own, shifted windows are computed.",
-)
-gpus: Decorator = click.option(
-    "--gpus", type=click.IntRange(min=1), default=None, help="One worker on each GPU."
-)
-on_error: Decorator = click.option(
-    "--on-error",
-    type=Named(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="Whether a task is finished without the clips that cannot be embedded.",
-)
-seeds: Decorator = click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="How many: seeds 0 to n - 1. linear and knn are deterministic and have one.",
-)
-protocol: Decorator = click.option(
-    "--protocol",
-    type=Named(_protocols),
-    default=None,
-    help="Default: what a task's metadata name, else ssam2024.",
-)
-grid: Decorator = click.option(
-    "--grid",
-    type=Named(_grids),
-    default="default",
-    show_default=True,
-    help="hear2021's grids; of superb and superb-clean, a tenth or a hundredth of the steps.",
-)
-exact: Decorator = click.option(
-    "--exact",
-    is_flag=True,
-    help="Replay hear-eval-kit's random stream (hear2021: its one seed, 42; ssam2024).",
-)
-format_: Decorator = click.option(
-    "--format",
-    type=Named(_formats),
-    default="terminal",
-    show_default=True,
-)
+
+def of_settings(settings: type, *names: str) -> Decorator:
+    """Return a decorator that gives a command the options of its settings, or those named."""
+    known = options_of(settings)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names or tuple(known)):
+            command = from_setting(known[name])(command)
+        return command
+
+    return decorate
+
+
+def of_run(names: Mapping[str, type]) -> Decorator:
+    """Return a decorator that gives a command options of several classes: name -> class."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, settings in reversed(tuple(names.items())):
+            command = from_setting(options_of(settings)[name])(command)
+        return command
+
+    return decorate
+
+
+def from_setting(one: Option) -> Decorator:
+    """Return the click option of a setting."""
+    if one.kind is bool:
+        return click.option(one.flag, is_flag=True, help=one.help or None)
+    kind: Any = one.kind
+    if one.is_choice:
+        kind = Named(one.choices)
+    elif one.minimum is not None:
+        kind = (click.IntRange if one.kind is int else click.FloatRange)(min=one.minimum)  # type: ignore[arg-type]
+    elif one.kind is Path:
+        kind = click.Path(path_type=Path)
+    return click.option(
+        one.flag,
+        type=kind,
+        multiple=one.many,
+        default=None if one.many else one.default,
+        show_default=not one.many and one.default is not None,
+        metavar=one.metavar,
+        help=one.help or None,
+    )
+
+
+_EXTRACT, _PROBE = options_of(ExtractSettings), options_of(ProbeSettings)
+device: Decorator = from_setting(_EXTRACT["device"])
+hop_ms: Decorator = from_setting(_EXTRACT["hop_ms"])
+jobs: Decorator = from_setting(_EXTRACT["jobs"])
+on_error: Decorator = from_setting(_EXTRACT["on_error"])
+one_out: Decorator = from_setting(_EXTRACT["out"])
+tasks: Decorator = from_setting(_EXTRACT["tasks"])
+seeds: Decorator = from_setting(_PROBE["seeds"])
+format_: Decorator = from_setting(options_of(ReportSettings)["format"])
 
 
 def _ask_for_tracebacks(context: click.Context, option: click.Parameter, value: bool) -> None:
@@ -194,6 +132,4 @@ traceback: Decorator = click.option(
     callback=_ask_for_tracebacks,
     help="Print the whole traceback of an encoder's fault.",
 )
-baseline: Decorator = click.option(
-    "--baseline", metavar="E", help="Compare every encoder with this one only."
-)
+baseline: Decorator = from_setting(options_of(ReportSettings)["baseline"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mambabench.cli import options
+from mambabench.probe.settings import ProbeSettings
 
 if TYPE_CHECKING:
     from mambabench.probe.verb import ProbeRun
@@ -16,28 +16,8 @@ __all__ = ["command", "show_probed"]
 
 
 @click.command()
-@options.seeds
-@options.protocol
-@options.grid
-@options.exact
-@options.jobs
-@options.device
-@options.one_out
-@options.task
-@options.encoder
-@options.layout
-def command(
-    seeds: int,
-    protocol: str | None,
-    grid: str,
-    exact: bool,
-    jobs: int | None,
-    device: str,
-    out: Path,
-    task: tuple[str, ...],
-    encoder: tuple[str, ...],
-    layout: str,
-) -> Any:
+@options.of_settings(ProbeSettings)
+def command(**arguments: Any) -> int:
     """Train and score heads on stored embeddings.
 
     Finished units are left alone: the same command continues an interrupted run. Exit code 1 if a
@@ -48,19 +28,7 @@ def command(
 
     with Display() as display:
         display.stage("probe", "opening the store")
-        run = probe(
-            seeds,
-            protocol,
-            grid,
-            exact,
-            jobs=jobs,
-            device=device,
-            out=out,
-            task=task,
-            encoder=encoder,
-            layout=layout,
-            progress=display.probe,
-        )
+        run = probe(**arguments, progress=display.probe)
     show_probed(run)
     return 1 if run.failures else 0
 

@@ -8,27 +8,11 @@ from typing import Any
 import click
 
 from mambabench.cli import options
+from mambabench.pipeline import RUN_OPTIONS
 
 
 @click.command("run")
-@options.encoder
-@options.tasks
-@options.task
-@options.one_out
-@options.layers
-@options.precision
-@options.hop_ms
-@options.device
-@options.gpus
-@options.jobs
-@options.layout
-@options.on_error
-@options.seeds
-@options.protocol
-@options.grid
-@options.exact
-@options.format_
-@options.baseline
+@options.of_run(RUN_OPTIONS)
 @options.traceback
 def command(**arguments: Any) -> int:
     """Do extract, probe and report in one resumable folder.

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
+from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
-from mambabench.store.embeddings import LAYOUTS, store_folder
+from mambabench.settings import Names, Paths, parse_share, settings_of
+from mambabench.store.embeddings import store_folder
 from mambabench.store.gather import missing_clips, shard_notes
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
 from mambabench.store.shards import drop_shard, read_record
@@ -22,11 +24,10 @@ if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["DEMO_ENCODERS", "Extracted", "Progress", "TaskOutcome", "extract"]
+__all__ = ["DEMO_ENCODERS", "Extracted", "Progress", "TaskOutcome", "extract", "extract_with"]
 
 DEMO_ENCODERS = ("logmel_stats", "ssam_tiny_random")
 MOST_AGAIN = 3  # times that clips may change under the hands of one run
-PRECISIONS = ("fp32", "bf16", "int8")
 # seconds of audio in a batch and in a shard, by device: part of the plan, hence of the result
 BUDGETS = {
     "cpu": Budget(batch_s=16.0, shard_s=120.0),
@@ -78,9 +79,9 @@ class Extracted:
 
 
 def extract(
-    encoder: Sequence[str] = (),
-    tasks: Sequence[Path | str] = (),
-    task: Sequence[str] = (),
+    encoder: Names = (),
+    tasks: Paths = (),
+    task: Names = (),
     out: Path | str = "mambabench-out",
     *,
     layers: str = "last",
@@ -97,57 +98,50 @@ def extract(
 ) -> Extracted:
     """Embed every clip of `tasks` with every `encoder` into ``out/embeddings``.
 
-    The options are those of ``mambabench extract`` (docs/commands.md); without `tasks` the demo is
-    generated below ``out/tasks``, without `encoder` the two demo encoders run. Clips that cannot be
-    embedded are named in the outcome; their task is sealed without them only with
-    ``on_error="skip"``. The same call continues an interrupted one and ends in the same bytes.
-    Clips whose audio has changed since are encoded anew: what looks as it did (size, time, inode)
-    is believed, unless `verify`, which also holds sealed arrays against their hashes.
-    Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
+    The options are those of ``mambabench extract`` (docs/commands.md); a string alone is one name.
+    Without `tasks` the demo is generated below ``out/tasks``, without `encoder` the two demo
+    encoders run. Clips that cannot be embedded are named in the outcome; their task is sealed
+    without them only with ``on_error="skip"``. The same call continues an interrupted one and ends
+    in the same bytes. Clips whose audio has changed since are encoded anew: what looks as it did
+    (size, time, inode) is believed, unless `verify`, which also holds sealed arrays against their
+    hashes. Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
+    given = dict(locals())
+    del given["progress"]
+    return extract_with(settings_of(ExtractSettings, given), progress)
+
+
+def extract_with(
+    settings: ExtractSettings, progress: Callable[[Progress], None] | None = None
+) -> Extracted:
+    """Do what `extract` does, told by settings."""
     from mambabench.extract.unit import forget
     from mambabench.models.registry import encoder_list, with_option
 
-    _choice("precision", precision, PRECISIONS)
-    _choice("layout", layout, LAYOUTS)
-    _choice("on-error", on_error, ("stop", "skip"))
-    _choice("device", device, ("auto", "cpu", "cuda"))
-    share = _share(shard)
-    setups = _setups(gpus, device)
-    out = Path(out)
+    share = parse_share(settings.shard)
+    setups = _setups(settings.gpus, settings.device)
+    out = settings.out
     # providers may change the working directory while their threads run: absolute from here on
-    chosen_tasks = _tasks(tuple(Path(t) for t in tasks), tuple(task), out)
-    device = "cuda" if gpus else device
+    chosen_tasks = _tasks(settings)
+    device = "cuda" if settings.gpus else settings.device
+    hop_ms = settings.hop_ms
     works = []
     try:
-        for name in encoder_list(encoder or DEMO_ENCODERS):
+        for name in encoder_list(settings.encoder or DEMO_ENCODERS):
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
-            works += _plans(chosen, chosen_tasks, out.absolute(), layers, precision, device)
+            works += _plans(
+                chosen, chosen_tasks, out.absolute(), settings.layers, settings.precision, device
+            )
         tell_apart(works, out.absolute())
-        run = _Run(works, layout, on_error, share, verify=verify)
+        run = _Run(works, settings.layout, settings.on_error, share, verify=settings.verify)
         open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
         require_room(out, open_sizes)
         if open_sizes and progress is not None:
             progress(Progress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes))))
-        return run.go(out, _jobs(jobs, gpus, works), setups, progress or (lambda _: None))
+        jobs = _jobs(settings.jobs, settings.gpus, works)
+        return run.go(out, jobs, setups, progress or (lambda _: None))
     finally:
         forget()
-
-
-def _choice(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        near = nearest_names(str(value), known)
-        raise MambabenchError(f"--{option} {value!r} is not one of {', '.join(known)}{near}")
-
-
-def _share(shard: str | None) -> tuple[int, int]:
-    """Parse "i/n" with 1 <= i <= n into (i - 1, n)."""
-    if shard is None:
-        return 0, 1
-    first, slash, second = shard.partition("/")
-    if slash and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second):
-        return int(first) - 1, int(second)
-    raise MambabenchError(f"--shard {shard!r} is not i/n with 1 <= i <= n, such as 1/4 ... 4/4")
 
 
 def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
@@ -174,9 +168,10 @@ def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
     return 1 if any(work.plan.spec.device != "cpu" for work in works) else usable_cores()
 
 
-def _tasks(directories: tuple[Path, ...], names: tuple[str, ...], out: Path) -> tuple[Task, ...]:
+def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
     from mambabench.benchmarks import discover
 
+    directories, out = settings.tasks, settings.out
     if not directories:
         from mambabench.benchmarks.demo import generate
 
@@ -186,7 +181,7 @@ def _tasks(directories: tuple[Path, ...], names: tuple[str, ...], out: Path) -> 
             raise StoreError(
                 f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
             ) from error
-    found = discover(directories, names)
+    found = discover(directories, settings.task)
     return tuple(replace(task, directory=task.directory.absolute()) for task in found)
 
 

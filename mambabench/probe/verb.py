@@ -24,9 +24,11 @@ from mambabench.probe.data import TaskRows, task_fingerprint
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
+from mambabench.probe.settings import ProbeSettings
 from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
+from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.open import list_stored_tasks
@@ -39,7 +41,7 @@ from mambabench.store.records import (
     write_record,
 )
 
-__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "inputs_sha256", "probe"]
+__all__ = ["ProbeFailure", "ProbeProgress", "ProbeRun", "inputs_sha256", "probe", "probe_with"]
 
 RESULTS_VERSION = 2  # raise it when the same inputs give other results
 
@@ -96,9 +98,10 @@ def probe(
     jobs: int | None = None,
     device: str = "auto",
     out: Path | str = "mambabench-out",
-    task: Sequence[str] = (),
-    encoder: Sequence[str] = (),
+    task: Names = (),
+    encoder: Names = (),
     layout: str = "store",
+    shard: str | None = None,
     progress: Callable[[ProbeProgress], None] | None = None,
 ) -> ProbeRun:
     """Train and score the heads of every stored task below `out`; write one record per seed.
@@ -106,18 +109,28 @@ def probe(
     Seeds are 0 .. seeds - 1. Without `protocol` a task's own is used, else `ssam2024`. Units whose
     record is there and follows from the same inputs are left alone, so that an interrupted run is
     continued by the same call. A unit that fails is recorded with its reason and the others go on.
+    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte.
     Raises StoreError if nothing is stored, ProtocolError or DataError for unknown names.
     """
-    if seeds < 1:
-        raise ProtocolError(f"seeds is {seeds}; it must be at least 1")
-    out = Path(out)
+    given = dict(locals())
+    del given["progress"]
+    return probe_with(settings_of(ProbeSettings, given, error=ProtocolError), progress)
+
+
+def probe_with(
+    settings: ProbeSettings, progress: Callable[[ProbeProgress], None] | None = None
+) -> ProbeRun:
+    """Do what `probe` does, told by settings."""
+    share, n_shares = parse_share(settings.shard)
+    out = settings.out
     keys = []
-    for stored in _selected(out, encoder, task, layout):
-        name = protocol or stored.task.protocol or DEFAULT_PROTOCOL
-        keys += _keys(out, stored, resolve_protocol(name, grid, exact), seeds)
-    session = _Session(keys, progress)
+    for stored in _selected(out, settings.encoder, settings.task, settings.layout):
+        name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
+        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        keys += _keys(out, stored, protocol, settings.seeds)
+    session = _Session(keys[share::n_shares], progress)
     try:
-        session.run(jobs or usable_cores(), _device(device))
+        session.run(settings.jobs or usable_cores(), _device(settings.device))
     except OSError as error:
         raise _refused(out, error) from error
     return session.result(out)

@@ -116,6 +116,16 @@ def stored(tasks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Return when the program handles SIGTERM: a signal before that ends any interpreter."""
+    status = Path(f"/proc/{process.pid}/status")
+    while status.exists() and process.poll() is None:
+        caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("protocol", ["sound", "ssam2024", "linear"])
@@ -127,6 +137,7 @@ def test_an_interrupted_probe_says_one_line(
         process = subprocess.Popen(
             [*COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        wait_for_handlers(process)
         time.sleep(moment)
         if process.poll() is not None:  # a deterministic protocol has one seed and is done
             assert process.wait() == 0

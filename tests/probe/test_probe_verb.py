@@ -246,9 +246,9 @@ def test_unknown_names_are_answered(shelf: Any, scene: Any, tmp_path: Path) -> N
     with pytest.raises(StoreError, match="run `mambabench extract` with the same --out first"):
         probe(out=tmp_path)
     shelf.add(*scene())
-    with pytest.raises(ProtocolError, match=r"no protocol named 'ssam'.*did you mean 'ssam2024'"):
+    with pytest.raises(ProtocolError, match=r"'ssam' is not one of .*did you mean 'ssam2024'"):
         probe(protocol="ssam", out=tmp_path)
-    with pytest.raises(ProtocolError, match=r"no grid named 'fastest'.*did you mean 'faster'"):
+    with pytest.raises(ProtocolError, match=r"'fastest' is not one of .*did you mean 'faster'"):
         probe(protocol="hear2021", grid="fastest", out=tmp_path)
     with pytest.raises(ProtocolError, match=r"'sound' has one grid: leave --grid fast out"):
         probe(protocol="sound", grid="fast", out=tmp_path)
