@@ -61,7 +61,7 @@ class PipelineRun:
         """Say whether something failed and is recorded as such."""
         if self.estimates:
             return False
-        return self.extracted.failed or self.probed is None or bool(self.probed.failures)
+        return self.extracted.failed or self.probed is None or self.probed.failed
 
 
 def run(

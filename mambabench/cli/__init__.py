@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "run": "Do extract, probe and report in one resumable folder.",
     "config": "Show and check the file that tells run all.",
     "verify": "Check everything below an output folder.",
+    "forget": "Take wrong results away.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",
     "models": "List the encoders and what is known of them.",
@@ -125,6 +126,21 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
+_PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-", "×": "x"}
+
+
+def plain_text(text: str) -> str:
+    """Return the text with letters that standard output's encoding lacks replaced by plain ones."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        for letter, plain in _PLAIN.items():
+            text = text.replace(letter, plain)
+        text = text.encode(encoding, "replace").decode(encoding)
+    return text
+
+
 def _leave(code: int) -> NoReturn:
     """End an interrupted run at once: what compiled code still does on threads is of no use, and
     an interpreter that is torn down under it would abort."""
@@ -136,7 +152,7 @@ def _leave(code: int) -> NoReturn:
 
 def _show_error(error: MambabenchError) -> None:
     """Print an error; of a provider's fault the last lines of its traceback, or all of it."""
-    print(f"mambabench: {error}", file=sys.stderr)
+    print(f"mambabench: {str(error).replace('?; ', '? ')}", file=sys.stderr)
     if error.traceback and shown_whole():
         print(error.traceback, file=sys.stderr)
         return
@@ -150,8 +166,12 @@ def main() -> None:
     """Run the command line and exit with its code."""
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # file names that are no UTF-8; terminals that are not
+            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
     except click.exceptions.Abort as error:

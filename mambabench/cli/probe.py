@@ -34,7 +34,7 @@ def command(**arguments: Any) -> int:
         show_estimates(run.estimates)
         return 0
     show_probed(run)
-    return 1 if run.failures else 0
+    return 1 if run.failed else 0
 
 
 def show_probed(run: ProbeRun) -> None:
@@ -44,6 +44,12 @@ def show_probed(run: ProbeRun) -> None:
     for failure in run.failures:
         where = f"{failure.encoder} on {failure.task}, seed {failure.seed}"
         click.echo(f"failed: {where}: {failure.reason}", err=True)
+    if run.failed and not run.failures:
+        click.echo(
+            "nothing here can be done by this protocol; `mambabench forget --protocol P` takes its "
+            "empty records away",
+            err=True,
+        )
     click.echo(
         f"probed: {run.n_trained} units trained, {run.n_present} there already, "
         f"{len(run.failures)} failed; records in {run.out / 'probes'}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import options, plain_text
 
 if TYPE_CHECKING:
     from mambabench.report.verb import ReportResult
@@ -167,19 +167,9 @@ def _gate(result: ReportResult, margin: float | None) -> int:
     return 1 if found else 0
 
 
-_PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-"}
-
-
 def echo(text: str) -> None:
     """Print a table; letters that the terminal's encoding lacks are replaced by plain ones."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        for letter, plain in _PLAIN.items():
-            text = text.replace(letter, plain)
-        text = text.encode(encoding, "replace").decode(encoding)
-    click.echo(text, nl=False)
+    click.echo(plain_text(text), nl=False)
 
 
 def show_written(result: ReportResult, *, quiet: bool) -> None:

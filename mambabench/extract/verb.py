@@ -8,17 +8,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambabench.benchmarks import discover
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.limit import limited_task, parse_limit
+from mambabench.engine.processes import run_units
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
+from mambabench.extract.unit import forget, load, one_thread
+from mambabench.models.registry import encoder_list, with_option
 from mambabench.settings import Names, Paths, parse_share, settings_of
 from mambabench.store.embeddings import store_folder
 from mambabench.store.estimate import Estimate, PlannedTask
 from mambabench.store.gather import missing_clips, shard_notes
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
+from mambabench.store.seal import claim
 from mambabench.store.shards import drop_shard, read_record
 from mambabench.store.sources import changed_in_shard, looked_at_again
 
@@ -123,8 +130,6 @@ def extract_with(
     settings: ExtractSettings, progress: Callable[[Progress], None] | None = None
 ) -> Extracted:
     """Do what `extract` does, told by settings."""
-    from mambabench.extract.unit import forget
-    from mambabench.models.registry import encoder_list, with_option
 
     share = parse_share(settings.shard)
     setups = _setups(settings.gpus, settings.device)
@@ -200,9 +205,6 @@ def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
 
 
 def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
-    from mambabench.benchmarks import discover
-    from mambabench.benchmarks.layout.read import load_task
-    from mambabench.benchmarks.limit import limited_task, parse_limit
 
     directories, out = settings.tasks, settings.out
     if not directories:
@@ -255,7 +257,6 @@ class _Work:
 def _plans(
     name: str, tasks: Sequence[Task], out: Path, layers: str, precision: str, device: str
 ) -> list[_Work]:
-    from mambabench.extract.unit import load, one_thread
 
     with one_thread(device):
         encoder = load(name, device, precision)
@@ -409,8 +410,6 @@ class _Run:
         setups: Sequence[dict[str, Any]],
         progress: Callable[[Progress], None],
     ) -> Extracted:
-        from mambabench.engine.processes import run_units
-        from mambabench.store.seal import claim
 
         start = time.perf_counter()
 

@@ -78,6 +78,12 @@ class ProbeRun:
     unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
     estimates: tuple[Estimate, ...] = ()  # of a dry run, which trains a few trials
 
+    @property
+    def failed(self) -> bool:
+        """Say whether a unit failed, or the protocol could do nothing at all here."""
+        nothing = bool(self.unavailable) and not self.n_trained and not self.n_present
+        return bool(self.failures) or nothing
+
 
 @dataclass(frozen=True)
 class _Key:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,12 @@ from pathlib import Path
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.store.embeddings import StoredTask, stored_task
 from mambabench.store.hear_eval_kit import stored_task as stored_by_kit
+from mambabench.verification.aside import SET_ASIDE, move_aside
 from mambabench.verification.finding import Finding, is_temporary
 from mambabench.verification.records import Fingerprints, check_cache, check_probes
 from mambabench.verification.stores import check_store
 
 __all__ = ["SET_ASIDE", "Verified", "verify"]
-
-SET_ASIDE = "set-aside"
 
 
 @dataclass(frozen=True)
@@ -92,30 +89,7 @@ def _moved(found: Verified) -> Verified:
     """Move what was found into a new folder, under the names that it has below the output."""
     wanted = {path for finding in found.findings for path in finding.move}
     paths = sorted(path for path in wanted if not wanted.intersection(path.parents))
-    target = _new_folder(found.out)
-    for path in paths:
-        place = target / path.relative_to(found.out)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be moved to {place} ({error.strerror}): move it yourself"
-            ) from error
+    target = move_aside(found.out, paths)
     return Verified(
         found.out, found.n_stores, found.n_records, found.findings, tuple(paths), target
     )
-
-
-def _new_folder(out: Path) -> Path:
-    stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
-    number = 1
-    while True:
-        folder = out / SET_ASIDE / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be made ({error.strerror})") from error
