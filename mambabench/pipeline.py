@@ -238,7 +238,7 @@ def run_with(
     start = time.perf_counter()
     extracted = extract_with(experiment.extract, watch.extract)
     seconds["extract"] = time.perf_counter() - start
-    if extracted.failed:
+    if any(outcome.state == "incomplete" for outcome in extracted.outcomes):
         return PipelineRun(extracted, None, None, seconds)
     watch.stage("2/3 probe")
     start = time.perf_counter()

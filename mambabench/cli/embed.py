@@ -33,6 +33,7 @@ __all__ = ["command"]
     help="Where the embeddings go; the ending chooses the format.",
 )
 @options.traceback
+@options.as_json
 def command(
     files: tuple[Path, ...],
     encoder: str,

@@ -16,6 +16,7 @@ from mambabench.settings import Option, options_of
 
 __all__ = [
     "Named",
+    "as_json",
     "baseline",
     "device",
     "format_",
@@ -131,5 +132,21 @@ traceback: Decorator = click.option(
     expose_value=False,
     callback=_ask_for_tracebacks,
     help="Print the whole traceback of an encoder's fault.",
+)
+
+
+def _ask_for_json(context: click.Context, option: click.Parameter, value: bool) -> None:
+    from mambabench.cli.json_out import asked
+
+    asked(context, option, value)
+
+
+# of verbs that print lines; where there is more to say, a verb has an option of its own
+as_json: Decorator = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_ask_for_json,
+    help="Print one JSON object only.",
 )
 baseline: Decorator = from_setting(options_of(ReportSettings)["baseline"])

@@ -17,6 +17,7 @@ __all__ = ["command", "show_probed"]
 
 @click.command()
 @options.of_settings(ProbeSettings)
+@options.as_json
 def command(**arguments: Any) -> int:
     """Train and score heads on stored embeddings.
 
@@ -24,12 +25,14 @@ def command(**arguments: Any) -> int:
     unit failed; its reason is in its record and the others are done.
     """
     from mambabench.cli.estimates import show_estimates
+    from mambabench.cli.json_out import plain, tell
     from mambabench.cli.progress import Display
     from mambabench.probe.verb import probe
 
     with Display() as display:
         display.stage("probe", "opening the store")
         run = probe(**arguments, progress=display.probe)
+    tell(**plain(run), failed=run.failed)
     if run.estimates:
         show_estimates(run.estimates)
         return 0

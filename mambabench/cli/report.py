@@ -108,9 +108,11 @@ __all__ = ["command", "echo", "show_written"]
     show_default=True,
     help="Whether the page holds every clip; auto: while it stays small.",
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     out: tuple[Path, ...],
     format: str,
+    as_json: bool,
     baseline: str | None,
     task: tuple[str, ...],
     encoder: tuple[str, ...],
@@ -136,6 +138,7 @@ def command(
         raise click.UsageError("--gate needs --baseline E: worse than what?")
     if margin is not None and not gate:
         raise click.UsageError("--margin needs --gate")
+    format = "json" if as_json else format
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
     result = report(

@@ -120,6 +120,7 @@ def check_command(
 
 
 @command.command("prepare")
+@options.as_json
 @click.argument("task")
 @click.option(
     "--data",
@@ -137,8 +138,10 @@ def check_command(
 def prepare_command(task: str, data: Path, to: Path) -> None:
     """Make the task directory of TASK from a corpus; it points there, no audio is copied."""
     from mambabench.benchmarks.tasks import prepare
+    from mambabench.cli.json_out import tell
 
     done = prepare(task, data, to)
+    tell(directory=done.directory, clips=done.n_clips, notes=done.notes)
     sizes = ", ".join(f"{split} {count:,}" for split, count in done.n_clips.items())
     click.echo(f"{done.directory}: {sizes}")
     for note in done.notes:

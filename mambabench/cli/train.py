@@ -97,6 +97,7 @@ _AFFECT_ONLY = ("store", "encoder", "text_encoder")
     "--log", multiple=True, type=options.Named(["jsonl", "wandb", "tensorboard"]),
     help="Also log there; log.jsonl is always written. Repeatable.",
 )  # fmt: skip
+@options.as_json
 def command(system: str | None, list_: bool, **arguments: Any) -> int:
     """Train SYSTEM: an encoder (ssam, ssast, ssamba, aum), depmamba or mmml.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mambabench.cli import options
 from mambabench.errors import MambabenchError
 
 __all__ = ["command"]
@@ -17,9 +18,11 @@ def command() -> None:
 
 
 @command.command(name="list")
+@options.as_json
 def list_() -> None:
     """Say which published weights are on this machine."""
     from mambabench.acquire.weights import SOURCES
+    from mambabench.cli.json_out import tell
     from mambabench.cli.tables import print_table
     from mambabench.models.weights.convert import list_weights
 
@@ -31,13 +34,16 @@ def list_() -> None:
         )
         for entry, path in list_weights()
     ]
+    tell(weights=[{"encoder": e, "path": None if p == "no" else p, "how": h} for e, p, h in rows])
     print_table(("encoder", "on this machine", "how to get it"), rows)
 
 
 @command.command(name="show")
+@options.as_json
 @click.argument("path", type=click.Path(path_type=Path))
 def show(path: Path) -> None:
     """Say what the checkpoint PATH is, and whose."""
+    from mambabench.cli.json_out import tell
     from mambabench.models.weights.convert import describe_weights
 
     found = describe_weights(path)
@@ -51,11 +57,13 @@ def show(path: Path) -> None:
         "wrapper": found.wrapper or "none",
         "key prefix": found.prefix or "none",
     }
+    tell(**{key.replace(" ", "_"): value for key, value in facts.items()})
     for key, value in facts.items():
         click.echo(f"{key:16} {value}")
 
 
 @command.command(name="get")
+@options.as_json
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--url", default=None, help="Address of the file, for a single NAME.")
 @click.option("--checksum", default=None, help="md5:... or sha256:... of that file.")
@@ -78,7 +86,7 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
             stated = f"{size / 1e6:.1f} MB" if size is not None else "unknown size"
             click.echo(f"{file.url}: {stated}, licence: {find_entry(name).licence or 'not stated'}")
             if (size is None or size > 1 << 30) and not yes:
-                click.confirm("Download it?", abort=True)
+                click.confirm("Download it?", abort=True, err=True)
             with TransferProgress() as progress:
                 path = get_weights(name, file, cache_folder() / "downloads", progress=progress)
             click.echo(f"{name}: {path}")
@@ -89,6 +97,7 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
 
 
 @command.command(name="import")
+@options.as_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", default=None, help="The encoder, where several share a layout.")
 def import_(path: Path, name: str | None) -> None:
@@ -100,6 +109,7 @@ def import_(path: Path, name: str | None) -> None:
 
 
 @command.command(name="convert")
+@options.as_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--name", default=None, help="The encoder, where several share a layout.")

@@ -82,11 +82,12 @@ class Extracted:
     elapsed_s: float
     estimates: tuple[Estimate, ...] = ()  # of a dry run, which encodes nothing
     planned: tuple[PlannedTask, ...] = ()  # likewise
+    broken: tuple[EncoderError, ...] = ()  # of encoders that failed while others went on
 
     @property
     def failed(self) -> bool:
-        """Say whether a task could not be sealed because clips are missing."""
-        return any(outcome.state == "incomplete" for outcome in self.outcomes)
+        """Say whether an encoder is broken, or a task not sealed because clips are missing."""
+        return bool(self.broken) or any(outcome.state == "incomplete" for outcome in self.outcomes)
 
 
 def extract(
@@ -129,8 +130,40 @@ def extract(
 def extract_with(
     settings: ExtractSettings, progress: Callable[[Progress], None] | None = None
 ) -> Extracted:
-    """Do what `extract` does, told by settings."""
+    """Do what `extract` does, told by settings.
 
+    An encoder that fails does not stop the others: they are done one by one, and its error is in
+    `broken`. Of a single encoder, or where all fail, the error is raised.
+    """
+    names = encoder_list(settings.encoder or DEMO_ENCODERS)
+    try:
+        return _extract(replace(settings, encoder=names), progress)
+    except EncoderError as error:
+        if len(names) < 2:
+            raise
+        first = error
+    done: list[Extracted] = []
+    broken: list[EncoderError] = []
+    for name in names:
+        try:
+            done.append(_extract(replace(settings, encoder=(name,)), progress))
+        except EncoderError as error:
+            broken.append(error)
+    if not done or not broken:  # what failed is no single encoder
+        raise first
+    return Extracted(
+        settings.out,
+        tuple(outcome for one in done for outcome in one.outcomes),
+        sum(one.audio_s for one in done),
+        sum(one.elapsed_s for one in done),
+        tuple(row for one in done for row in one.estimates),
+        tuple(plan for one in done for plan in one.planned),
+        tuple(broken),
+    )
+
+
+def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | None) -> Extracted:
+    """Encode all tasks with the encoders that are named; EncoderError for the first that fails."""
     share = parse_share(settings.shard)
     setups = _setups(settings.gpus, settings.device)
     out = settings.out
@@ -141,7 +174,7 @@ def extract_with(
     works = []
     start = time.perf_counter()
     try:
-        for name in encoder_list(settings.encoder or DEMO_ENCODERS):
+        for name in settings.encoder:
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
             works += _plans(
                 chosen, chosen_tasks, out.absolute(), settings.layers, settings.precision, device
