@@ -115,7 +115,7 @@ def _show_usage_error(error: click.ClickException) -> None:
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"; see `{context.command_path} --help`" if context is not None else ""
     text = f"mambabench: {' '.join(message.split()).rstrip('.')}{hint}"
-    print(text, file=sys.stderr)
+    print(text.replace("?; ", "? "), file=sys.stderr)
     _tell_error("UsageError", message, error.exit_code)
 
 
