@@ -32,8 +32,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
 import trees  # noqa: E402
 
 import mambabench  # noqa: E402
+from mambabench.benchmarks.metrics.eer import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er, pr  # noqa: E402
-from mambabench.benchmarks.superb.metrics import edit_distance_of, equal_error_rate  # noqa: E402
+from mambabench.benchmarks.superb.metrics import edit_distance_of  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.probe.families import recipes  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402

@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.json_values import Json, is_number, is_plain
+from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import (
     Defect,
     EmbeddingType,
@@ -122,8 +123,6 @@ def _splits(metadata: Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
 
 
 def _evaluation(metadata: Json, kind: str, wrong: _Wrong) -> tuple[str, ...]:
-    from mambabench.benchmarks.metrics import METRICS
-
     names = metadata.get("evaluation")
     if not isinstance(names, list) or not names:
         wrong("evaluation", f"is {names!r}", "list the metrics, the primary one first")

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.report.flags import letters
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADINGS",
-    "UNSCALED",
     "notes",
     "pools",
     "remarks",
@@ -27,14 +27,12 @@ __all__ = [
     "tables_of",
 ]
 
-UNSCALED = ("d_prime", "segment_1s_er")  # not shares of anything: printed as they are
-
 
 def shown(metric: str, value: float | None) -> str:
     """Return a score as printed: percent with two decimals, or three decimals where no share."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if metric in UNSCALED else f"{100 * value:.2f}"
+    return f"{100 * value:.2f}" if metric_of(metric).share else f"{value:.3f}"
 
 
 def shown_interval(metric: str, low: float | None, high: float | None) -> str:
@@ -46,7 +44,7 @@ def shown_interval(metric: str, low: float | None, high: float | None) -> str:
 
 def unit(metric: str, higher_is_better: bool) -> str:
     """Return what stands behind a metric's name: its unit, and the direction if it is unusual."""
-    text = "" if metric in UNSCALED else " %"
+    text = " %" if metric_of(metric).share else ""
     return text + ("" if higher_is_better else " (lower is better)")
 
 

@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.benchmarks.hear.clusters import cluster_names
+from mambabench.benchmarks.metrics import metric_of
+from mambabench.benchmarks.metrics.metric import Ranked, Untested
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.reading.arrays import UNREADABLE
@@ -28,7 +30,6 @@ from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import Units
 from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.statistics.scoring import (
-    RANKED,
     FoldScore,
     fewest_of_a_label,
     fold_score,
@@ -47,14 +48,6 @@ FENCED = (
     *(MambabenchError, ArithmeticError, AssertionError, LookupError),
     *(AttributeError, OSError, TypeError, ValueError, zipfile.BadZipFile),
 )
-
-# metrics whose units are neither clips nor clusters
-_NO_UNITS = {
-    "eer": "a trial joins two clips and speakers stand in many trials, so that trials are not "
-    "independent and clips cannot be drawn one by one",
-    "mtwv": "its threshold is shared by all queries and documents stand in every query, so that "
-    "queries are not independent",
-}
 
 
 @dataclass(frozen=True)
@@ -113,8 +106,9 @@ def _compute(group: Group, key: str) -> Evidence:
                 else (f"the predictions of seed {run.record.seed} are missing")
             )
             return Evidence(key, declared, f"no bootstrap: {what}")
-    if group.metric in _NO_UNITS:
-        return Evidence(key, declared, f"no bootstrap: {_NO_UNITS[group.metric]}")
+    metric = metric_of(group.metric)
+    if isinstance(metric.statistic, Untested):
+        return Evidence(key, declared, f"no bootstrap: {metric.statistic.reason}")
     test, ordered = read_test(group)
     try:
         scores = [fold_score(group.metric, fold) for fold in ordered]
@@ -138,7 +132,7 @@ def _compute(group: Group, key: str) -> Evidence:
         n_test=test.n_clips,
         test_key=test.key,
         units=_units(group.metric, test, [fold[0] for fold in ordered]),
-        resampled=_resample(test, scores, recentre=group.metric in RANKED),
+        resampled=_resample(test, scores, recentre=isinstance(metric.statistic, Ranked)),
         parts=_unit_parts(test, scores),
     )
 

@@ -14,15 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.report.statistics.scoring import (
-    RANKED,
-    ScoreOfCounts,
-    Seed,
-    counts_of,
-    gradient,
-    macro,
-    multilabel,
-)
+from mambabench.benchmarks.metrics import METRICS, Metric
+from mambabench.benchmarks.metrics.metric import Ranked
+from mambabench.benchmarks.metrics.targets import multilabel
+from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of, gradient, macro
 from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
@@ -50,13 +45,14 @@ def exchange(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchang
     `one` and `other` hold the same clips in the same order, seed by seed: a clip changes sides in
     all seeds at once. Scores are averaged over the seeds. KeyError where the metric is unknown.
     """
-    if metric in RANKED:
-        return _ranked(metric, one, other)
-    if (own := counts_of(metric, one)) is not None:
-        theirs = counts_of(metric, other)
+    known = METRICS[metric]
+    if isinstance(known.statistic, Ranked):
+        return _ranked(known, known.statistic, one, other)
+    if (own := counts_of(known, one)) is not None:
+        theirs = counts_of(known, other)
         assert theirs is not None
         return _counted(own[0], theirs[0], own[1])
-    return _generic(metric, one, other)
+    return _generic(known, one, other)
 
 
 def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
@@ -82,9 +78,11 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
     return Exchange(sides, slopes, 2.0 * n_seeds * k * n_clips / 8)
 
 
-def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
+def _ranked(
+    metric: Metric, statistic: Ranked, one: Sequence[Seed], other: Sequence[Seed]
+) -> Exchange:
     pairs = zip(one, other, strict=True)
-    pools = [_Pool.of(prepared(metric, a), prepared(metric, b)) for a, b in pairs]
+    pools = [_Pool.of(prepared(metric.name, a), prepared(metric.name, b)) for a, b in pairs]
     present = float(np.mean(pools[0].positive.any(axis=1)))
 
     def sides(kept: Array) -> tuple[Array, Array]:
@@ -98,12 +96,12 @@ def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange
             for side in (0, 1):
                 flat = (len(pool.order), -1)
                 own = precision[side].reshape(flat), area[side].reshape(flat)
-                scores[side] += macro(metric, *own, present)
+                scores[side] += macro(statistic, *own, present)
         first, second = scores[:, : kept.shape[1]] / len(pools)
         return first, second
 
     def slopes() -> Array:
-        own = [pool.slopes(metric) for pool in pools[:_SLOPE_SEEDS]]
+        own = [pool.slopes(statistic) for pool in pools[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
     n_labels, n_entries = pools[0].order.shape
@@ -116,9 +114,9 @@ def prepared(metric: str, seed: Seed) -> Seed:
     Metrics of ranks: ``positive`` bool, ``key`` float64 (standardised log odds, in the order of the
     probabilities) and ``order`` int32 (clips by falling key), each [n_labels, n_clips].
     """
-    if metric not in RANKED or "key" in seed:
+    if not isinstance(METRICS[metric].statistic, Ranked) or "key" in seed:
         return seed
-    positive = multilabel(seed["target"], seed["probability"]).T
+    positive = multilabel(seed["target"], seed["probability"].shape[1]).T
     key = _standardised(np.asarray(seed["probability"].T, np.float64))
     order = np.argsort(-key, axis=1, kind="stable").astype(np.int32)
     return {"positive": np.ascontiguousarray(positive), "key": key, "order": order}
@@ -154,7 +152,7 @@ class _Pool:
         own = merge(one["order"], one["key"], other["order"], other["key"], positive)
         return cls(positive, *own)
 
-    def slopes(self, metric: str) -> Array:
+    def slopes(self, metric: Ranked) -> Array:
         """Return what a clip adds to the difference of the sides, to first order: [n_clips].
 
         It follows from the two predictions of a clip and from all predictions together, not from
@@ -173,14 +171,14 @@ class _Pool:
         return np.asarray((own[0] - own[1]).mean(axis=0))
 
 
-def _slope_tables(metric: str, tied: Array, found: Array) -> tuple[Array, Array]:
+def _slope_tables(metric: Ranked, tied: Array, found: Array) -> tuple[Array, Array]:
     """Derivatives of a label's score by the weight of an entry of each rank: positive, negative.
 
     tied, found [n_labels, n_ranks]: entries and positive entries of each rank, the best first.
     """
     above, hits = np.cumsum(tied, axis=1), np.cumsum(found, axis=1)
     n_positive = np.maximum(hits[:, -1:], 1)
-    if metric == "mAP":
+    if metric.of == "precision":
         precision = hits / np.maximum(above, 1)
         average = (found * precision).sum(axis=1, keepdims=True) / n_positive
         per_rank = found / np.maximum(above, 1)
@@ -193,20 +191,15 @@ def _slope_tables(metric: str, tied: Array, found: Array) -> tuple[Array, Array]
     higher = hits - 0.5 * found
     area = (found * below).sum(axis=1, keepdims=True) / (n_positive * n_negative)
     scale = np.ones_like(area)
-    if metric == "d_prime":  # steeper near 1; kept finite there, as slopes only steer the draws
-        from scipy.special import ndtri
-
+    if metric.slope is not None:  # kept finite near 1, as slopes only steer the draws
         inside = np.clip(area, 0.5 / (n_positive * n_negative), 1 - 0.5 / (n_positive * n_negative))
-        scale = np.exp(0.5 * ndtri(inside) ** 2)
+        scale = metric.slope(inside)
     positive = scale * (below / n_negative - area) / n_positive
     return positive, scale * (higher / n_positive - area) / n_negative
 
 
-def _generic(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
+def _generic(metric: Metric, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
     """Exchange rows of any scene metric, one call per seed, side and permutation."""
-    from mambabench.benchmarks.metrics import METRICS
-
-    function = METRICS[metric]
 
     def sides(kept: Array) -> tuple[Array, Array]:
         scores = np.zeros((2, kept.shape[1]))
@@ -214,7 +207,7 @@ def _generic(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchang
             for a, b in zip(one, other, strict=True):
                 for side, (yes, no) in enumerate(((a, b), (b, a))):
                     chosen = np.where(stays[:, None], yes["probability"], no["probability"])
-                    scores[side, number] += function(a["target"], chosen) / len(one)
+                    scores[side, number] += metric(a["target"], chosen) / len(one)
         return scores[0], scores[1]
 
     n_clips = len(one[0]["target"])
