@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 from mambabench.errors import MambabenchError
 
 __all__ = ["command"]
@@ -45,7 +45,9 @@ def list_() -> None:
 
 @command.command(name="get")
 @options.as_json
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=completion.archives
+)
 @into
 @click.option("--rate", type=int, default=48000, show_default=True, help="Archive's sample rate.")
 @click.option("--resample", type=int, multiple=True, help="Also make this rate. Repeatable.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli import options, show_error
+from mambabench.cli import completion, options, show_error
 from mambabench.errors import EncoderError
 from mambabench.models.naming import short_name
 
@@ -21,6 +21,7 @@ __all__ = ["command"]
     "--encoder",
     required=True,
     multiple=True,
+    shell_complete=completion.encoders,
     metavar="E",
     help="Registered name, dotted module or path of a HEAR-API .py file; E@PATH adds a checkpoint. "
     "Repeatable: each encoder has an output of its own.",

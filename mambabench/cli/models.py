@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 
 if TYPE_CHECKING:
     from mambabench.models.entry import EncoderEntry
@@ -23,7 +23,7 @@ def command() -> None:
 
 
 @command.command(name="list")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completion.encoders)
 @click.option("--at-hand", is_flag=True, help="Only encoders that run here as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
 def list_(names: tuple[str, ...], at_hand: bool, as_json: bool) -> None:
@@ -111,7 +111,7 @@ def _cells(f: dict[str, Any]) -> tuple[str, ...]:
 
 
 @command.command(name="show")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.encoders)
 @click.option("--measure", is_flag=True, help="Measure operations, memory and time per second.")
 @click.option("--bibtex", is_flag=True, help="Print the reference only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON only.")

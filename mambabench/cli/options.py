@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mambabench.cli import completion
 from mambabench.errors import nearest_names
 from mambabench.extract.settings import ExtractSettings
 from mambabench.probe.settings import ProbeSettings
@@ -105,9 +106,15 @@ def from_setting(one: Option) -> Decorator:
         show_default=not one.many and one.default is not None,
         metavar=one.metavar,
         help=one.help or None,
+        shell_complete=_COMPLETED.get(one.name),
     )
 
 
+_COMPLETED = {
+    "encoder": completion.encoders,
+    "baseline": completion.encoders,
+    "task": completion.tasks,
+}
 _EXTRACT, _PROBE = options_of(ExtractSettings), options_of(ProbeSettings)
 device: Decorator = from_setting(_EXTRACT["device"])
 hop_ms: Decorator = from_setting(_EXTRACT["hop_ms"])

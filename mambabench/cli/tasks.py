@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.family import TaskRow
@@ -33,7 +33,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=completion.tasks)
 @_folders
 @_as_json
 def list_command(names: tuple[str, ...], tasks: tuple[Path, ...], as_json: bool) -> None:
@@ -72,7 +72,7 @@ _FAMILIES = {
 
 
 @command.command("show")
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks)
 @_folders
 @_as_json
 def show_command(task: str, tasks: tuple[Path, ...], as_json: bool) -> None:

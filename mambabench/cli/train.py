@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 
 if TYPE_CHECKING:
     from mambabench.train.loop import Tick
@@ -31,7 +31,13 @@ _AFFECT_ONLY = ("store", "encoder", "text_encoder")
 
 @click.command("train")
 @click.argument("system", type=options.Named(SYSTEMS), required=False)
-@click.option("--recipe", default=None, metavar="NAME", help="Recipe name or TOML file.")
+@click.option(
+    "--recipe",
+    shell_complete=completion.recipes,
+    default=None,
+    metavar="NAME",
+    help="Recipe name or TOML file.",
+)
 @click.option("--row", "rows", multiple=True, metavar="NAME", help="Only this row of the recipe.")
 @click.option("--list", "list_", is_flag=True, help="List the recipes (of SYSTEM) and stop.")
 @click.option("--task", default=None, metavar="NAME", help="Corpus or stored task.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 from mambabench.errors import MambabenchError
 
 __all__ = ["command"]
@@ -64,7 +64,9 @@ def show(path: Path) -> None:
 
 @command.command(name="get")
 @options.as_json
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=completion.encoders
+)
 @click.option("--url", default=None, help="Address of the file, for a single NAME.")
 @click.option("--checksum", default=None, help="md5:... or sha256:... of that file.")
 @click.option("--yes", is_flag=True, help="Do not ask before a large download.")
