@@ -84,7 +84,8 @@ def test_nothing_is_wider_than_a_terminal_nor_broken(words: str, results: Path) 
     lines = text.splitlines()
     assert lines
     if words != "weights list":  # paths are as long as they are
-        assert max(map(len, lines)) <= 80
+        commands = [line for line in lines if "pip install" in line]  # to be copied whole
+        assert max(len(line) for line in lines if line not in commands) <= 80
     if words == "tasks list":
         assert "tfds_gtzan_music_speech-1.0.0-full" in text.split()
     if words == "models list":
