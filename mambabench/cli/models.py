@@ -50,8 +50,8 @@ def list_(names: tuple[str, ...], at_hand: bool, as_json: bool) -> None:
     if names or at_hand:
         return
     click.echo(
-        "\nAny HEAR module (package.module or file.py), onnx@FILE, tflite@FILE, hf@FOLDER and\n"
-        "s3prl@UPSTREAM work as well."
+        "\nAny HEAR module (package.module or file.py), onnx@FILE, tflite@FILE, hf@FOLDER\n"
+        "and s3prl@UPSTREAM work as well."
     )
     absent = [f for f in facts if f["pip"] and not f["weights_at_hand"]]
     if absent:
@@ -106,7 +106,7 @@ def _cells(f: dict[str, Any]) -> tuple[str, ...]:
         f"{f['sample_rate_hz']} Hz",
         f"{f['hop_ms']:g} ms",
         str(f["n_hidden_states"]),
-        f["licence"].replace("see the repository", "see source") or "-",
+        f["licence"].replace("see the repository", "see source").partition(" (")[0] or "-",
     )
 
 
