@@ -71,7 +71,11 @@ def show(path: Path) -> None:
 @click.option("--checksum", default=None, help="md5:... or sha256:... of that file.")
 @click.option("--yes", is_flag=True, help="Do not ask before a large download.")
 def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool) -> int:
-    """Download weights, check that they fit, and convert them to where encoders look."""
+    """Download weights, check that they fit, and convert them to where encoders look.
+
+    NAME is a registered encoder, or hf@OWNER/NAME: a public Hugging Face repository, which
+    `--encoder hf@OWNER/NAME` then runs. Size and licence are shown first.
+    """
     from mambabench.acquire.data import cache_folder
     from mambabench.acquire.fetch import remote_size
     from mambabench.acquire.weights import get_weights, remote_weights
@@ -83,6 +87,9 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
     code = 0
     for name in names:
         try:
+            if name.startswith("hf@"):
+                _get_repository(name, yes)
+                continue
             file = remote_weights(name, url, checksum)
             size = remote_size(file)
             stated = f"{size / 1e6:.1f} MB" if size is not None else "unknown size"
@@ -96,6 +103,22 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
             click.echo(f"{name}: {error}", err=True)
             code = 1
     return code
+
+
+def _get_repository(name: str, yes: bool) -> None:
+    from mambabench.acquire.hf_repository import get_repository, look_up
+    from mambabench.cli.tables import TransferProgress
+
+    found = look_up(name.removeprefix("hf@"))
+    stated = f"{found.n_bytes / 1e6:.1f} MB" if found.n_bytes is not None else "unknown size"
+    click.echo(
+        f"{found.name} at {found.commit[:12]}: {stated}, licence: {found.licence or 'not stated'}"
+    )
+    if (found.n_bytes is None or found.n_bytes > 1 << 30) and not yes:
+        click.confirm("Download it?", abort=True, err=True)
+    with TransferProgress() as progress:
+        folder = get_repository(found, progress=progress)
+    click.echo(f"{name}: {folder}")
 
 
 @command.command(name="import")
