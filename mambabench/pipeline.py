@@ -25,12 +25,12 @@ from mambabench.reading.toml_files import read_toml
 from mambabench.report.names import read_names
 from mambabench.report.settings import ReportSettings, TableSettings
 from mambabench.settings import Names, Paths, as_plain, option_names, options_of, settings_of
+from mambabench.store.estimate import Estimate, estimates_html
 
 if TYPE_CHECKING:
     from mambabench.extract.verb import Extracted, Progress
     from mambabench.probe.verb import ProbeProgress, ProbeRun
     from mambabench.report.verb import ReportResult
-    from mambabench.store.estimate import Estimate
 
 __all__ = [
     "RUN_OPTIONS",
@@ -62,6 +62,13 @@ class PipelineRun:
         if self.estimates:
             return False
         return self.extracted.failed or self.probed is None or self.probed.failed
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook, or how far the run came."""
+        if self.estimates:
+            return estimates_html(self.estimates)
+        shown = self.reported or self.probed or self.extracted
+        return shown._repr_html_()
 
 
 def run(

@@ -22,8 +22,9 @@ from mambabench.extract.unit import forget, load, one_thread
 from mambabench.models.registry import encoder_list, with_option
 from mambabench.settings import Names, Paths, parse_share, settings_of
 from mambabench.store.embeddings import store_folder
-from mambabench.store.estimate import Estimate, PlannedTask
+from mambabench.store.estimate import Estimate, PlannedTask, estimates_html
 from mambabench.store.gather import missing_clips, shard_notes
+from mambabench.store.notebook import html_table
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
 from mambabench.store.seal import claim
 from mambabench.store.shards import drop_shard, read_record
@@ -88,6 +89,14 @@ class Extracted:
     def failed(self) -> bool:
         """Say whether an encoder is broken, or a task not sealed because clips are missing."""
         return bool(self.broken) or any(outcome.state == "incomplete" for outcome in self.outcomes)
+
+    def _repr_html_(self) -> str:
+        """Show a row per encoder and task in a notebook."""
+        if self.estimates:
+            return estimates_html(self.estimates)
+        rows = [(o.encoder, o.task, o.n_clips, len(o.missing), o.state) for o in self.outcomes]
+        said = f"embeddings in {self.out}: {self.audio_s:.0f} s of audio in {self.elapsed_s:.1f} s"
+        return html_table(said, ("encoder", "task", "clips", "missing", "state"), rows)
 
 
 def extract(

@@ -20,6 +20,7 @@ from mambabench.files import sha256_file
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.chosen import selected
 from mambabench.probe.data import TaskRows, task_fingerprint
+from mambabench.probe.done import ProbeFailure, ProbeRun
 from mambabench.probe.estimate import Cell, estimate, stand_in
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
@@ -48,16 +49,6 @@ RESULTS_VERSION = 2  # raise it when the same inputs give other results
 
 
 @dataclass(frozen=True)
-class ProbeFailure:
-    """A unit that could not be done, and why."""
-
-    encoder: str
-    task: str
-    seed: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class ProbeProgress:
     """One unit has ended: done, found done, or failed."""
 
@@ -65,24 +56,6 @@ class ProbeProgress:
     seconds: float  # wall time since the unit started; 0 if its record was there
     n_done: int
     n_total: int
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """What a call of `probe` did."""
-
-    out: Path
-    n_trained: int  # units
-    n_present: int  # units whose records were there already
-    failures: tuple[ProbeFailure, ...]
-    unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
-    estimates: tuple[Estimate, ...] = ()  # of a dry run, which trains a few trials
-
-    @property
-    def failed(self) -> bool:
-        """Say whether a unit failed, or the protocol could do nothing at all here."""
-        nothing = bool(self.unavailable) and not self.n_trained and not self.n_present
-        return bool(self.failures) or nothing
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.store.embeddings import StoredTask, stored_task
 from mambabench.store.hear_eval_kit import stored_task as stored_by_kit
+from mambabench.store.notebook import html_table
 from mambabench.verification.aside import SET_ASIDE, move_aside
 from mambabench.verification.finding import Finding, is_temporary
 from mambabench.verification.records import Fingerprints, check_cache, check_probes
@@ -33,6 +34,13 @@ class Verified:
         """Say whether something is wrong and still in its place."""
         unmoved = [finding for finding in self.findings if not finding.move]
         return bool(self.findings) if self.moved_to is None else bool(unmoved)
+
+    def _repr_html_(self) -> str:
+        """Show a row per finding in a notebook."""
+        rows = [(one.kind, one.path, one.problem, one.remedy) for one in self.findings]
+        said = f"{self.n_stores} stores and {self.n_records} records below {self.out}"
+        said += f": {len(rows) or 'no'} defect{'' if len(rows) == 1 else 's'}"
+        return html_table(said, ("kind", "path", "problem", "remedy"), rows)
 
 
 def verify(out: Path | str = "mambabench-out", *, fix: bool = False) -> Verified:
