@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mambabench.report.clips import load_clips
     from mambabench.report.results import load_results
     from mambabench.train.evaluate import evaluate
+    from mambabench.verification.forget import forget
     from mambabench.verification.verb import verify
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "evaluate_encoder",
     "extract",
+    "forget",
     "info",
     "load_clips",
     "load_encoder",
@@ -64,6 +66,7 @@ _LAZY = {
     "evaluate": "mambabench.train.evaluate:evaluate",
     "evaluate_encoder": "mambabench.in_memory:evaluate_encoder",
     "extract": "mambabench.extract",
+    "forget": "mambabench.verification.forget:forget",
     "info": "mambabench.provenance:info",
     "load_clips": "mambabench.report.clips:load_clips",
     "load_encoder": "mambabench.models.registry:load_encoder",

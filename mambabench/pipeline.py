@@ -25,12 +25,12 @@ from mambabench.reading.toml_files import read_toml
 from mambabench.report.names import read_names
 from mambabench.report.settings import ReportSettings, TableSettings
 from mambabench.settings import Names, Paths, as_plain, option_names, options_of, settings_of
+from mambabench.store.estimate import Estimate, estimates_html
 
 if TYPE_CHECKING:
     from mambabench.extract.verb import Extracted, Progress
     from mambabench.probe.verb import ProbeProgress, ProbeRun
     from mambabench.report.verb import ReportResult
-    from mambabench.store.estimate import Estimate
 
 __all__ = [
     "RUN_OPTIONS",
@@ -61,7 +61,14 @@ class PipelineRun:
         """Say whether something failed and is recorded as such."""
         if self.estimates:
             return False
-        return self.extracted.failed or self.probed is None or bool(self.probed.failures)
+        return self.extracted.failed or self.probed is None or self.probed.failed
+
+    def _repr_html_(self) -> str:
+        """Show the report in a notebook, or how far the run came."""
+        if self.estimates:
+            return estimates_html(self.estimates)
+        shown = self.reported or self.probed or self.extracted
+        return shown._repr_html_()
 
 
 def run(
@@ -238,7 +245,7 @@ def run_with(
     start = time.perf_counter()
     extracted = extract_with(experiment.extract, watch.extract)
     seconds["extract"] = time.perf_counter() - start
-    if extracted.failed:
+    if any(outcome.state == "incomplete" for outcome in extracted.outcomes):
         return PipelineRun(extracted, None, None, seconds)
     watch.stage("2/3 probe")
     start = time.perf_counter()

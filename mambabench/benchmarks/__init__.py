@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.names import GROUPS, named_tasks, near_tasks
 from mambabench.benchmarks.task import Task
-from mambabench.errors import DataError, nearest_names
+from mambabench.errors import DataError
 
 __all__ = ["StrayFileWarning", "discover", "find_directories", "near_tasks"]
 
@@ -20,7 +21,8 @@ class StrayFileWarning(UserWarning):
 def find_directories(directories: Sequence[Path], names: Sequence[str] = ()) -> tuple[Path, ...]:
     """Return the task directories that `directories` are or contain, sorted by task name.
 
-    Each of `directories` is one task directory or a parent of several. `names` chooses among them.
+    Each of `directories` is one task directory or a parent of several. `names` chooses among them:
+    directories' names, short ones, titles, globs and groups (`named_tasks`).
     Entries of a parent that are no tasks are named in one StrayFileWarning. Raises DataError where
     a folder holds no task, a name is unknown, or two folders hold tasks of the same name.
     """
@@ -36,18 +38,15 @@ def find_directories(directories: Sequence[Path], names: Sequence[str] = ()) -> 
                 )
     if strangers:
         _warn("no tasks", strangers)
+    chosen: set[str] = set()
     for name in names:
-        if name not in found:
+        meant = named_tasks(name, found)
+        if not meant:
+            what = "of the group" if name in GROUPS else "named"
             near = near_tasks(name, found)
-            raise DataError(f"no task named {name!r} in {_listed(directories)}{near}")
-    return tuple(found[name] for name in sorted(set(names) or found))
-
-
-def near_tasks(name: str, known: Iterable[str]) -> str:
-    """Return a hint at known directory names that contain `name`, else at the nearest ones."""
-    known = sorted(known)
-    longer = [repr(n) for n in known if name and name in n][:3]
-    return f"; did you mean {' or '.join(longer)}?" if longer else nearest_names(name, known)
+            raise DataError(f"no task {what} {name!r} in {_listed(directories)}{near}")
+        chosen.update(meant)
+    return tuple(found[name] for name in sorted(chosen or found))
 
 
 def discover(directories: Sequence[Path], names: Sequence[str] = ()) -> tuple[Task, ...]:

@@ -75,6 +75,7 @@ def _rows() -> tuple[TaskRow, ...]:
             metric=EVALUATION[0],
             sample_duration_s=None,
             n_clips=None,
+            domain="speech",
         )
         for name, title in titles.items()
     )

@@ -25,6 +25,8 @@ class TaskRow:
     sample_duration_s: float | None
     n_clips: int | None
     directory: str | None = None  # where it was found
+    domain: str = ""  # what is heard: speech, music, sound
+    hours: float | None = None  # of audio
 
 
 @dataclass(frozen=True)

@@ -5,51 +5,68 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mambabench.benchmarks import discover, find_directories, near_tasks
-from mambabench.benchmarks.family import Prepared, TaskFamily, TaskRow
+from mambabench.benchmarks import discover, find_directories
+from mambabench.benchmarks.family import Prepared, TaskRow
+from mambabench.benchmarks.known import FAMILIES, known_rows
 from mambabench.benchmarks.layout.check import TaskCheck, check_directory
 from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.making.write import make
+from mambabench.benchmarks.names import named_tasks, near_tasks
 from mambabench.benchmarks.task import Task
 from mambabench.errors import DataError
-from mambabench.plugins import Registry
+from mambabench.settings import Names, Paths
 
-__all__ = ["FAMILIES", "check", "list", "prepare", "show"]
-
-FAMILIES: Registry[TaskFamily] = Registry(
-    "tasks",
-    TaskFamily,
-    {
-        "affect": "mambabench.benchmarks.affect_tasks:FAMILY",
-        "demo": "mambabench.benchmarks.demo.family:FAMILY",
-        "hear": "mambabench.benchmarks.hear.family:FAMILY",
-        "superb": "mambabench.benchmarks.superb.family:FAMILY",
-    },
-)
+__all__ = ["FAMILIES", "check", "list", "make", "prepare", "show"]
 
 
-def list(tasks: Sequence[Path | str] = ()) -> tuple[TaskRow, ...]:
-    """Return the tasks known by name, or those found in the folders `tasks`."""
-    if tasks:
-        return tuple(_row(task) for task in discover([Path(path) for path in tasks]))
-    return tuple(row for family in sorted(FAMILIES) for row in FAMILIES[family].rows())
+def list(tasks: Paths = (), names: Names = ()) -> tuple[TaskRow, ...]:
+    """Return the tasks known by name, or those found in the folders `tasks`.
+
+    `names` (short ones, globs, groups such as "speech") choose among them; DataError, with the
+    nearest, for one that means none.
+    """
+    names = (names,) if isinstance(names, str) else tuple(names)
+    folders = _folders(tasks)
+    if folders:
+        return tuple(_row(task) for task in discover(folders, names))
+    rows = known_rows()
+    chosen = {meant for name in names for meant in _meant(name, [row.name for row in rows])}
+    return tuple(row for row in rows if not names or row.name in chosen)
 
 
-def show(task: Path | str, tasks: Sequence[Path | str] = ()) -> Task | TaskRow:
+def _folders(tasks: Paths) -> Sequence[Path]:
+    return [Path(one) for one in ((tasks,) if isinstance(tasks, str | Path) else tasks)]
+
+
+def _meant(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    found = named_tasks(name, known)
+    if not found:
+        near = near_tasks(name, known)
+        raise DataError(
+            f"no task named {name!r}, and no such directory{near}; `tasks list` names all"
+        )
+    return found
+
+
+def show(task: Path | str, tasks: Paths = ()) -> Task | TaskRow:
     """Return one task: read from a directory, found by name in the folders `tasks`, or known.
 
-    Raises DataError with the nearest names where there is none.
+    Raises DataError with the nearest names where there is none, or several.
     """
-    if tasks:
-        return load_task(find_directories([Path(path) for path in tasks], [str(task)])[0])
+    folders = _folders(tasks)
+    if folders:
+        paths = {path.resolve().name: path for path in find_directories(folders, [str(task)])}
+        return load_task(paths[_only(str(task), tuple(paths))])
     if Path(task).is_dir():
         return load_task(Path(task))
-    known = {row.name: row for row in list()}
-    if str(task) not in known:
-        near = near_tasks(str(task), known)
-        raise DataError(
-            f"no task named {str(task)!r}, and no such directory{near}; `tasks list` names all"
-        )
-    return known[str(task)]
+    known = {row.name: row for row in known_rows()}
+    return known[_only(str(task), _meant(str(task), tuple(known)))]
+
+
+def _only(name: str, found: Sequence[str]) -> str:
+    if len(found) > 1:
+        raise DataError(f"{name!r} means {len(found)} tasks: name one of {', '.join(found)}")
+    return found[0]
 
 
 def check(
@@ -77,10 +94,11 @@ def _progress_of(
 
 
 def _row(task: Task) -> TaskRow:
+    known = {row.name: row for row in known_rows()}.get(task.name)
     return TaskRow(
         name=task.name,
         family="found",
-        title=task.name,
+        title=known.title if known else task.name,
         embedding_type=task.embedding_type,
         prediction_type=task.prediction_type,
         split_mode=task.split_mode,
@@ -90,6 +108,7 @@ def _row(task: Task) -> TaskRow:
         sample_duration_s=task.sample_duration_s,
         n_clips=sum(len(clips) for clips in task.clips.values()),
         directory=str(task.directory),
+        domain=known.domain if known else "",
     )
 
 

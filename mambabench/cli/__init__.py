@@ -19,7 +19,7 @@ import click
 
 from mambabench.errors import MambabenchError, nearest_names
 
-__all__ = ["VERBS", "main"]
+__all__ = ["VERBS", "main", "plain_text", "show_error", "shown_whole"]
 
 # verb -> (module, one help line); the module has a click command named `command`
 VERBS: dict[str, str] = {
@@ -34,6 +34,7 @@ VERBS: dict[str, str] = {
     "run": "Do extract, probe and report in one resumable folder.",
     "config": "Show and check the file that tells run all.",
     "verify": "Check everything below an output folder.",
+    "forget": "Take wrong results away.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",
     "models": "List the encoders and what is known of them.",
@@ -114,7 +115,16 @@ def _show_usage_error(error: click.ClickException) -> None:
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"; see `{context.command_path} --help`" if context is not None else ""
     text = f"mambabench: {' '.join(message.split()).rstrip('.')}{hint}"
-    print(text, file=sys.stderr)
+    print(text.replace("?; ", "? "), file=sys.stderr)
+    _tell_error("UsageError", message, error.exit_code)
+
+
+def _tell_error(kind: str, message: str, code: int) -> None:
+    """With --json an error is an object on standard output too."""
+    from mambabench.cli.json_out import error_text, wanted
+
+    if wanted():
+        print(error_text(kind, message, code))
 
 
 class _Terminated(KeyboardInterrupt):
@@ -125,18 +135,34 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
+_PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-", "×": "x"}
+
+
+def plain_text(text: str) -> str:
+    """Return the text with letters that standard output's encoding lacks replaced by plain ones."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        for letter, plain in _PLAIN.items():
+            text = text.replace(letter, plain)
+        text = text.encode(encoding, "replace").decode(encoding)
+    return text
+
+
 def _leave(code: int) -> NoReturn:
     """End an interrupted run at once: what compiled code still does on threads is of no use, and
     an interpreter that is torn down under it would abort."""
     print("interrupted; the same command continues where it stopped", file=sys.stderr)
+    _tell_error("Interrupted", "the same command continues where it stopped", code)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _show_error(error: MambabenchError) -> None:
+def show_error(error: MambabenchError) -> None:
     """Print an error; of a provider's fault the last lines of its traceback, or all of it."""
-    print(f"mambabench: {error}", file=sys.stderr)
+    print(f"mambabench: {str(error).replace('?; ', '? ')}", file=sys.stderr)
     if error.traceback and shown_whole():
         print(error.traceback, file=sys.stderr)
         return
@@ -148,10 +174,17 @@ def _show_error(error: MambabenchError) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    from mambabench.cli.json_out import begin, result_text
+
+    begin()
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
-    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() == "utf-8":
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # file names that are no UTF-8; terminals that are not
+            utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "replace")
     try:
         code = _cli.main(prog_name="mambabench", standalone_mode=False)
     except click.exceptions.Abort as error:
@@ -167,13 +200,19 @@ def main() -> None:
         _show_usage_error(error)
         sys.exit(error.exit_code)
     except MambabenchError as error:
-        _show_error(error)
+        show_error(error)
+        _tell_error(type(error).__name__, str(error), 2)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
         if error.errno is None or error.filename is None or shown_whole():
             raise
-        print(f"mambabench: cannot use {error.filename}: {error.strerror}", file=sys.stderr)
+        said = f"cannot use {error.filename}: {error.strerror}"
+        print(f"mambabench: {said}", file=sys.stderr)
+        _tell_error("OSError", said, 2)
         sys.exit(2)
-    sys.exit(code if isinstance(code, int) else 0)
+    ended = code if isinstance(code, int) else 0
+    if text := result_text(ended):
+        print(text)
+    sys.exit(ended)

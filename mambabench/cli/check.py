@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli import options, shown_whole
+from mambabench.cli import completion, options, shown_whole
 from mambabench.errors import EncoderError
 
 __all__ = ["command"]
 
 
 @click.command(name="check")
-@click.argument("encoder", metavar="E", required=False)
+@click.argument("encoder", metavar="E", required=False, shell_complete=completion.encoders)
 @options.device
 @click.option(
     "--long-s",

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from mambabench.cli import options
+
 __all__ = ["command"]
 
 
@@ -18,6 +20,7 @@ __all__ = ["command"]
     show_default=True,
     help="A .png, or a .html with a section for a page.",
 )
+@options.as_json
 def command(runs: tuple[Path, ...], to: Path) -> int:
     """Plot what trainings said of themselves; RUN is a folder with a log.jsonl."""
     from mambabench.train.curves import write_curves

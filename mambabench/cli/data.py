@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 from mambabench.errors import MambabenchError
 
 __all__ = ["command"]
@@ -28,20 +28,26 @@ def command() -> None:
 
 
 @command.command(name="list")
+@options.as_json
 def list_() -> None:
     """Name the published HEAR archives."""
     from mambabench.acquire.archives import ARCHIVES
+    from mambabench.cli.json_out import tell
     from mambabench.cli.tables import print_table
 
     rows = [
         (a.task, a.directory, "md5" if a.md5_48k else "none published", a.unpacked, a.licence)
         for a in ARCHIVES
     ]
+    tell(archives=ARCHIVES)
     print_table(("name", "task directory", "checksum", "unpacked", "licence"), rows)
 
 
 @command.command(name="get")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@options.as_json
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=completion.archives
+)
 @into
 @click.option("--rate", type=int, default=48000, show_default=True, help="Archive's sample rate.")
 @click.option("--resample", type=int, multiple=True, help="Also make this rate. Repeatable.")
@@ -91,7 +97,9 @@ def get_(
     total = sum(p.size_bytes or 0 for p in planned)
     unknown = any(p.size_bytes is None and not p.present for p in planned)
     if (total > _LARGE or unknown) and not yes:
-        click.confirm(f"Download {_size(total)}{' or more' if unknown else ''}?", abort=True)
+        click.confirm(
+            f"Download {_size(total)}{' or more' if unknown else ''}?", abort=True, err=True
+        )
     with TransferProgress() as progress:
         results = get(planned, wanted, progress=progress)
         failed = [r for r in results if r.error]
@@ -120,6 +128,7 @@ def _resample(directory: Path, rate: int, jobs: int | None, progress: object) ->
 
 
 @command.command(name="import")
+@options.as_json
 @click.argument("archives", nargs=-1, required=True, type=click.Path(path_type=Path))
 @into
 def import_(archives: tuple[Path, ...], into: Path) -> int:
@@ -142,6 +151,7 @@ def import_(archives: tuple[Path, ...], into: Path) -> int:
 
 
 @command.command(name="verify")
+@options.as_json
 @click.argument("directories", nargs=-1, type=click.Path(path_type=Path))
 @into
 def verify_(directories: tuple[Path, ...], into: Path) -> int:
@@ -171,6 +181,7 @@ def verify_(directories: tuple[Path, ...], into: Path) -> int:
 
 
 @command.command(name="resample")
+@options.as_json
 @click.argument("directories", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--rate", type=int, multiple=True, required=True, help="Sample rate. Repeatable.")
 @options.jobs
@@ -187,13 +198,16 @@ def resample_(directories: tuple[Path, ...], rate: tuple[int, ...], jobs: int | 
 
 
 @command.command(name="status")
+@options.as_json
 @into
 def status_(into: Path) -> None:
     """Say which task directories and sample rates are there."""
     from mambabench.acquire.data import status
+    from mambabench.cli.json_out import tell
     from mambabench.cli.tables import print_table
 
     found = status(into)
+    tell(tasks=found)
     if not found:
         click.echo(f"no task directory below {into}")
         return
@@ -207,6 +221,7 @@ def status_(into: Path) -> None:
 
 
 @command.command(name="precompute")
+@options.as_json
 @click.argument(
     "sources", nargs=-1, required=True, metavar="FOLDER|LIST...", type=click.Path(path_type=Path)
 )
@@ -254,6 +269,7 @@ def precompute_(
 
 
 @command.command(name="lists")
+@options.as_json
 @click.argument("corpus")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(

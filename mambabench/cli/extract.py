@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import options, show_error
 from mambabench.extract.settings import ExtractSettings
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = ["command", "show_extracted"]
     help="Encode texts instead (sentiment tasks): words[:DIM] or a local model directory.",
 )
 @options.traceback
+@options.as_json
 def command(text_encoder: str | None, **arguments: Any) -> int:
     """Encode the clips of tasks into an embedding store.
 
@@ -40,12 +41,15 @@ def command(text_encoder: str | None, **arguments: Any) -> int:
         if not arguments["encoder"]:
             return 0
     from mambabench.cli.estimates import show_estimates
+    from mambabench.cli.json_out import tell
     from mambabench.cli.progress import Display
     from mambabench.extract.verb import extract
 
     with Display() as display:
         display.stage("extract", "reading tasks and loading encoders")
         done = extract(**arguments, progress=display.extract)
+    tell(out=done.out, outcomes=done.outcomes, audio_s=done.audio_s, elapsed_s=done.elapsed_s)
+    tell(failed=done.failed, estimates=done.estimates)
     if done.estimates:
         show_estimates(done.estimates)
         return 0
@@ -77,6 +81,8 @@ def show_extracted(done: Extracted) -> None:
                 f"their absence with --on-error skip (list: {outcome.directory / 'missing.json'})",
                 err=True,
             )
+    for error in done.broken:
+        show_error(error)
     if done.audio_s:
         rate = done.audio_s / done.elapsed_s
         click.echo(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 
 if TYPE_CHECKING:
     from mambabench.models.entry import EncoderEntry
@@ -21,47 +23,35 @@ def command() -> None:
 
 
 @command.command(name="list")
+@click.argument("names", nargs=-1, shell_complete=completion.encoders)
+@click.option("--at-hand", is_flag=True, help="Only encoders that run here as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
-def list_(as_json: bool) -> None:
-    """List all registered encoders."""
+def list_(names: tuple[str, ...], at_hand: bool, as_json: bool) -> None:
+    """List the registered encoders, or those that NAMES (names, families or globs) fit."""
     from mambabench.cli.tables import print_table
-    from mambabench.models.registry import encoder_entries
 
-    facts = [_facts(entry) for entry in encoder_entries().values()]
+    facts = _chosen(names)
+    if at_hand:
+        facts = [f for f in facts if f["weights_at_hand"] or not f["published"]]
     if as_json:
         click.echo(json.dumps({"schema": "mambabench.models/1", "models": facts}, indent=2))
         return
-    rows = [
-        (
-            f["name"],
-            f"{f['n_parameters']:,}" if f["n_parameters"] else "-",
-            str(f["scene_embedding_size"]),
-            str(f["timestamp_embedding_size"]),
-            f"{f['sample_rate_hz']} Hz",
-            f"{f['hop_ms']:g} ms",
-            str(f["n_hidden_states"]),
-            ("yes" if f["pip"] else f["weights_at_hand"])
-            if f["weights_at_hand"]
-            else ("no" if f["published"] else "not needed"),
-            f["licence"],
-        )
-        for f in facts
-    ]
-    headings = (
-        "name",
-        "parameters",
-        "scene",
-        "timestamp",
-        "rate",
-        "hop",
-        "layers",
-        "weights at hand",
-        "licence",
-    )
-    print_table(headings, rows)
+    rows: list[tuple[str, ...]] = []
+    family = ""
+    for f in facts:
+        if f["family"] != family:
+            family = f["family"]
+            rows.append((_FAMILIES.get(family, family),))
+        rows.append(_cells(f))
+    headings = ("name", "parameters", "MB", "at hand", "dim", "frames", "rate", "hop", "layers")
+    optional = ("layers", "frames", "rate", "hop", "dim")
+    numbers = ("parameters", "MB", "dim", "frames", "layers")
+    print_table((*headings, "licence"), rows, optional=optional, numbers=numbers)
+    if names or at_hand:
+        return
     click.echo(
-        "Any HEAR module (package.module or file.py), onnx@FILE, tflite@FILE, hf@FOLDER and "
-        "s3prl@UPSTREAM work as well."
+        "\nAny HEAR module (package.module or file.py), onnx@FILE, tflite@FILE, hf@FOLDER\n"
+        "and s3prl@UPSTREAM work as well."
     )
     absent = [f for f in facts if f["pip"] and not f["weights_at_hand"]]
     if absent:
@@ -70,8 +60,58 @@ def list_(as_json: bool) -> None:
         click.echo(f"  {f['name']:20} {f['pip']}")
 
 
+# in the order in which they are listed; others come after them
+_FAMILIES = {
+    "logmel_stats": "logmel_stats: no network at all, the floor to beat",
+    "ssam": "ssam: SSAM, masked Mamba on log-mel patches",
+    "ssast": "ssast: the SSAM authors' Transformer twin",
+    "ssamba": "ssamba: SSAMBA, bidirectional Mamba",
+    "aum": "aum: Audio Mamba, trained with labels",
+    "zoo": "zoo: trained encoders whose weights come with a package",
+}
+
+
+def _chosen(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the facts of the encoders that names mean, family by family."""
+    from mambabench.errors import EncoderError, nearest_names
+    from mambabench.models.registry import encoder_entries
+
+    entries = list(encoder_entries().values())
+    known = [*(entry.name for entry in entries), *dict.fromkeys(e.family for e in entries)]
+    for name in names:
+        if not any(_fits(name, entry) for entry in entries):
+            raise EncoderError(
+                f"no encoder or family is called {name!r}{nearest_names(name, known)}"
+            )
+    order = list(_FAMILIES)
+    entries = [e for e in entries if not names or any(_fits(name, e) for name in names)]
+    entries.sort(key=lambda e: order.index(e.family) if e.family in order else len(order))
+    return [_facts(entry) for entry in entries]
+
+
+def _fits(name: str, entry: EncoderEntry) -> bool:
+    called = (entry.name, entry.family, *entry.aliases)
+    return any(fnmatchcase(one, name) for one in called)
+
+
+def _cells(f: dict[str, Any]) -> tuple[str, ...]:
+    at_hand = "yes" if f["weights_at_hand"] else "no" if f["published"] else "not needed"
+    return (
+        f["name"],
+        f"{f['n_parameters']:,}" if f["n_parameters"] else "-",
+        f"{4e-6 * f['n_parameters']:.0f}" if f["n_parameters"] else "-",
+        at_hand,
+        str(f["scene_embedding_size"]),
+        str(f["timestamp_embedding_size"]),
+        f"{f['sample_rate_hz']} Hz",
+        f"{f['hop_ms']:g} ms",
+        str(f["n_hidden_states"]),
+        f["licence"].replace("see the repository", "see source").partition(" (")[0] or "-",
+    )
+
+
 @command.command(name="show")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.encoders)
 @click.option("--measure", is_flag=True, help="Measure operations, memory and time per second.")
 @click.option("--bibtex", is_flag=True, help="Print the reference only.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON only.")
@@ -142,12 +182,30 @@ def _measured(name: str, device: str) -> dict[str, Any]:
     return asdict(measure_cost(load_encoder(name, device=device)))
 
 
+_SAID = {
+    "aliases": "also called",
+    "published": "weights were published",
+    "n_parameters": "parameters",
+    "published_parameters": "parameters, as printed",
+    "scene_embedding_size": "width, one a clip",
+    "timestamp_embedding_size": "width, one a frame",
+    "sample_rate_hz": "sample rate in Hz",
+    "hop_ms": "ms from frame to frame",
+    "n_hidden_states": "layers that can be kept",
+    "hear_provider": "is a HEAR module too",
+    "weights": "where the weights are",
+    "weights_at_hand": "weights at hand",
+    "pip": "comes with",
+}
+
+
 def _print(facts: dict[str, Any]) -> None:
     scores, cost = facts.pop("published_scores"), facts.pop("cost_per_second")
     for key, value in facts.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         if shown not in ("", None):
-            click.echo(f"{key.replace('_', ' '):26} {shown}")
+            said = {True: "yes", False: "no"}.get(shown, shown) if shown in (True, False) else shown
+            click.echo(f"{_SAID.get(key, key.replace('_', ' ')):26} {said}")
     if not scores:
         click.echo(f"{'published scores':26} none of exactly this checkpoint")
     for s in scores:

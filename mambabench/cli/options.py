@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mambabench.cli import completion
 from mambabench.errors import nearest_names
 from mambabench.extract.settings import ExtractSettings
 from mambabench.probe.settings import ProbeSettings
@@ -16,6 +17,7 @@ from mambabench.settings import Option, options_of
 
 __all__ = [
     "Named",
+    "as_json",
     "baseline",
     "device",
     "format_",
@@ -104,9 +106,15 @@ def from_setting(one: Option) -> Decorator:
         show_default=not one.many and one.default is not None,
         metavar=one.metavar,
         help=one.help or None,
+        shell_complete=_COMPLETED.get(one.name),
     )
 
 
+_COMPLETED = {
+    "encoder": completion.encoders,
+    "baseline": completion.encoders,
+    "task": completion.tasks,
+}
 _EXTRACT, _PROBE = options_of(ExtractSettings), options_of(ProbeSettings)
 device: Decorator = from_setting(_EXTRACT["device"])
 hop_ms: Decorator = from_setting(_EXTRACT["hop_ms"])
@@ -131,5 +139,21 @@ traceback: Decorator = click.option(
     expose_value=False,
     callback=_ask_for_tracebacks,
     help="Print the whole traceback of an encoder's fault.",
+)
+
+
+def _ask_for_json(context: click.Context, option: click.Parameter, value: bool) -> None:
+    from mambabench.cli.json_out import asked
+
+    asked(context, option, value)
+
+
+# of verbs that print lines; where there is more to say, a verb has an option of its own
+as_json: Decorator = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_ask_for_json,
+    help="Print one JSON object only.",
 )
 baseline: Decorator = from_setting(options_of(ReportSettings)["baseline"])

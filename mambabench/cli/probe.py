@@ -17,6 +17,7 @@ __all__ = ["command", "show_probed"]
 
 @click.command()
 @options.of_settings(ProbeSettings)
+@options.as_json
 def command(**arguments: Any) -> int:
     """Train and score heads on stored embeddings.
 
@@ -24,17 +25,19 @@ def command(**arguments: Any) -> int:
     unit failed; its reason is in its record and the others are done.
     """
     from mambabench.cli.estimates import show_estimates
+    from mambabench.cli.json_out import plain, tell
     from mambabench.cli.progress import Display
     from mambabench.probe.verb import probe
 
     with Display() as display:
         display.stage("probe", "opening the store")
         run = probe(**arguments, progress=display.probe)
+    tell(**plain(run), failed=run.failed)
     if run.estimates:
         show_estimates(run.estimates)
         return 0
     show_probed(run)
-    return 1 if run.failures else 0
+    return 1 if run.failed else 0
 
 
 def show_probed(run: ProbeRun) -> None:
@@ -44,6 +47,12 @@ def show_probed(run: ProbeRun) -> None:
     for failure in run.failures:
         where = f"{failure.encoder} on {failure.task}, seed {failure.seed}"
         click.echo(f"failed: {where}: {failure.reason}", err=True)
+    if run.failed and not run.failures:
+        click.echo(
+            "nothing here can be done by this protocol; `mambabench forget --protocol P` takes its "
+            "empty records away",
+            err=True,
+        )
     click.echo(
         f"probed: {run.n_trained} units trained, {run.n_present} there already, "
         f"{len(run.failures)} failed; records in {run.out / 'probes'}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import options, plain_text
 from mambabench.cli.progress import Display
 
 if TYPE_CHECKING:
@@ -110,9 +110,11 @@ __all__ = ["command", "echo", "show_written"]
     help="Whether the page holds every clip; auto: while it stays small.",
 )
 @options.jobs
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     out: tuple[Path, ...],
     format: str,
+    as_json: bool,
     baseline: str | None,
     task: tuple[str, ...],
     encoder: tuple[str, ...],
@@ -139,6 +141,7 @@ def command(
         raise click.UsageError("--gate needs --baseline E: worse than what?")
     if margin is not None and not gate:
         raise click.UsageError("--margin needs --gate")
+    format = "json" if as_json else format
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
     with Display() as display:
@@ -173,19 +176,9 @@ def _gate(result: ReportResult, margin: float | None) -> int:
     return 1 if found else 0
 
 
-_PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-"}
-
-
 def echo(text: str) -> None:
     """Print a table; letters that the terminal's encoding lacks are replaced by plain ones."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        for letter, plain in _PLAIN.items():
-            text = text.replace(letter, plain)
-        text = text.encode(encoding, "replace").decode(encoding)
-    click.echo(text, nl=False)
+    click.echo(plain_text(text), nl=False)
 
 
 def show_written(result: ReportResult, *, quiet: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mambabench.cli import options
-from mambabench.pipeline import RUN_OPTIONS
+from mambabench.pipeline import RUN_OPTIONS, PipelineRun
 
 
 @click.command("run")
@@ -21,6 +21,7 @@ from mambabench.pipeline import RUN_OPTIONS
 )
 @options.of_run(RUN_OPTIONS)
 @options.traceback
+@options.as_json
 @click.pass_context
 def command(context: click.Context, /, config: Path | None, **arguments: Any) -> int:
     """Do extract, probe and report in one resumable folder.
@@ -48,6 +49,7 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
             width=shutil.get_terminal_size((120, 24)).columns if color else 120,
             color=color,
         )
+    _tell(done)
     if done.estimates:
         show_estimates(done.estimates)
         return 0
@@ -62,6 +64,20 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
     if done.reported is not None:
         show_written(done.reported, quiet=quiet)
     return 1 if done.failed else 0
+
+
+def _tell(done: PipelineRun) -> None:
+    """Say for --json what every stage did, and what the report says."""
+    import json
+
+    from mambabench.cli.json_out import tell
+
+    tell(failed=done.failed, seconds=done.seconds, estimates=done.estimates)
+    tell(outcomes=done.extracted.outcomes, probed=done.probed)
+    if done.reported is not None:
+        from mambabench.report.verb import render
+
+        tell(report=json.loads(render(done.reported.summary, "json")), files=done.reported.files)
 
 
 def _is_given(context: click.Context, name: str) -> bool:

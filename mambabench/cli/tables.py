@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
 
-__all__ = ["TransferProgress", "print_table"]
+__all__ = ["TransferProgress", "print_table", "table_lines"]
 
 _QUIET_S = 30.0  # between two lines where there is no terminal
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; wide where there is no terminal, so that nothing is folded."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+def print_table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    optional: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+) -> None:
+    """Print a table on stdout; a line of one cell is a heading of its own.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 250).print(table)
+    Words and numbers are never broken. On a terminal the columns `optional` are left out, the first
+    ones first, until the rest fits; then the last column goes on in the next line, between words.
+    `numbers` are set to the right. Elsewhere everything is printed as wide as it is.
+    """
+    from mambabench.cli import plain_text
+
+    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else None
+    for line in table_lines(headings, rows, width, optional, numbers):
+        print(plain_text(line))
+
+
+def table_lines(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None,
+    optional: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+) -> list[str]:
+    """Return the lines of a table that is at most `width` wide where its words allow it."""
+    body = [row for row in rows if len(row) > 1]
+    shown = list(range(len(headings)))
+    widths = [max(len(line[i]) for line in [headings, *body]) for i in shown]
+    for name in optional:
+        if width is None or _total(shown, widths) <= width:
+            break
+        shown.remove(headings.index(name))
+    last = shown[-1]
+    room = None if width is None else max(1, width - _total(shown[:-1], widths) - 2)
+    right = {headings.index(name) for name in numbers}
+    lines = []
+    for row in [headings, *rows]:
+        if len(row) == 1:
+            lines += ["", row[0]]
+            continue
+        cells = [row[i].rjust(widths[i]) if i in right else row[i].ljust(widths[i]) for i in shown]
+        parts = [row[last]] if room is None or len(row[last]) <= room else _wrapped(row[last], room)
+        if len(parts) == 1 and last in right:
+            parts = [cells[-1]]
+        lines.append("  ".join([*cells[:-1], parts[0]]).rstrip())
+        lines += [" " * (_total(shown[:-1], widths) + 2) + part for part in parts[1:]]
+    return lines
+
+
+def _total(shown: Sequence[int], widths: Sequence[int]) -> int:
+    return sum(widths[i] for i in shown) + 2 * (len(shown) - 1)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 class TransferProgress:

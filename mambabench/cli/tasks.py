@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 
 if TYPE_CHECKING:
     from mambabench.benchmarks.family import TaskRow
@@ -33,26 +33,46 @@ def command() -> None:
 
 
 @command.command("list")
+@click.argument("names", nargs=-1, shell_complete=completion.tasks)
 @_folders
 @_as_json
-def list_command(tasks: tuple[Path, ...], as_json: bool) -> None:
-    """List the tasks known by name, or those found in folders."""
-    from mambabench.benchmarks.tasks import list as list_tasks
+def list_command(names: tuple[str, ...], tasks: tuple[Path, ...], as_json: bool) -> None:
+    """List the tasks known by name, or those found in folders.
 
-    rows = list_tasks(tasks)
+    NAMES choose: short names, globs, and the groups hear, superb, affect, demo, speech, music,
+    sound and small (at most three hours of audio).
+    """
+    from mambabench.benchmarks.tasks import list as list_tasks
+    from mambabench.cli.tables import print_table
+
+    rows = list_tasks(tasks, names)
     if as_json:
         _print_json({"schema": "mambabench.tasks/1", "tasks": [_plain(row) for row in rows]})
         return
-    header = ("task", "type", "splits", "labels", "clips", "seconds", "metric")
-    lines = [header, *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    header = ("task", "metric", "clips", "hours", "labels", "domain", "type", "splits", "licence")
+    lines: list[tuple[str, ...]] = []
+    family = ""
+    for row in rows:
+        if row.family != family:
+            family = row.family
+            lines.append((_FAMILIES.get(family, family),))
+        lines.append(_cells(row))
+    optional = ("splits", "type", "domain", "licence", "labels")
+    print_table(header, lines, optional=optional, numbers=("clips", "hours", "labels"))
+
+
+_FAMILIES = {
+    "demo": "demo: generated here in seconds",
+    "hear": "hear: HEAR 2021; `mambabench data get NAME` fetches one",
+    "superb": "superb: `mambabench tasks prepare NAME --data DIR` makes one from its corpus",
+    "depression": "depression: `mambabench tasks prepare NAME --data DIR`, from its corpus",
+    "sentiment": "sentiment: `mambabench tasks prepare NAME --data DIR`, from its corpus",
+    "found": "found in these folders",
+}
 
 
 @command.command("show")
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks)
 @_folders
 @_as_json
 def show_command(task: str, tasks: tuple[Path, ...], as_json: bool) -> None:
@@ -65,9 +85,11 @@ def show_command(task: str, tasks: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         _print_json({"schema": "mambabench.task/1", **facts})
         return
-    width = max(len(key) for key in facts)
-    for key, value in facts.items():
-        click.echo(f"{key.ljust(width)}  {_text(value)}")
+    shown = [(_SAID.get(key, key.replace("_", " ")), value) for key, value in facts.items()]
+    width = max(len(key) for key, _ in shown)
+    for key, value in shown:
+        if value not in (None, "", (), [], {}):
+            click.echo(f"{key.ljust(width)}  {_spoken(value)}")
 
 
 @command.command("check")
@@ -98,6 +120,7 @@ def check_command(
 
 
 @command.command("prepare")
+@options.as_json
 @click.argument("task")
 @click.option(
     "--data",
@@ -115,12 +138,79 @@ def check_command(
 def prepare_command(task: str, data: Path, to: Path) -> None:
     """Make the task directory of TASK from a corpus; it points there, no audio is copied."""
     from mambabench.benchmarks.tasks import prepare
+    from mambabench.cli.json_out import tell
 
     done = prepare(task, data, to)
+    tell(directory=done.directory, clips=done.n_clips, notes=done.notes)
     sizes = ", ".join(f"{split} {count:,}" for split, count in done.n_clips.items())
     click.echo(f"{done.directory}: {sizes}")
     for note in done.notes:
         click.echo(f"note: {note}")
+
+
+@command.command("make")
+@click.option(
+    "--csv",
+    "table",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Table with a header: file and label, perhaps split, group, start and end (seconds).",
+)
+@click.option(
+    "--audio",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder that the files of the table are seen from.",
+)
+@click.option(
+    "--to",
+    default=Path("tasks"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder in which the task directory is written.",
+)
+@click.option("--name", metavar="NAME", help="Of the task.  [default: that of the table]")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="What a column is called: file, label, split, group, start or end. Repeatable.",
+)
+@click.option(
+    "--separator", default=";", show_default=True, help="Between several labels of a file."
+)
+@click.option("--folds", type=click.IntRange(min=3), help="Make so many folds of it.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of splits made here.")
+@_as_json
+def make_command(columns: tuple[str, ...], as_json: bool, **given: Any) -> int:
+    """Make a task directory from a table of files and labels, and check it.
+
+    It points at the audio, none is copied. Splits that the table does not name are made here: whole
+    groups, labels in like shares, the same for the same seed. Exit code 1 if the check finds an
+    error.
+    """
+    from mambabench.benchmarks.tasks import check, make
+
+    wrong = [one for one in columns if "=" not in one]
+    if wrong:
+        raise click.UsageError(f"--column {wrong[0]!r} is not ROLE=NAME, such as file=Dateiname")
+    named = dict(one.split("=", 1) for one in columns)
+    done = make(given.pop("table"), given.pop("audio"), columns=named, **given)
+    (result,) = check(done.directory)
+    if as_json:
+        facts = {**_check_facts(result), "clips": dict(done.n_clips), "notes": list(done.notes)}
+        _print_json({"schema": "mambabench.tasks-make/1", **facts})
+    else:
+        sizes = ", ".join(f"{split} {count:,}" for split, count in done.n_clips.items())
+        click.echo(f"{done.directory}: {sizes}")
+        for note in done.notes:
+            click.echo(f"note: {note}")
+        _print_check(result)
+    return 0 if result.ok else 1
 
 
 def _print_check(result: TaskCheck) -> None:
@@ -150,13 +240,22 @@ def _check_facts(result: TaskCheck) -> dict[str, Any]:
 def _cells(row: TaskRow) -> tuple[str, ...]:
     return (
         row.name,
+        row.metric,
+        f"{row.n_clips:,}" if row.n_clips else "-",
+        "-" if row.hours is None else f"{row.hours:.2f}" if row.hours < 10 else f"{row.hours:.0f}",
+        _text(row.n_labels),
+        row.domain or "-",
         f"{row.embedding_type} {row.prediction_type}",
         f"{row.n_splits} folds" if row.split_mode.endswith("kfold") else "train/valid/test",
-        _text(row.n_labels),
-        _text(row.n_clips),
-        "varies" if row.sample_duration_s is None else f"{row.sample_duration_s:g}",
-        row.metric,
+        _licence(row.name),
     )
+
+
+def _licence(name: str) -> str:
+    from mambabench.acquire.archives import ARCHIVES
+
+    known = {archive.directory: archive.licence for archive in ARCHIVES}
+    return known.get(name, "-").partition(" (")[0]
 
 
 def _facts(task: Task) -> dict[str, Any]:
@@ -168,6 +267,42 @@ def _facts(task: Task) -> dict[str, Any]:
 
 def _plain(item: Any) -> dict[str, Any]:
     return {field.name: getattr(item, field.name) for field in fields(item)}
+
+
+# what people read; JSON keeps the keys
+_SAID = {
+    "embedding_type": "embeds",
+    "prediction_type": "predicts",
+    "split_mode": "split as",
+    "n_splits": "number of splits",
+    "n_labels": "number of labels",
+    "n_clips": "clips",
+    "sample_duration_s": "seconds a clip",
+    "evaluation": "metrics",
+    "sample_rates_hz": "sample rates in Hz",
+    "use_scoring_for_early_stopping": "stops early on its metric",
+    "median_filter_ms": "median filters in ms",
+    "min_duration_ms": "shortest events in ms",
+    "task_specific_param_grid": "own grid",
+    "limited": "limited to",
+}
+_WORDS = {
+    "presplit_kfold": "folds of the corpus' own, each tested once",
+    "new_split_kfold": "folds made by HEAR, each tested once",
+    "trainvaltest": "train, valid and test",
+    "scene": "one embedding a clip",
+    "event": "one embedding a frame",
+    "multiclass": "one label",
+    "multilabel": "any number of labels",
+}
+
+
+def _spoken(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return _WORDS.get(value, _text(value)) if isinstance(value, str) else _text(value)
 
 
 def _text(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options
+from mambabench.cli import completion, options
 
 if TYPE_CHECKING:
     from mambabench.train.loop import Tick
@@ -31,7 +31,13 @@ _AFFECT_ONLY = ("store", "encoder", "text_encoder")
 
 @click.command("train")
 @click.argument("system", type=options.Named(SYSTEMS), required=False)
-@click.option("--recipe", default=None, metavar="NAME", help="Recipe name or TOML file.")
+@click.option(
+    "--recipe",
+    shell_complete=completion.recipes,
+    default=None,
+    metavar="NAME",
+    help="Recipe name or TOML file.",
+)
 @click.option("--row", "rows", multiple=True, metavar="NAME", help="Only this row of the recipe.")
 @click.option("--list", "list_", is_flag=True, help="List the recipes (of SYSTEM) and stop.")
 @click.option("--task", default=None, metavar="NAME", help="Corpus or stored task.")
@@ -97,6 +103,7 @@ _AFFECT_ONLY = ("store", "encoder", "text_encoder")
     "--log", multiple=True, type=options.Named(["jsonl", "wandb", "tensorboard"]),
     help="Also log there; log.jsonl is always written. Repeatable.",
 )  # fmt: skip
+@options.as_json
 def command(system: str | None, list_: bool, **arguments: Any) -> int:
     """Train SYSTEM: an encoder (ssam, ssast, ssamba, aum), depmamba or mmml.
 

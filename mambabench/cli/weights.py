@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mambabench.cli import completion, options
 from mambabench.errors import MambabenchError
 
 __all__ = ["command"]
@@ -17,9 +18,11 @@ def command() -> None:
 
 
 @command.command(name="list")
+@options.as_json
 def list_() -> None:
     """Say which published weights are on this machine."""
     from mambabench.acquire.weights import SOURCES
+    from mambabench.cli.json_out import tell
     from mambabench.cli.tables import print_table
     from mambabench.models.weights.convert import list_weights
 
@@ -31,13 +34,16 @@ def list_() -> None:
         )
         for entry, path in list_weights()
     ]
+    tell(weights=[{"encoder": e, "path": None if p == "no" else p, "how": h} for e, p, h in rows])
     print_table(("encoder", "on this machine", "how to get it"), rows)
 
 
 @command.command(name="show")
+@options.as_json
 @click.argument("path", type=click.Path(path_type=Path))
 def show(path: Path) -> None:
     """Say what the checkpoint PATH is, and whose."""
+    from mambabench.cli.json_out import tell
     from mambabench.models.weights.convert import describe_weights
 
     found = describe_weights(path)
@@ -51,17 +57,25 @@ def show(path: Path) -> None:
         "wrapper": found.wrapper or "none",
         "key prefix": found.prefix or "none",
     }
+    tell(**{key.replace(" ", "_"): value for key, value in facts.items()})
     for key, value in facts.items():
         click.echo(f"{key:16} {value}")
 
 
 @command.command(name="get")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@options.as_json
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME...", shell_complete=completion.encoders
+)
 @click.option("--url", default=None, help="Address of the file, for a single NAME.")
 @click.option("--checksum", default=None, help="md5:... or sha256:... of that file.")
 @click.option("--yes", is_flag=True, help="Do not ask before a large download.")
 def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool) -> int:
-    """Download weights, check that they fit, and convert them to where encoders look."""
+    """Download weights, check that they fit, and convert them to where encoders look.
+
+    NAME is a registered encoder, or hf@OWNER/NAME: a public Hugging Face repository, which
+    `--encoder hf@OWNER/NAME` then runs. Size and licence are shown first.
+    """
     from mambabench.acquire.data import cache_folder
     from mambabench.acquire.fetch import remote_size
     from mambabench.acquire.weights import get_weights, remote_weights
@@ -73,12 +87,15 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
     code = 0
     for name in names:
         try:
+            if name.startswith("hf@"):
+                _get_repository(name, yes)
+                continue
             file = remote_weights(name, url, checksum)
             size = remote_size(file)
             stated = f"{size / 1e6:.1f} MB" if size is not None else "unknown size"
             click.echo(f"{file.url}: {stated}, licence: {find_entry(name).licence or 'not stated'}")
             if (size is None or size > 1 << 30) and not yes:
-                click.confirm("Download it?", abort=True)
+                click.confirm("Download it?", abort=True, err=True)
             with TransferProgress() as progress:
                 path = get_weights(name, file, cache_folder() / "downloads", progress=progress)
             click.echo(f"{name}: {path}")
@@ -88,7 +105,24 @@ def get(names: tuple[str, ...], url: str | None, checksum: str | None, yes: bool
     return code
 
 
+def _get_repository(name: str, yes: bool) -> None:
+    from mambabench.acquire.hf_repository import get_repository, look_up
+    from mambabench.cli.tables import TransferProgress
+
+    found = look_up(name.removeprefix("hf@"))
+    stated = f"{found.n_bytes / 1e6:.1f} MB" if found.n_bytes is not None else "unknown size"
+    click.echo(
+        f"{found.name} at {found.commit[:12]}: {stated}, licence: {found.licence or 'not stated'}"
+    )
+    if (found.n_bytes is None or found.n_bytes > 1 << 30) and not yes:
+        click.confirm("Download it?", abort=True, err=True)
+    with TransferProgress() as progress:
+        folder = get_repository(found, progress=progress)
+    click.echo(f"{name}: {folder}")
+
+
 @command.command(name="import")
+@options.as_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", default=None, help="The encoder, where several share a layout.")
 def import_(path: Path, name: str | None) -> None:
@@ -100,6 +134,7 @@ def import_(path: Path, name: str | None) -> None:
 
 
 @command.command(name="convert")
+@options.as_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--name", default=None, help="The encoder, where several share a layout.")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, nearest_names
 from mambabench.files import atomic_write
+from mambabench.reading.audio import ENDINGS
+from mambabench.settings import Paths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["FORMATS", "Embedded", "embed"]
+__all__ = ["FORMATS", "Embedded", "audio_files", "embed"]
 
 FORMATS = (".npz", ".npy", ".csv")
 
@@ -39,7 +41,7 @@ class Embedded:
 
 
 def embed(
-    files: Sequence[Path | str],
+    files: Paths,
     encoder: str,
     *,
     timestamps: bool = False,
@@ -50,7 +52,8 @@ def embed(
 ) -> Embedded:
     """Embed `files` with `encoder`, each alone, and write `output` (.npz, .npy or .csv) if given.
 
-    `hop_ms` asks for another hop of the timestamp embeddings (an option of the encoder).
+    A folder among `files` stands for the audio below it, sorted. `hop_ms` asks for another hop of
+    the timestamp embeddings (an option of the encoder).
     Channels are averaged and the audio is resampled to the encoder's rate (soxr HQ). `progress` is
     called with the number of files done. Raises DataError naming the file that cannot be read,
     EncoderError where the encoder is unknown or fails. The arrays of the output are described in
@@ -60,8 +63,7 @@ def embed(
 
     if hop_ms is not None:
         encoder = with_option(encoder, "hop_ms", hop_ms)
-    if not files:
-        raise DataError("no files to embed: name at least one audio file")
+    files = audio_files([files] if isinstance(files, str | Path) else files)
     if output is not None:
         _check_format(Path(output))
     # a provider may change the working directory: paths mean the folder in which the user stands
@@ -133,6 +135,23 @@ def _joined(
         encoder=encoder.label,
         encoder_identity=encoder.identity,
     )
+
+
+def audio_files(files: Sequence[Path | str]) -> tuple[Path | str, ...]:
+    """Return the files, a folder replaced by the audio files below it; DataError for none."""
+    found: list[Path | str] = []
+    for one in files:
+        folder = Path(one)
+        if not folder.is_dir():
+            found.append(one)
+            continue
+        below = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+        if not below:
+            raise DataError(f"{folder} holds no audio files ({', '.join(ENDINGS)}); name files")
+        found += below
+    if not found:
+        raise DataError("no files to embed: name at least one audio file")
+    return tuple(found)
 
 
 def _check_format(output: Path) -> None:

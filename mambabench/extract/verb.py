@@ -8,17 +8,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambabench.benchmarks import discover
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.limit import limited_task, parse_limit
+from mambabench.engine.processes import run_units
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
+from mambabench.extract.unit import forget, load, one_thread
+from mambabench.models.registry import encoder_list, with_option
 from mambabench.settings import Names, Paths, parse_share, settings_of
 from mambabench.store.embeddings import store_folder
-from mambabench.store.estimate import Estimate, PlannedTask
+from mambabench.store.estimate import Estimate, PlannedTask, estimates_html
 from mambabench.store.gather import missing_clips, shard_notes
+from mambabench.store.notebook import html_table
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
+from mambabench.store.seal import claim
 from mambabench.store.shards import drop_shard, read_record
 from mambabench.store.sources import changed_in_shard, looked_at_again
 
@@ -75,11 +83,20 @@ class Extracted:
     elapsed_s: float
     estimates: tuple[Estimate, ...] = ()  # of a dry run, which encodes nothing
     planned: tuple[PlannedTask, ...] = ()  # likewise
+    broken: tuple[EncoderError, ...] = ()  # of encoders that failed while others went on
 
     @property
     def failed(self) -> bool:
-        """Say whether a task could not be sealed because clips are missing."""
-        return any(outcome.state == "incomplete" for outcome in self.outcomes)
+        """Say whether an encoder is broken, or a task not sealed because clips are missing."""
+        return bool(self.broken) or any(outcome.state == "incomplete" for outcome in self.outcomes)
+
+    def _repr_html_(self) -> str:
+        """Show a row per encoder and task in a notebook."""
+        if self.estimates:
+            return estimates_html(self.estimates)
+        rows = [(o.encoder, o.task, o.n_clips, len(o.missing), o.state) for o in self.outcomes]
+        said = f"embeddings in {self.out}: {self.audio_s:.0f} s of audio in {self.elapsed_s:.1f} s"
+        return html_table(said, ("encoder", "task", "clips", "missing", "state"), rows)
 
 
 def extract(
@@ -123,10 +140,40 @@ def extract(
 def extract_with(
     settings: ExtractSettings, progress: Callable[[Progress], None] | None = None
 ) -> Extracted:
-    """Do what `extract` does, told by settings."""
-    from mambabench.extract.unit import forget
-    from mambabench.models.registry import encoder_list, with_option
+    """Do what `extract` does, told by settings.
 
+    An encoder that fails does not stop the others: they are done one by one, and its error is in
+    `broken`. Of a single encoder, or where all fail, the error is raised.
+    """
+    names = encoder_list(settings.encoder or DEMO_ENCODERS)
+    try:
+        return _extract(replace(settings, encoder=names), progress)
+    except EncoderError as error:
+        if len(names) < 2:
+            raise
+        first = error
+    done: list[Extracted] = []
+    broken: list[EncoderError] = []
+    for name in names:
+        try:
+            done.append(_extract(replace(settings, encoder=(name,)), progress))
+        except EncoderError as error:
+            broken.append(error)
+    if not done or not broken:  # what failed is no single encoder
+        raise first
+    return Extracted(
+        settings.out,
+        tuple(outcome for one in done for outcome in one.outcomes),
+        sum(one.audio_s for one in done),
+        sum(one.elapsed_s for one in done),
+        tuple(row for one in done for row in one.estimates),
+        tuple(plan for one in done for plan in one.planned),
+        tuple(broken),
+    )
+
+
+def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | None) -> Extracted:
+    """Encode all tasks with the encoders that are named; EncoderError for the first that fails."""
     share = parse_share(settings.shard)
     if settings.frames == "recompute" and settings.layout != "store":
         raise MambabenchError(
@@ -141,7 +188,7 @@ def extract_with(
     works = []
     start = time.perf_counter()
     try:
-        for name in encoder_list(settings.encoder or DEMO_ENCODERS):
+        for name in settings.encoder:
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
             works += _plans(chosen, chosen_tasks, settings, device)
         tell_apart(works, out.absolute())
@@ -203,9 +250,6 @@ def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
 
 
 def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
-    from mambabench.benchmarks import discover
-    from mambabench.benchmarks.layout.read import load_task
-    from mambabench.benchmarks.limit import limited_task, parse_limit
 
     directories, out = settings.tasks, settings.out
     if not directories:
@@ -256,7 +300,6 @@ class _Work:
 
 
 def _plans(name: str, tasks: Sequence[Task], settings: ExtractSettings, device: str) -> list[_Work]:
-    from mambabench.extract.unit import load, one_thread
 
     out, layers = settings.out.absolute(), settings.layers
     with one_thread(device):
@@ -414,8 +457,6 @@ class _Run:
         setups: Sequence[dict[str, Any]],
         progress: Callable[[Progress], None],
     ) -> Extracted:
-        from mambabench.engine.processes import run_units
-        from mambabench.store.seal import claim
 
         start = time.perf_counter()
 

@@ -25,6 +25,7 @@ from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.entry import Setting
 from mambabench.models.registry import resolve_device
 from mambabench.models.weights.identity import identity, weights_hash
+from mambabench.models.weights.locate import repository_folder
 
 __all__ = ["get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
 
@@ -40,10 +41,13 @@ def load_model(model_file_path: str = "", device: str = "auto") -> HearModel:
     if not model_file_path:
         raise EncoderError("name the model's folder: hf@FOLDER, as save_pretrained wrote it")
     folder = Path(model_file_path).expanduser()
+    if not folder.exists() and repository_folder(model_file_path).is_dir():
+        folder = repository_folder(model_file_path)
     if not (folder / "config.json").is_file():
         raise EncoderError(
             f"{folder} holds no config.json: give a local folder as save_pretrained writes it "
-            "(models are never downloaded)"
+            f"(nothing is downloaded here: `mambabench weights get hf@{model_file_path}` fetches a "
+            "public repository)"
         )
     network, extractor = _read(folder)
     if getattr(network.config, "model_type", "") == "mambabench":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mambabench.errors import EncoderError
+from mambabench.errors import EncoderError, nearest_names
 from mambabench.models.entry import EncoderEntry
 
 __all__ = ["called", "expanded", "short_name"]
@@ -38,12 +39,15 @@ def short_name(text: str) -> str:
 
 
 def expanded(
-    encoders: Sequence[str], entries: Mapping[str, EncoderEntry], at_hand: Sequence[str]
+    encoders: Sequence[str],
+    entries: Mapping[str, EncoderEntry],
+    at_hand: Sequence[str],
+    runs: Callable[[EncoderEntry], bool] = lambda entry: True,
 ) -> tuple[str, ...]:
     """Return the specs with ``zoo`` replaced by the encoders of that family that are at hand.
 
-    Raises EncoderError where ``zoo`` is asked for and none is, and where two specs are given one
-    name.
+    A glob ("ssam*") becomes the names that it fits and that run here. Raises EncoderError where
+    ``zoo`` or a glob is asked for and none is at hand, and where two specs are given one name.
     """
     found: list[str] = []
     for one in map(str, encoders):
@@ -54,6 +58,8 @@ def expanded(
                     "pip that brings each"
                 )
             found += at_hand
+        elif any(letter in one for letter in "*?[") and not Path(one).exists():
+            found += _fitting(one, entries, runs)
         else:
             found.append(one)
     unique = tuple(dict.fromkeys(found))
@@ -62,3 +68,18 @@ def expanded(
         if names.count(name) > 1:
             raise EncoderError(f"two encoders are called {name!r}: give each a name of its own")
     return unique
+
+
+def _fitting(
+    glob: str, entries: Mapping[str, EncoderEntry], runs: Callable[[EncoderEntry], bool]
+) -> list[str]:
+    fits = [name for name in entries if fnmatchcase(name, glob)]
+    if not fits:
+        raise EncoderError(f"no encoder is called {glob!r}{nearest_names(glob, entries)}")
+    found = [name for name in fits if runs(entries[name])]
+    if not found:
+        raise EncoderError(
+            f"of {glob!r} ({', '.join(fits)}) no weights are at hand: `mambabench models show` "
+            "says where they come from"
+        )
+    return found

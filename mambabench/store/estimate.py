@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mambabench.store.notebook import html_table
 from mambabench.store.plan import TaskPlan
 
-__all__ = ["Estimate", "PlannedTask", "peak_bytes"]
+__all__ = ["Estimate", "PlannedTask", "estimates_html", "peak_bytes"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,22 @@ class Estimate:
     disk_bytes: int
     memory_bytes: int  # of all workers at once
     note: str = ""
+
+
+def estimates_html(rows: Sequence[Estimate]) -> str:
+    """Return the rows of a dry run as a notebook shows them."""
+    cells = [
+        (
+            *(row.stage, row.encoder, row.task, row.n),
+            "-" if row.seconds is None else f"{row.seconds:.0f}",
+            f"{row.disk_bytes / 1e9:.2g}",
+            f"{row.memory_bytes / 1e9:.2g}",
+            row.note,
+        )
+        for row in rows
+    ]
+    headings = ("stage", "encoder", "task", "clips or units", "s", "GB disk", "GB memory", "note")
+    return html_table("dry run: nothing was stored", headings, cells)
 
 
 def peak_bytes() -> int:

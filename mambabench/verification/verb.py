@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +9,13 @@ from pathlib import Path
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.store.embeddings import StoredTask, stored_task
 from mambabench.store.hear_eval_kit import stored_task as stored_by_kit
+from mambabench.store.notebook import html_table
+from mambabench.verification.aside import SET_ASIDE, move_aside
 from mambabench.verification.finding import Finding, is_temporary
 from mambabench.verification.records import Fingerprints, check_cache, check_probes
 from mambabench.verification.stores import check_store
 
 __all__ = ["SET_ASIDE", "Verified", "verify"]
-
-SET_ASIDE = "set-aside"
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,13 @@ class Verified:
         """Say whether something is wrong and still in its place."""
         unmoved = [finding for finding in self.findings if not finding.move]
         return bool(self.findings) if self.moved_to is None else bool(unmoved)
+
+    def _repr_html_(self) -> str:
+        """Show a row per finding in a notebook."""
+        rows = [(one.kind, one.path, one.problem, one.remedy) for one in self.findings]
+        said = f"{self.n_stores} stores and {self.n_records} records below {self.out}"
+        said += f": {len(rows) or 'no'} defect{'' if len(rows) == 1 else 's'}"
+        return html_table(said, ("kind", "path", "problem", "remedy"), rows)
 
 
 def verify(out: Path | str = "mambabench-out", *, fix: bool = False) -> Verified:
@@ -92,30 +97,7 @@ def _moved(found: Verified) -> Verified:
     """Move what was found into a new folder, under the names that it has below the output."""
     wanted = {path for finding in found.findings for path in finding.move}
     paths = sorted(path for path in wanted if not wanted.intersection(path.parents))
-    target = _new_folder(found.out)
-    for path in paths:
-        place = target / path.relative_to(found.out)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
-        except OSError as error:
-            raise StoreError(
-                f"{path} cannot be moved to {place} ({error.strerror}): move it yourself"
-            ) from error
+    target = move_aside(found.out, paths)
     return Verified(
         found.out, found.n_stores, found.n_records, found.findings, tuple(paths), target
     )
-
-
-def _new_folder(out: Path) -> Path:
-    stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
-    number = 1
-    while True:
-        folder = out / SET_ASIDE / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be made ({error.strerror})") from error

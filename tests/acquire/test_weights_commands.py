@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,67 @@ def test_cost_is_measured_and_plausible() -> None:
     assert cost["seconds"] > 0
     assert 0.5 < cost["memory_mb"] < 500
     assert "GFLOPs" in invoke(models, "show", "ssam_tiny_random", "--measure").output
+
+
+def _serve_repository(host: Any, model: bytes) -> None:
+    facts = {
+        "sha": "0123456789abcdef",
+        "cardData": {"license": "mit"},
+        "siblings": [
+            {"rfilename": name}
+            for name in ("config.json", "preprocessor_config.json", "model.safetensors", "x.bin")
+        ],
+    }
+    host.files["api/models/me/mine"] = json.dumps(facts).encode()
+    base = "me/mine/resolve/0123456789abcdef"
+    host.files[f"{base}/config.json"] = b"{}"
+    host.files[f"{base}/preprocessor_config.json"] = b"{}"
+    host.files[f"{base}/model.safetensors"] = model
+
+
+def test_a_repository_is_got_by_name(
+    home: Path, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", host.url)
+    _serve_repository(host, b"x" * 500_000)
+    host.cut_after = [10_000, 300_000]  # the answer on the repository is shorter
+    done = invoke(weights, "get", "hf@me/mine")
+    assert done.return_value == 0, done.output
+    first, last = done.output.splitlines()[0], done.output.splitlines()[-1]
+    assert first == "me/mine at 0123456789ab: 0.5 MB, licence: mit"
+    folder = home / "weights" / "hf" / "me--mine"
+    assert last == f"hf@me/mine: {folder}"
+    assert (folder / "model.safetensors").read_bytes() == b"x" * 500_000
+    assert not (folder / "x.bin").exists()
+
+
+def test_repositories_that_are_none_are_answered(
+    home: Path, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", host.url)
+    host.files["api/models/me/half"] = b'{"siblings": [{"rfilename": "config.json"}]}'
+    for name, said in (
+        ("hf@nothing", "names no repository: write hf@OWNER/NAME"),
+        ("hf@me/gone", "no public repository named 'me/gone'"),
+        ("hf@me/half", "lacks preprocessor_config.json, model.safetensors"),
+    ):
+        done = invoke(weights, "get", name)
+        assert done.return_value == 1
+        assert said in done.output
+    assert not (home / "weights").exists()
+
+
+def test_a_repository_at_hand_is_found_by_its_name(home: Path) -> None:
+    pytest.importorskip("transformers")
+    from transformers import ASTConfig, ASTFeatureExtractor, ASTModel
+
+    folder = home / "weights" / "hf" / "me--mine"
+    config = ASTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                       intermediate_size=16, max_length=128)  # fmt: skip
+    ASTModel(config).save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="At least one mel filter")
+        ASTFeatureExtractor(max_length=128).save_pretrained(folder)
+    assert load_encoder("hf@me/mine", device="cpu").scene_embedding_size == 16
+    with pytest.raises(EncoderError, match="weights get hf@me/other"):
+        load_encoder("hf@me/other", device="cpu")

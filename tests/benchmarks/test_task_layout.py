@@ -219,8 +219,8 @@ def test_discover_takes_directories_and_parents(
 
 
 def test_discover_names_the_nearest_task(demo_folder: Path) -> None:
-    with pytest.raises(DataError, match=r"no task named 'demo_pitch' .*mean 'demo_pitch-v1-demo'"):
-        discover([demo_folder], ["demo_pitch"])
+    with pytest.raises(DataError, match=r"no task named 'demo_pitc' .*mean 'demo_pitch-v1-demo'"):
+        discover([demo_folder], ["demo_pitc"])
 
 
 def test_discover_refuses_one_name_for_two_tasks(

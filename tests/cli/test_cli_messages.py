@@ -12,7 +12,7 @@ import pytest
 from mambabench import cli
 
 WRONG = {
-    "chekc": "no verb named 'chekc'; did you mean 'check'?; see `mambabench --help`",
+    "chekc": "no verb named 'chekc'; did you mean 'check'? see `mambabench --help`",
     "embed": "Missing argument 'FILE...'; see `mambabench embed --help`",
     "extract --precision fp8": "'fp8' is not one of fp32, bf16, int8; did you mean 'fp32'?",
     "extract --tasks nowhere": "tasks folder nowhere does not exist; give a task directory",
@@ -29,7 +29,7 @@ WRONG = {
     "train depmamba --set d_stat=1 --dry-run": "no setting 'd_stat'; did you mean 'd_state'",
     "evaluate --run nowhere": "nowhere is neither a folder of `mambabench train`",
     "tasks show nothing": "no such directory; `tasks list` names all",
-    "tasks prepare mosii --data .": "as task 'mosii'; did you mean 'mosi' or 'mosei'?; known:",
+    "tasks prepare mosii --data .": "as task 'mosii'; did you mean 'mosi' or 'mosei'? known:",
     "models show ssam_tny": "no encoder named 'ssam_tny'; did you mean 'ssam_tiny'",
 }
 

@@ -18,7 +18,7 @@ from mambabench.probe.settings import ProbeSettings
 from mambabench.probe.verb import probe
 from mambabench.settings import as_plain, options_of, settings_of
 
-ONLY_ON_THE_COMMAND_LINE = {"text_encoder", "traceback", "config"}
+ONLY_ON_THE_COMMAND_LINE = {"text_encoder", "traceback", "config", "json"}
 
 
 def _command_line(verb: str) -> dict[str, click.Option]:

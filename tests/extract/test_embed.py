@@ -131,3 +131,28 @@ def test_the_command(files: list[Path], provider: Provide, tmp_path: Path) -> No
     assert f"{output}: " in result.output
     assert output.is_file()
     assert CliRunner().invoke(command, ["a.wav", "-o", "x.npz"]).exit_code == 2
+
+
+def test_folders_and_several_encoders(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from mambabench.cli.embed import command
+
+    below = tmp_path / "clips" / "more"
+    below.mkdir(parents=True)
+    for path in (tmp_path / "clips" / "b.wav", below / "a.wav"):
+        soundfile.write(path, np.linspace(-0.5, 0.5, 8000), 16000)
+    (tmp_path / "clips" / "notes.txt").write_text("no audio")
+    output = tmp_path / "out.npz"
+    words = [str(tmp_path / "clips"), "-o", str(output)]
+    words += ["--encoder", "logmel_stats", "--encoder", "X=logmel_stats", "--encoder", "nothing"]
+    done = CliRunner().invoke(command, words, standalone_mode=False)
+    assert done.return_value == 1
+    assert not output.exists()
+    for name in ("logmel_stats", "X"):
+        found = np.load(tmp_path / f"out.{name}.npz")
+        assert [Path(str(f)).name for f in found["file"]] == ["b.wav", "a.wav"]
+        assert str(found["encoder"]) == name
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no audio files"):
+        embed(tmp_path / "empty", "logmel_stats")

@@ -10,6 +10,14 @@ from mambabench.benchmarks.family import TaskFamily, TaskRow
 __all__ = ["FAMILY"]
 
 
+_DOMAINS = {
+    "demo_events": "sound",
+    "demo_percussion": "music",
+    "demo_pitch": "music",
+    "demo_vowel": "speech",
+}
+
+
 def _rows() -> Iterator[TaskRow]:
     for name in sorted(DEMO_TASKS):
         task = describe(name)
@@ -26,6 +34,8 @@ def _rows() -> Iterator[TaskRow]:
             metric=metadata["evaluation"][0],
             sample_duration_s=metadata["sample_duration"],
             n_clips=len(task.clips),
+            domain=_DOMAINS[metadata["task_name"]],
+            hours=len(task.clips) * metadata["sample_duration"] / 3600,
         )
 
 

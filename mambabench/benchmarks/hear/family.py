@@ -5,9 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mambabench.benchmarks.family import TaskFamily, TaskRow
-from mambabench.benchmarks.hear import DIRECTORIES
+from mambabench.benchmarks.hear import DIRECTORIES, HearTask
 
 __all__ = ["FAMILY"]
+
+
+# by title; the others are sounds of any kind
+_DOMAINS = {
+    **dict.fromkeys(
+        ("CREMA-D", "Libricount", "Speech commands 5h", "Speech commands full"), "speech"
+    ),
+    "VoxLingua107 top 10": "speech",
+    **dict.fromkeys(("Beijing Opera", "GTZAN Genre", "GTZAN Music/Speech"), "music"),
+    **dict.fromkeys(("Maestro 5h", "Mridangam Stroke", "Mridangam Tonic"), "music"),
+    **dict.fromkeys(("NSynth Pitch 50h", "NSynth Pitch 5h"), "music"),
+}
+
+
+def _hours(task: HearTask) -> float | None:
+    if task.sample_duration_s is None:
+        return None
+    return task.n_clips * task.sample_duration_s / 3600
 
 
 def _rows() -> Iterator[TaskRow]:
@@ -24,6 +42,8 @@ def _rows() -> Iterator[TaskRow]:
             metric=task.evaluation[0],
             sample_duration_s=task.sample_duration_s,
             n_clips=task.n_clips,
+            domain=_DOMAINS.get(task.title, "sound"),
+            hours=_hours(task),
         )
 
 

@@ -23,6 +23,7 @@ def _rows() -> tuple[TaskRow, ...]:
             metric=task.metric,
             sample_duration_s=None,
             n_clips=task.n_clips,
+            domain="speech",
         )
         for task in TASKS.values()
     )

@@ -9,7 +9,13 @@ from pathlib import Path
 from mambabench.errors import EncoderError
 from mambabench.models.entry import EncoderEntry
 
-__all__ = ["checkpoint_file", "local_checkpoint", "missing_weights", "weights_directory"]
+__all__ = [
+    "checkpoint_file",
+    "local_checkpoint",
+    "missing_weights",
+    "repository_folder",
+    "weights_directory",
+]
 
 RUN_SUFFIX = "_4x256_fp16_r1"  # of SSAM's training runs
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -24,6 +30,11 @@ def weights_directory() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME")
     base = Path(cache) if cache else Path.home() / ".cache"
     return base / "mambabench" / "weights"
+
+
+def repository_folder(name: str) -> Path:
+    """Return where ``weights get hf@OWNER/NAME`` puts a repository's model."""
+    return weights_directory() / "hf" / name.replace("/", "--")
 
 
 def checkpoint_file(path: Path) -> Path:

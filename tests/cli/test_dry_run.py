@@ -1,0 +1,51 @@
+"""A dry run names all that a run would do, stores nothing, and is right about what is no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mambabench
+from mambabench.benchmarks import demo
+from mambabench.cli.estimates import spoken
+
+
+def test_a_dry_run_stores_nothing_and_counts_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo.generate(tmp_path / "tasks")
+    out = tmp_path / "out"
+    common: dict[str, Any] = {
+        "encoder": "logmel_stats",
+        "tasks": tmp_path / "tasks",
+        "task": "demo_vowel-v1-demo",
+        "out": out,
+        "jobs": 1,
+        "protocol": "linear",
+    }
+    dry = mambabench.run(**common, dry_run=True)
+    assert not out.exists()
+    assert not dry.failed
+    assert [(row.stage, row.n) for row in dry.estimates] == [("extract", 420), ("probe", 1)]
+    assert all(row.seconds and row.memory_bytes > 1e7 for row in dry.estimates)
+    mambabench.run(**common)
+    arrays = (out / "embeddings").rglob("*.embeddings.npy")
+    real = sum(path.stat().st_size for path in arrays)
+    assert 0.5 < dry.estimates[0].disk_bytes / real < 2
+    before = sorted(out.rglob("*"))
+    again = mambabench.run(**common, dry_run=True)
+    assert [(row.n, row.note) for row in again.estimates] == [(0, "there already")] * 2
+    probes = mambabench.probe(out=out, protocol="knn", dry_run=True, jobs=1)
+    assert [(row.stage, row.n) for row in probes.estimates] == [("probe", 1)]
+    assert probes.estimates[0].seconds
+    assert sorted(out.rglob("*")) == before
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3.2, "3 s"), (89.4, "89 s"), (600, "10 min"), (9000, "2.5 h")]
+)
+def test_times_are_spoken(seconds: float, said: str) -> None:
+    assert spoken(seconds) == said
