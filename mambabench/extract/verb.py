@@ -87,6 +87,7 @@ def extract(
     layers: str = "last",
     precision: str = "fp32",
     hop_ms: float | None = None,
+    python: Path | str | None = None,
     device: str = "auto",
     gpus: int | None = None,
     jobs: int | None = None,
@@ -116,7 +117,7 @@ def extract_with(
 ) -> Extracted:
     """Do what `extract` does, told by settings."""
     from mambabench.extract.unit import forget
-    from mambabench.models.registry import encoder_list, with_option
+    from mambabench.models.registry import encoder_list, in_python, with_option
 
     share = parse_share(settings.shard)
     setups = _setups(settings.gpus, settings.device)
@@ -127,7 +128,8 @@ def extract_with(
     hop_ms = settings.hop_ms
     works = []
     try:
-        for name in encoder_list(settings.encoder or DEMO_ENCODERS):
+        names = encoder_list(settings.encoder or DEMO_ENCODERS)
+        for name in names if settings.python is None else in_python(names, settings.python):
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
             works += _plans(
                 chosen, chosen_tasks, out.absolute(), settings.layers, settings.precision, device
