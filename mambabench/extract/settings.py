@@ -53,6 +53,9 @@ class ExtractSettings:
         "Whether a task is finished without the clips that cannot be embedded.",
         choices=("stop", "skip"),
     )
+    replace: bool = option(
+        False, "Embed anew what an edited encoder or other settings left under the same name."
+    )
     verify: bool = option(
         False, "Read all audio and stored arrays again and hold them against their hashes."
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
+from mambabench.extract.discard import discard_others
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.settings import ExtractSettings
@@ -94,6 +96,7 @@ def extract(
     shard: str | None = None,
     layout: str = "store",
     on_error: str = "stop",
+    replace: bool = False,
     verify: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Extracted:
@@ -135,6 +138,9 @@ def extract_with(
                 chosen, chosen_tasks, out.absolute(), settings.layers, settings.precision, device
             )
         tell_apart(works, out.absolute())
+        if settings.replace:
+            for work in works:
+                discard_others(_layout(settings.layout), work.directory, work.plan)
         run = _Run(works, settings.layout, settings.on_error, share, verify=settings.verify)
         open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
         require_room(out, open_sizes)
@@ -184,7 +190,7 @@ def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
                 f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
             ) from error
     found = discover(directories, settings.task)
-    return tuple(replace(task, directory=task.directory.absolute()) for task in found)
+    return tuple(changed(task, directory=task.directory.absolute()) for task in found)
 
 
 @dataclass
@@ -199,6 +205,7 @@ class _Work:
     seconds: float = 0.0
     audio_s: float = 0.0
     n_halvings: int = 0
+    n_reused: int = 0  # clips whose rows another task of this encoder had
     missing: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)  # as in TaskOutcome
@@ -251,7 +258,7 @@ def _plans(
 def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
     """Return the spec with all layers where the task wants them and the user names none."""
     if task.layers == "all" and layers == "last":
-        return replace(spec, layers=tuple(range(n_hidden_states)))
+        return changed(spec, layers=tuple(range(n_hidden_states)))
     return spec
 
 
@@ -405,6 +412,7 @@ class _Run:
                 work.seconds += cost["seconds"]
                 work.audio_s += cost["audio_s"]
                 work.n_halvings += cost["n_halvings"]
+                work.n_reused += cost["n_reused"]
                 work.n_open -= 1
                 if not work.n_open:
                     self._finish(work)
@@ -500,6 +508,7 @@ def _provenance(work: _Work) -> dict[str, Any]:
         if work.seconds
         else None,
         "batches_halved": work.n_halvings,
+        "clips_of_other_tasks": work.n_reused,
     }
     computation = describe_computation(str(work.plan.spec.device), work.plan.spec.precision)
     return {"run": spent, "computation": computation, **provenance()}
