@@ -10,7 +10,7 @@ from mambabench.errors import StoreError
 from mambabench.selfhash import parse_hashed
 from mambabench.store.plan import TaskPlan
 from mambabench.store.seal import check_same_encoder, locked
-from mambabench.store.shards import plan_path, work_folder
+from mambabench.store.shards import plan_path
 
 __all__ = ["discard_others"]
 
@@ -23,22 +23,18 @@ def discard_others(layout: Any, directory: Path, plan: TaskPlan) -> bool:
     """
     if not directory.is_dir():
         return False
+    foreign = _is_foreign(layout, directory, plan)
+    if not foreign and not _is_begun_by_another(directory, plan):
+        return False
     with locked(directory):
-        if _is_foreign(layout, directory, plan):
+        if foreign:
             layout.unseal(directory)  # first: for readers it is gone from here on
-            for path in sorted(directory.iterdir()):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name not in KEPT:
-                    path.unlink()
-            return True
-        if _is_begun_by_another(directory, plan):
-            shutil.rmtree(work_folder(directory))
-            return True
-    return False
-
-
-KEPT = (".lock",)
+        for path in sorted(directory.iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return True
 
 
 def _is_foreign(layout: Any, directory: Path, plan: TaskPlan) -> bool:

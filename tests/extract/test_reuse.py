@@ -1,4 +1,4 @@
-"""A clip is encoded once, to the same bytes; and --replace takes only what is not of the encoder."""
+"""A clip is encoded once, to the same bytes; --replace takes only what another encoder left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _arrays(out: Path, task: str) -> dict[str, bytes]:
 
 
 def _two(make_task: Make, tmp_path: Path, kind: str = "scene") -> list[Path]:
-    """Write two tasks of the same recordings; the second lacks one clip of every split."""
+    """Write two tasks of the same recordings."""
     lengths = (8000, 8000, 8000, 8000, 9000)
     one = make_task("one-v1-test", lengths=lengths, kind=kind)
     return [one, make_task("two-v1-test", lengths=lengths, kind=kind)]
