@@ -27,6 +27,8 @@ PINS = {
     "birdnet": (16.8741, 0.959076, 3.4067),
     "basic_pitch": (4.80676, -1.46107, -1.19592),
     "crepe_tiny": (11.771, 5.33057, -3.80058),
+    "pesto_pitch": (1.05315, 0.169282, 0.563920),
+    "opensmile_egemaps": (4254.00, 1994.38, 587.764),
 }
 TASKS = {
     "emodb_speaker-v1-full": ("resemblyzer_voice",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from importlib.util import find_spec
 
 import torch
 
@@ -14,8 +15,13 @@ WEIGHTS = package_file("pesto", "weights/mir-1k_g7.ckpt")
 
 
 def _load(_: str) -> Embed:
-    sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # imported, not used
+    absent = find_spec("torchaudio") is None
+    if absent:  # it is imported, and not used for what is called here
+        sys.modules["torchaudio"] = types.ModuleType("torchaudio")
     import pesto
+
+    if absent:
+        del sys.modules["torchaudio"]
 
     network = pesto.load_model("mir-1k_g7", step_size=50.0, sampling_rate=16000).eval()
 

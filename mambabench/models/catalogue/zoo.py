@@ -210,7 +210,7 @@ ENTRIES = (
         package="pesto",
         weights="inside the package pesto of https://github.com/SonyCSLParis/pesto",
         package_file="weights/mir-1k_g7.ckpt",
-        pip="pip install --no-deps pesto-pitch==2.0.1",
+        pip="pip install omegaconf tqdm && pip install --no-deps pesto-pitch==2.0.1",
         scene_embedding_size=385,
         timestamp_embedding_size=385,
         hop_ms=50.0,
