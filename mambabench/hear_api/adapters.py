@@ -45,12 +45,31 @@ def load_hear_module(
     from mambabench.hear_api.factory import HearModel
     from mambabench.models.registry import resolve_device
 
-    provider = _with_options(import_provider(str(name_or_path)), options or {})
+    given = dict(options or {})
+    if "python" in given:
+        return _in_other_python(str(name_or_path), checkpoint, device, given)
+    provider = _with_options(import_provider(str(name_or_path)), given)
     device = resolve_device(device)
     model = load_model(provider, checkpoint, device)
     if isinstance(model, HearModel):  # ours: the encoder inside has all its hidden layers
         return with_name(model.encoder, provider.name, checkpoint is not None)
-    return _wrap(provider, model, checkpoint, device, options or {})
+    return _wrap(provider, model, checkpoint, device, given)
+
+
+def _in_other_python(
+    name: str, checkpoint: str | Path | None, device: str, options: dict[str, Setting]
+) -> LoadedEncoder:
+    """Load a module that runs in the interpreter ``options["python"]``, on the CPU."""
+    from mambabench.hear_api.other_python import remote_provider
+
+    python = str(options.pop("python"))
+    if options:
+        raise EncoderError(f"{name} runs in {python}: it takes no option {min(options)!r}")
+    if device not in ("auto", "cpu"):
+        raise EncoderError(f"--python runs {name} on the CPU: use --device cpu, not {device}")
+    provider, recorded = remote_provider(name, python, checkpoint)
+    model = load_model(provider, checkpoint, "cpu")
+    return _wrap(provider, model, checkpoint, "cpu", recorded)
 
 
 def _with_options(provider: Provider, options: Mapping[str, Setting]) -> Provider:

@@ -13,6 +13,7 @@ from mambabench.models.entry import EncoderEntry
 __all__ = ["called", "expanded", "short_name"]
 
 _NAMED = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*)=(.+)", re.DOTALL)
+_PYTHON = re.compile(r":python=[^,@]*(?=@|$)")
 _FILES = (".py", ".onnx", ".tflite", ".toml")
 
 
@@ -30,6 +31,7 @@ def short_name(text: str) -> str:
     name, spec = called(text)
     if name is not None:
         return name
+    spec = _PYTHON.sub("", spec)  # where it runs is no part of its name
     kind, at, rest = spec.partition("@")
     if kind.partition(":")[0] in ("onnx", "tflite") and rest:
         return Path(rest).stem

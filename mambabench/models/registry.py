@@ -31,6 +31,7 @@ __all__ = [
     "encoder_list",
     "encoder_names",
     "find_entry",
+    "in_python",
     "is_registered",
     "load_encoder",
     "resolve_device",
@@ -123,6 +124,20 @@ def with_option(text: str, key: str, value: Setting) -> str:
     listed = ",".join([*(f"{k}={v}" for k, v in options.items()), f"{key}={shown}"])
     prefix = "" if given is None else f"{given}="
     return f"{prefix}{name}:{listed}" + (f"@{path}" if path else "")
+
+
+def in_python(encoders: Sequence[str], python: Path) -> tuple[str, ...]:
+    """Return the specs with every provider file told to run in the interpreter `python`.
+
+    Raises EncoderError where none is a file, or the path holds what separates options.
+    """
+    path = str(python.expanduser().absolute())
+    if set(path) & set(",@:"):
+        raise EncoderError(f"--python {path}: a path with ',', '@' or ':' cannot be used; link it")
+    files = [text for text in encoders if split_name(text)[0].endswith(".py")]
+    if not files:
+        raise EncoderError(f"--python {path} runs .py files, and no --encoder is one")
+    return tuple(with_option(text, "python", path) if text in files else text for text in encoders)
 
 
 def _option(item: str, text: str) -> tuple[str, Setting]:

@@ -57,7 +57,7 @@ __all__ = [
 
 MISSING = "missing.json"
 PROVENANCE = "provenance.json"
-_REMEDY = "remove that folder or choose another --out"
+_REMEDY = "embed it anew with --replace, or choose another --out"
 
 
 def is_sealed(directory: Path, plan: TaskPlan) -> bool:

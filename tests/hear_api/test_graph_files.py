@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,12 +121,9 @@ def test_log_mel_of_a_tone_is_what_the_formula_says() -> None:
     assert np.allclose(found[1], wanted, atol=1e-4)
 
 
-@pytest.mark.peer
-def test_an_onnx_file_runs_without_any_code(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+def _product(onnx: Any, weight: np.ndarray) -> bytes:
+    """Return a graph that multiplies windows of samples with `weight`."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    weight = np.random.default_rng(0).standard_normal((800, 5)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["audio", "w"], ["rows"])],
         "net",
@@ -134,8 +132,17 @@ def test_an_onnx_file_runs_without_any_code(tmp_path: Path) -> None:
         [onnx.numpy_helper.from_array(weight, "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.mark.peer
+def test_an_onnx_file_runs_without_any_code(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    weight = np.random.default_rng(0).standard_normal((800, 5)).astype(np.float32)
     path = tmp_path / "net.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(_product(onnx, weight))
     path.with_suffix(".toml").write_text("sample_rate = 16000\nwindow_samples = 800\nsize = 5\n")
     encoder = load_encoder(f"onnx@{path}", device="cpu")
     assert encoder.label == "net"
@@ -151,3 +158,43 @@ def test_an_onnx_file_runs_without_any_code(tmp_path: Path) -> None:
     )
     with pytest.raises(EncoderError, match="no output 'row'; did you mean 'rows'"):
         load_encoder(f"onnx@{path}", device="cpu")
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "adding-an-encoder.md"
+
+
+def _documented(name: str) -> str:
+    """Return the TOML that the documentation prints for this file."""
+    text = DOCS.read_text(encoding="utf-8")
+    (block,) = [b for b in text.split("```toml\n")[1:] if b.startswith(f"# {name}")]
+    printed = block.partition("```")[0]
+    assert len(printed.splitlines()) <= 14
+    return printed
+
+
+@pytest.mark.peer
+def test_the_documented_onnx_lines_run(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "net.onnx"
+    weight = np.random.default_rng(0).standard_normal((800, 5)).astype(np.float32)
+    path.write_bytes(_product(onnx, weight))
+    path.with_suffix(".toml").write_text(_documented("net.toml"))
+    encoder = load_encoder(f"onnx@{path}", device="cpu")
+    audio = torch.randn(2, 800, generator=torch.Generator().manual_seed(0))
+    found = encoder.scene(audio, None)[:, 0].numpy()
+    assert np.allclose(found, audio.numpy() @ weight, atol=1e-4)
+
+
+@pytest.mark.peer
+def test_the_documented_tflite_lines_run(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("pyopen_wakeword")
+    path = tmp_path / "words.toml"
+    path.write_text(_documented("words.toml"))
+    encoder = load_encoder(f"tflite@{path}", device="cpu")
+    audio = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+    rows = encoder.scene(audio, None)[:, 0]
+    assert rows.shape == (2, 96)
+    assert rows.isfinite().all()
+    assert not torch.equal(rows[0], rows[1])

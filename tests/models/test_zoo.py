@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mambabench
+from mambabench.benchmarks.subset import subset_task
 from mambabench.errors import EncoderError
 from mambabench.models.registry import encoder_entries, load_encoder
 from mambabench.models.weights import in_packages
@@ -26,6 +27,8 @@ PINS = {
     "birdnet": (16.8741, 0.959076, 3.4067),
     "basic_pitch": (4.80676, -1.46107, -1.19592),
     "crepe_tiny": (11.771, 5.33057, -3.80058),
+    "pesto_pitch": (1.05315, 0.169282, 0.563920),
+    "opensmile_egemaps": (4254.00, 1994.38, 587.764),
 }
 TASKS = {
     "emodb_speaker-v1-full": ("resemblyzer_voice",),
@@ -75,7 +78,7 @@ def test_a_scene_vector_is_what_it_was(name: str) -> None:
 @pytest.mark.peer
 @pytest.mark.slow
 def test_specialists_win_their_own_field(test_data_dir: Path, tmp_path: Path) -> None:
-    """The benchmark's own regression test: half an hour on two cores, all of the four tasks."""
+    """The benchmark's own regression test: notes whole, of the other tasks thirty clips a fold."""
     pytest.importorskip("soundfile")
     names = [name for named in TASKS.values() for name in named]
     for name in names:
@@ -84,9 +87,14 @@ def test_specialists_win_their_own_field(test_data_dir: Path, tmp_path: Path) ->
     unpack = [sys.executable, str(test_data_dir / "unpack.py"), str(tmp_path / "tasks"), *TASKS]
     subprocess.run(unpack, check=True, capture_output=True)
     out = tmp_path / "out"
+    called = {}
     for task, named in TASKS.items():
         encoders = [*named, "logmel_stats", "ssam_tiny_random"]
-        mambabench.extract(encoder=encoders, tasks=[tmp_path / "tasks" / task], out=out)
+        folder = tmp_path / "tasks" / task
+        if task != "instr_pitch-v1-full":  # its 42 notes need all of their clips
+            folder = subset_task(folder, tmp_path / "part", 30)
+        called[task] = folder.name
+        mambabench.extract(encoder=encoders, tasks=[folder], out=out, jobs=1)
     assert not mambabench.probe(1, "linear", out=out).failures
     from mambabench.report.summary import summarise
 
@@ -94,12 +102,12 @@ def test_specialists_win_their_own_field(test_data_dir: Path, tmp_path: Path) ->
     found = {(c.task, c.encoder): c for c in summary.comparisons}
     for task, named in TASKS.items():
         for name in named:
-            one = found[task, name]
+            one = found[called[task], name]
             assert one.difference is not None
             assert one.p is not None
             assert one.difference > (0.30 if task in BY_30 else 0.0), one
             assert one.p < 0.01, one
-        random = found[task, "ssam_tiny_random"]
+        random = found[called[task], "ssam_tiny_random"]
         assert random.difference is not None
         assert random.p is not None
         assert not (random.difference > 0 and random.p < 0.01), random
