@@ -14,7 +14,7 @@ import pytest
 from mambabench.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 
@@ -72,7 +72,11 @@ def test_columns_of_load_results_are_documented() -> None:
     assert [c for c in COLUMNS if f"`{c}`" not in section] == []
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "recipes" / "README.md", *PAGES])
+@pytest.mark.parametrize(
+    "page",
+    [*(ROOT / n for n in ("README.md", "CONTRIBUTING.md", "recipes/README.md")), *PAGES],
+    ids=lambda page: page.name,
+)
 def test_links_resolve(page: Path) -> None:
     for target in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", target):
@@ -87,7 +91,13 @@ def test_links_resolve(page: Path) -> None:
 def test_index_lists_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     linked = set(LINK.findall(index))
-    assert {page.name for page in PAGES} - {"README.md"} <= linked
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES}
+    assert pages - {"README.md"} <= linked
+
+
+def test_the_site_lists_every_page() -> None:
+    listed = set(re.findall(r"- docs/(\S+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert {page.relative_to(ROOT / "docs").as_posix() for page in PAGES} == listed
 
 
 def test_index_of_recipes_lists_every_recipe() -> None:
