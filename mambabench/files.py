@@ -24,11 +24,12 @@ __all__ = [
 ]
 
 
-def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def atomic_write(path: Path, write: Callable[[BinaryIO], None], *, durable: bool = True) -> None:
     """Create or replace `path` with what `write` puts into the binary file that it is given.
 
     Temporary file in the same folder, fsync, rename; on any error the temporary file is removed and
-    `path` is left as it was. Parent folders are created. Raises OSError as the system does.
+    `path` is left as it was. Without `durable` there is no fsync: for what is checked when read and
+    can be computed again. Parent folders are created. Raises OSError as the system does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(
@@ -38,7 +39,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -91,13 +93,13 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, canonical_json(value))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write `data` to `path` as `atomic_write` does."""
 
     def write(file: BinaryIO) -> None:
         file.write(data)
 
-    atomic_write(path, write)
+    atomic_write(path, write, durable=durable)
 
 
 def read_json(path: Path) -> Any:

@@ -319,4 +319,4 @@ def _check_protocol(probe: ProbeSettings) -> None:
     from mambabench.probe.protocols import DEFAULT_PROTOCOL, resolve_protocol
 
     grid = "default" if probe.protocol is None else probe.grid
-    resolve_protocol(probe.protocol or DEFAULT_PROTOCOL, grid, probe.exact)
+    resolve_protocol(probe.protocol or DEFAULT_PROTOCOL, grid, probe.exact, probe.lm)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mambabench.engine.processes import run_units
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
-from mambabench.extract.unit import load, make_unit, one_thread, parse_shard, parse_spec
+from mambabench.extract.unit import load, make_unit, one_thread, shard_of, spec_of
 from mambabench.store.embeddings import store_folder
 from mambabench.store.estimate import Estimate, PlannedTask, peak_bytes
 from mambabench.store.plan import Shard, pooling_of
@@ -104,15 +104,15 @@ def _n_clips(shards: Sequence[Shard]) -> int:
 def measure(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str, Any]:
     """Load the encoder of some shards and encode a few batches of each; the life of a worker."""
     start = time.perf_counter()
-    spec = parse_spec(unit["samples"][0]["spec"])
+    spec = spec_of(unit["samples"][0]["spec"])
     encoder = load(spec.encoder, spec.device, spec.precision)
     load_s = time.perf_counter() - start
     tasks = []
     with one_thread(encoder.device), ThreadPoolExecutor(1) as readers:
         for sample in unit["samples"]:
-            layers = parse_spec(sample["spec"]).layers
+            layers = spec_of(sample["spec"]).layers
             job = EncodeJob(encoder, sample["pooling"], layers, BatchLimit(), sample["clip_s"])
-            tasks.append(_measured(job, parse_shard(sample["shard"]), readers))
+            tasks.append(_measured(job, shard_of(sample["shard"]), readers))
     return {"load_s": load_s, "tasks": tasks, "peak": peak_bytes()}
 
 

@@ -32,6 +32,12 @@ class ExtractSettings:
         "Hidden states to keep: 0 is the input of the first block.",
         metavar="last|all|0,3,6",
     )
+    frames: str = option(
+        "store",
+        "Where a task keeps frames of all layers: store them, or note how to encode them again at "
+        "every step of probe.",
+        choices=("store", "recompute"),
+    )
     precision: str = option("fp32", choices=("fp32", "bf16", "int8"))
     hop_ms: float | None = option(
         None,

@@ -106,6 +106,7 @@ def extract(
     out: Path | str = "mambabench-out",
     *,
     layers: str = "last",
+    frames: str = "store",
     precision: str = "fp32",
     hop_ms: float | None = None,
     device: str = "auto",
@@ -174,6 +175,10 @@ def extract_with(
 def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | None) -> Extracted:
     """Encode all tasks with the encoders that are named; EncoderError for the first that fails."""
     share = parse_share(settings.shard)
+    if settings.frames == "recompute" and settings.layout != "store":
+        raise MambabenchError(
+            f"--frames recompute has no place in --layout {settings.layout}: leave one of them out"
+        )
     setups = _setups(settings.gpus, settings.device)
     out = settings.out
     # providers may change the working directory while their threads run: absolute from here on
@@ -185,9 +190,7 @@ def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | N
     try:
         for name in settings.encoder:
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
-            works += _plans(
-                chosen, chosen_tasks, out.absolute(), settings.layers, settings.precision, device
-            )
+            works += _plans(chosen, chosen_tasks, settings, device)
         tell_apart(works, out.absolute())
         if settings.dry_run:
             planning_s = time.perf_counter() - start
@@ -296,12 +299,10 @@ class _Work:
         return sum(len(shard.clips) for shard in self.plan.shards)
 
 
-def _plans(
-    name: str, tasks: Sequence[Task], out: Path, layers: str, precision: str, device: str
-) -> list[_Work]:
-
+def _plans(name: str, tasks: Sequence[Task], settings: ExtractSettings, device: str) -> list[_Work]:
+    out, layers = settings.out.absolute(), settings.layers
     with one_thread(device):
-        encoder = load(name, device, precision)
+        encoder = load(name, device, settings.precision)
     kind = encoder.device.partition(":")[0]
     spec = EncoderSpec(
         encoder=name,
@@ -311,8 +312,9 @@ def _plans(
         scene_embedding_size=encoder.scene_embedding_size,
         timestamp_embedding_size=encoder.timestamp_embedding_size,
         layers=_layers(encoder, layers),
-        precision=precision,
+        precision=settings.precision,
         device=kind,
+        frames=settings.frames,
     )
     budget = BUDGETS.get(kind, BUDGETS["cuda"])
     keep_frames = any(pooling_of(task) == "frames" for task in tasks)
@@ -330,6 +332,8 @@ def _plans(
 
 def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
     """Return the spec with all layers where the task wants them and the user names none."""
+    if task.pooling != "frames":
+        spec = replace(spec, frames="store")
     if task.layers == "all" and layers == "last":
         return replace(spec, layers=tuple(range(n_hidden_states)))
     return spec

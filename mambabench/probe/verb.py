@@ -31,7 +31,7 @@ from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
-from mambabench.store.embeddings import StoredTask
+from mambabench.store.embeddings import StoredTask, require_frames
 from mambabench.store.estimate import Estimate, PlannedTask
 from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
@@ -81,6 +81,8 @@ def probe(
     out: Path | str = "mambabench-out",
     task: Names = (),
     encoder: Names = (),
+    frames: str = "store",
+    lm: Path | str | None = None,
     layout: str = "store",
     shard: str | None = None,
     limit: int | float | str | None = None,
@@ -111,7 +113,8 @@ def probe_with(
     keys = []
     for stored in selected(settings):
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
-        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        protocol = resolve_protocol(name, settings.grid, settings.exact, settings.lm)
+        require_frames(stored, settings.frames)
         keys += _keys(out, stored, protocol, settings.seeds)
     n_threads = settings.jobs or usable_cores()
     if settings.dry_run:
@@ -180,7 +183,7 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
     task = stored.task.name
     damage = fingerprint = ""
     try:
-        fingerprint = task_fingerprint(stored)
+        fingerprint = task_fingerprint(stored) + protocol.adds_to(stored.task.prediction_type)
     except StoreError as error:
         damage = str(error)
     encoder = store.encoder_key(stored.encoder)
@@ -366,6 +369,7 @@ def _empty_record(key: _Key, reason: str) -> RunRecord:
         restricted=task.restricted,
         inputs_sha256=key.inputs_sha256,
         missing=tuple(sorted(key.stored.missing)),
+        frames=key.stored.frames,
         protocol_version=key.protocol.version,
         limited=task.limited,
     )

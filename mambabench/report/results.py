@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.limit import limit_of
 from mambabench.errors import MambabenchError, StoreError, nearest_names
-from mambabench.report.checked import CheckedRecord, Defect, check_records
+from mambabench.report.checked import CheckedRecord, Defect, Verify, check_records
 from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
@@ -26,6 +26,7 @@ __all__ = [
     "load_results",
     "read_runs",
     "score_rows",
+    "warn_of",
 ]
 
 # The columns of `load_results`, in order: one row per (encoder, task, protocol, seed, fold, metric)
@@ -74,17 +75,24 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     nothing is known is left out with a warning.
     """
     found = collect(outs)
-    of_runs = {defect for run in found.runs for defect in run.defects}
-    for defect in found.defects:
-        if defect not in of_runs:
-            warnings.warn(f"left out: {defect}", stacklevel=2)
+    warn_of(found)
     return found.runs
 
 
-def collect(outs: Sequence[Path]) -> Collected:
+def warn_of(found: Collected) -> tuple[Defect, ...]:
+    """Warn of the records that are left out because nothing is known of them, and return them."""
+    of_runs = {defect for run in found.runs for defect in run.defects}
+    left_out = tuple(defect for defect in found.defects if defect not in of_runs)
+    for defect in left_out:
+        warnings.warn(f"left out: {defect}", stacklevel=3)
+    return left_out
+
+
+def collect(outs: Sequence[Path], verify: Verify | None = None) -> Collected:
     """Return every finished run below the output folders, and all defects of their files.
 
-    Raises StoreError as `read_runs` does.
+    `verify` may know of many records at once that they hold, as in `check_records`. Raises
+    StoreError as `read_runs` does.
     """
     from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
@@ -94,7 +102,7 @@ def collect(outs: Sequence[Path]) -> Collected:
     for out in outs:
         if not out.is_dir():
             raise StoreError(f"{out}: no such output folder; give the --out that probe wrote to")
-        checked = check_records(record_paths(out), cache)
+        checked = check_records(record_paths(out), cache, verify)
         defects += [one.defect for one in checked if one.defect is not None]
         runs = [_our_run(one, one.record) for one in checked if one.record is not None]
         runs += read_kit_runs(out)
