@@ -131,6 +131,12 @@ class Display:
         text = self._probe_text(progress, time.monotonic())
         self._show(text, last=progress.n_done == progress.n_total)
 
+    def report(self, what: str, done: int, total: int) -> None:
+        """Show how far a report is, if it is time to; its line begins with the first call."""
+        if not self._title:
+            self.stage("report")
+        self._show(f"{what} {done}/{total}")
+
     def _warn(self, record: RunRecord) -> None:
         """Say once per (encoder, task, protocol) that a protocol hardly trains on so few rows."""
         from mambabench.store.small_sets import hardly_trained

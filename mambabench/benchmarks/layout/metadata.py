@@ -85,6 +85,12 @@ def _optional_fields(metadata: Json, wrong: _Wrong) -> Json:
     for field, known in (("pooling", get_args(Pooling)), ("layers", ("last", "all"))):
         present = field in metadata
         fields[field] = _choice(metadata, field, known, wrong) if present else known[0]
+    fields["limited"] = metadata.get("limited", "")
+    if not isinstance(fields["limited"], str):
+        wrong(
+            "limited", f"is {fields['limited']!r}", "say which part of a task this is, or nothing"
+        )
+        fields["limited"] = ""
     notes = metadata.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         wrong("notes", f"is {notes!r}", "list sentences")

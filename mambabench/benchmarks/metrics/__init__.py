@@ -28,6 +28,7 @@ _OBJECTS = {
     "joint_acc": "ratios:JOINT_ACCURACY",
     "per": "ratios:PHONE_ERRORS",
     "wer": "ratios:WORD_ERRORS",
+    "wer_lm": "ratios:WORD_ERRORS_LM",
     "uer": "ratios:LETTER_ERRORS",
     "slot_type_f1": "ratios:SLOT_TYPES",
     "slot_value_cer": "ratios:SLOT_VALUE_ERRORS",

@@ -1,10 +1,10 @@
 """What a metric is: one object that carries its name, its printing and its statistics.
 
 A report never asks for a metric's name. How a score is resampled and how two encoders are compared
-follows from `Metric.statistic`, one of five: the mean of what every clip has (`PerClip`), a
-function of counts that add up over clips (`Counts`), a mean over labels of ranks (`Ranked`),
-anything that can be computed again on other clips (`Opaque`), or nothing that a report may draw
-(`Untested`).
+follows from `Metric.statistic`, one of six: the mean of what every clip has (`PerClip`), a
+function of counts that add up over clips (`Counts`), a mean over labels of ranks (`Ranked`), a
+function of the weights of clips that stand in it several times (`Drawn`), anything that can be
+computed again on other clips (`Opaque`), or nothing that a report may draw (`Untested`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from mambabench.benchmarks.metrics.events import Events
 
-__all__ = ["Counts", "Metric", "Opaque", "PerClip", "Ranked", "Statistic", "Untested"]
+__all__ = ["Counts", "Drawn", "Metric", "Opaque", "PerClip", "Ranked", "Statistic", "Untested"]
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]  # what one fold of a predictions file holds, by name
@@ -76,13 +76,28 @@ class Opaque:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The score under weights of clips, where a clip stands in many parts of it (pairs of clips,
+    queries in shared documents): intervals and tests both come from drawn clips or clusters."""
+
+    weighted: Callable[[Arrays, Array, Array], Array]
+    """(a fold's arrays, weights uint8 [n_clips, n], unit of each clip [n_clips]) -> scores [n]:
+    clips of one unit are drawn together."""
+    truth: tuple[str, ...]  # arrays that must be equal for two encoders to be compared
+    rows: Callable[[Arrays, Array], dict[str, Array]] | None = None
+    """(a fold's arrays, indices of clips) -> the arrays of these clips in this order; None: every
+    array has a row a clip."""
+    recentre: bool = False  # drawn scores lie to one side of the score
+
+
+@dataclass(frozen=True)
 class Untested:
     """A score without interval and test; the report prints the reason."""
 
     reason: str
 
 
-Statistic = PerClip | Counts | Ranked | Opaque | Untested
+Statistic = PerClip | Counts | Ranked | Drawn | Opaque | Untested
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,13 @@ class Metric:
     def _counts(self) -> Counts:
         assert isinstance(self.statistic, Counts), f"{self.name} has no counts"
         return self.statistic
+
+    def rows(self, arrays: Arrays, clips: Array) -> dict[str, Array]:
+        """Return a fold's arrays for these clips (indices), in this order: one row a clip."""
+        if isinstance(self.statistic, Drawn) and self.statistic.rows is not None:
+            return self.statistic.rows(arrays, clips)
+        n = len(arrays["clip"])
+        return {k: v[clips] for k, v in arrays.items() if k[:6] != "event_" and len(v) == n}
 
     def stored(self, arrays: Arrays) -> tuple[bool, float]:
         """Return whether a fold's stored arrays allow to compute the score, and its value."""

@@ -46,6 +46,7 @@ JOINT_ACCURACY = Metric(
 )
 PHONE_ERRORS = error_rate_of("per", "sequence", "phone error rate")
 WORD_ERRORS = error_rate_of("wer", "text", "word error rate")
+WORD_ERRORS_LM = error_rate_of("wer_lm", "text", "word error rate with a language model")
 LETTER_ERRORS = error_rate_of("uer", "text", "letter error rate")
 SLOT_TYPES = Metric("slot_type_f1", "slot-type F1", "slot_text", statistic=Counts(ratio, "ratio"))
 SLOT_VALUE_ERRORS = error_rate_of("slot_value_cer", "slot_text", "slot-value letter error rate")

@@ -148,12 +148,10 @@ def _common(summary: Summary) -> list[str]:
 
 def _warned(summary: Summary) -> list[str]:
     """Return one line per encoder and task in whose embeddings clips are that need a warning."""
-    warned = {(r.record.encoder, r.record.task): r.record.warnings for r in summary.runs}
     return [
         f"{encoder} on {task}: {'; '.join(found[:3])}"
         + (f" and {len(found) - 3} more warnings" if len(found) > 3 else "")
-        for (encoder, task), found in sorted(warned.items())
-        if found
+        for encoder, task, found in summary.warned
     ]
 
 

@@ -14,6 +14,7 @@ from mambabench.benchmarks.metrics.metric import PerClip
 from mambabench.report.statistics.intervals import Interval
 
 __all__ = [
+    "FEWEST_DRAWS",
     "FEWEST_UNITS",
     "Units",
     "clip_interval",
@@ -27,7 +28,7 @@ FEWEST_UNITS = 6  # of which 2^6 exchanges reach p = .031; fewer cannot show a d
 _FEW_ERRORS = 15  # below so many clips wrong (or right) an accuracy takes Wilson's interval
 _FEW_UNITS = 12  # below so many, a row says so
 _FEW_OF_A_LABEL = 10  # test clips, below which a row says so
-_LEAST_DEFINED = 100  # resamples with a score that an interval needs
+FEWEST_DRAWS = 100  # resamples with a score that an interval needs
 _LEVEL = 0.95
 
 
@@ -73,7 +74,7 @@ def clip_interval(
     """
     known = resampled[np.isfinite(resampled)]
     share = len(known) / len(resampled)
-    if len(known) < _LEAST_DEFINED:
+    if len(known) < FEWEST_DRAWS:
         text = f"no bootstrap: the score is undefined on {_percent(1 - share)} of resamples"
         return None, share, (text,)
     notes = []
@@ -145,7 +146,7 @@ def difference_intervals(
         limits[whole] = np.quantile(differences[whole], levels, axis=1).T
     for number in np.flatnonzero(~whole).tolist():
         known = differences[number][np.isfinite(differences[number])]
-        if len(known) >= _LEAST_DEFINED:
+        if len(known) >= FEWEST_DRAWS:
             limits[number] = np.quantile(known, levels)
     for number, ((low, high), centre) in enumerate(zip(limits, observed, strict=True)):
         if np.isfinite(low) and np.isfinite(high):

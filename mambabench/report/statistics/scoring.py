@@ -15,10 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.benchmarks.metrics import METRICS, Metric
-from mambabench.benchmarks.metrics.metric import Counts, Opaque, PerClip, Ranked, Untested
+from mambabench.benchmarks.metrics.metric import Counts, Drawn, Opaque, PerClip, Ranked, Untested
 from mambabench.benchmarks.metrics.targets import label_index, multilabel
 from mambabench.errors import MambabenchError
-from mambabench.report.statistics.ranking import weighted
+from mambabench.report.statistics.ranking import (
+    class_scores,
+    in_lanes,
+    mean_scores,
+    sorted_marks,
+)
 
 __all__ = [
     "FoldScore",
@@ -46,9 +51,10 @@ class FoldScore:
     score: float  # at weights of one
 
 
-def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
+def fold_score(metric: str, seeds: Sequence[Seed], units: Array | None = None) -> FoldScore:
     """Prepare `metric` on one fold from the predictions of all seeds, as its statistic says.
 
+    units [n_clips] int: of each clip the cluster, or whatever is drawn as a whole; None: clips are.
     KeyError where an array or the metric is unknown.
     """
     known = METRICS[metric]
@@ -62,6 +68,8 @@ def fold_score(metric: str, seeds: Sequence[Seed]) -> FoldScore:
             return FoldScore(exact, own.resampled, own.score)
         case Ranked() as statistic:
             return _ranked(statistic, seeds)
+        case Drawn() as statistic:
+            return _drawn(known, statistic, seeds, units)
         case Opaque():
             return _generic(known, seeds)
         case Untested(reason):
@@ -160,22 +168,31 @@ def gradient(score: ScoreOfCounts, totals: Array) -> Array:
 
 
 def _ranked(metric: Ranked, seeds: Sequence[Seed]) -> FoldScore:
-    pairs = [
-        (multilabel(seed["target"], seed["probability"].shape[1]), seed["probability"])
-        for seed in seeds
+    targets = [multilabel(seed["target"], seed["probability"].shape[1]) for seed in seeds]
+    sorted_ = [
+        sorted_marks(target, seed["probability"])
+        for target, seed in zip(targets, seeds, strict=True)
     ]
-    present = float(np.mean(pairs[0][0].any(axis=0)))
+    present = float(np.mean(targets[0].any(axis=0)))
+    precision = metric.of == "precision"
 
     def resampled(weights: Array) -> Array:
-        def one(pair: tuple[Array, Array]) -> Array:
-            values = weighted(pair[0], pair[1], weights)
-            score = macro(metric, values.average_precision, values.auc, present)
+        lanes = in_lanes(weights)
+        n = weights.shape[1]
+
+        def one(own: tuple[Array, Array]) -> Array:
+            if metric.value is None and n > 1:  # NumPy adds up one column in another order
+                mean = mean_scores(*own, lanes, precision=precision)[:n]
+                score = mean * present if metric.absent_is_zero else mean
+            else:
+                values = class_scores(*own, lanes, precision=precision)[:, :n]
+                score = macro(metric, values, values, present)
             return np.where(np.isfinite(score), score, np.nan)  # an infinite d' is undefined
 
         with ThreadPoolExecutor() as pool:  # the kernel lets go of the interpreter's lock
-            return np.asarray(np.mean(list(pool.map(one, pairs)), axis=0))
+            return np.asarray(np.mean(list(pool.map(one, sorted_)), axis=0))
 
-    whole = np.ones((len(pairs[0][0]), 1), np.uint8)
+    whole = np.ones((len(targets[0]), 1), np.uint8)
     return FoldScore(None, resampled, float(resampled(whole)[0]))
 
 
@@ -198,6 +215,22 @@ def _mean_of_known(values: Array) -> Array:
     with np.errstate(invalid="ignore"):  # inf - inf
         total = np.where(known, values, 0.0).sum(axis=0)
     return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
+
+
+def _drawn(
+    metric: Metric, statistic: Drawn, seeds: Sequence[Seed], units: Array | None
+) -> FoldScore:
+    n_clips = len(seeds[0]["clip"])
+    own = np.arange(n_clips) if units is None else units
+
+    def resampled(weights: Array) -> Array:
+        def one(seed: Seed) -> Array:
+            return statistic.weighted(seed, weights, own)
+
+        with ThreadPoolExecutor() as pool:
+            return np.asarray(np.mean(list(pool.map(one, seeds)), axis=0))
+
+    return FoldScore(None, resampled, float(np.mean([metric.stored(seed)[1] for seed in seeds])))
 
 
 def _generic(metric: Metric, seeds: Sequence[Seed]) -> FoldScore:

@@ -18,13 +18,18 @@ from mambabench.benchmarks.metrics import METRICS, Metric
 from mambabench.benchmarks.metrics.metric import Ranked
 from mambabench.benchmarks.metrics.targets import multilabel
 from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of, gradient, macro
-from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
+from mambabench.report.statistics.segment_kernels import (
+    LANES,
+    has_numba,
+    segments,
+    sweep_segments,
+)
+from mambabench.report.statistics.swap_kernels import merge, precision_slopes, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
 
 Array = npt.NDArray[Any]
 _SLOPE_SEEDS = 2  # the slopes only steer the draws: two seeds say enough
-_LANES = 256  # permutations that one sweep of the kernel handles side by side
 _WORK_OF_A_CALL = 50_000  # what one call of a scene metric costs, in the units of `work`
 
 
@@ -81,31 +86,54 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
 def _ranked(
     metric: Metric, statistic: Ranked, one: Sequence[Seed], other: Sequence[Seed]
 ) -> Exchange:
-    pairs = zip(one, other, strict=True)
-    pools = [_Pool.of(prepared(metric.name, a), prepared(metric.name, b)) for a, b in pairs]
-    present = float(np.mean(pools[0].positive.any(axis=1)))
+    pairs = [
+        (prepared(metric.name, a), prepared(metric.name, b))
+        for a, b in zip(one, other, strict=True)
+    ]
+    cut = [_cut(statistic, a, b) for a, b in pairs]
 
     def sides(kept: Array) -> tuple[Array, Array]:
-        blocks = -(-kept.shape[1] // _LANES)
-        padded = np.ones((len(kept), blocks * _LANES), np.uint8)
+        blocks = -(-kept.shape[1] // LANES)
+        padded = np.ones((len(kept), blocks * LANES), np.uint8)
         padded[:, : kept.shape[1]] = kept
-        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, _LANES).transpose(1, 0, 2))
-        scores = np.zeros((2, blocks * _LANES))
-        for pool in pools:
-            precision, area = sweep_both_sides(pool.order, pool.marks, lanes)
-            for side in (0, 1):
-                flat = (len(pool.order), -1)
-                own = precision[side].reshape(flat), area[side].reshape(flat)
-                scores[side] += macro(statistic, *own, present)
-        first, second = scores[:, : kept.shape[1]] / len(pools)
+        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, LANES).transpose(1, 0, 2))
+        scores = np.zeros((2, blocks * LANES))
+        for score in cut:
+            scores += score(lanes)
+        first, second = scores[:, : kept.shape[1]] / len(cut)
         return first, second
 
     def slopes() -> Array:
-        own = [pool.slopes(statistic) for pool in pools[:_SLOPE_SEEDS]]
+        own = [_Pool.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
-    n_labels, n_entries = pools[0].order.shape
-    return Exchange(sides, slopes, float(len(pools) * n_labels * n_entries))
+    n_labels, n_clips = pairs[0][0]["order"].shape
+    return Exchange(sides, slopes, float(len(cut) * n_labels * 2 * n_clips))
+
+
+def _cut(statistic: Ranked, one: Seed, other: Seed) -> Callable[[Array], Array]:
+    """Return what scores both sides of one seed: lanes of kept clips -> [2, n] float64."""
+    present = float(np.mean(one["positive"].any(axis=1)))
+    precision = statistic.of == "precision"
+    if not has_numba():
+        pool = _Pool.of(one, other)
+
+        def plain(lanes: Array) -> Array:
+            own = sweep_both_sides(pool.order, pool.marks, lanes)[0 if precision else 1]
+            flat = own.reshape(2, len(pool.order), -1)
+            return np.stack([macro(statistic, side, side, present) for side in flat])
+
+        return plain
+    found = segments(one["order"], one["key"], other["order"], other["key"], one["positive"])
+
+    def score(lanes: Array) -> Array:
+        if statistic.value is None:
+            mean = sweep_segments(found, lanes, precision, mean=True)
+            return mean * present if statistic.absent_is_zero else mean
+        own = sweep_segments(found, lanes, precision)
+        return np.stack([macro(statistic, side, side, present) for side in own])
+
+    return score
 
 
 def prepared(metric: str, seed: Seed) -> Seed:
@@ -158,6 +186,8 @@ class _Pool:
         It follows from the two predictions of a clip and from all predictions together, not from
         whose they are (but for the sign).
         """
+        if metric.of == "precision" and has_numba():
+            return precision_slopes(self.places, self.positive)
         n_labels, n_clips = self.positive.shape
         width = 2 * n_clips
         places = self.places + np.arange(n_labels)[:, None] * width
