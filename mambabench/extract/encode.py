@@ -53,9 +53,9 @@ class EncodeJob:
     pooling: str  # "scene", "time_mean" or "frames"
     layers: tuple[int, ...] | None
     limit: BatchLimit
-    known: Known | None = None  # rows of other tasks; None: every clip is encoded
     clip_s: float | None = None  # how long the task says that every clip is; None: they differ
     keep: bool = True  # False: of frames only their number, times and hash
+    known: Known | None = None  # rows of other tasks; None: every clip is encoded
 
 
 class _Batch(NamedTuple):

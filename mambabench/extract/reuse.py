@@ -102,6 +102,8 @@ def _fits(folder: Path, pooling: str, spec: EncoderSpec) -> bool:
         settings = {"layers": layers, "precision": spec.precision, "device": spec.device}
         if any(manifest[name] != value for name, value in settings.items()):
             return False
+        if manifest.get("frames", "store") != "store":
+            return False  # its rows are nowhere
         stored = stored_task(folder)
     except (StoreError, KeyError):
         return False  # damaged, which whoever reads it is told

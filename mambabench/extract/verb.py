@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -345,7 +344,7 @@ def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -
     if task.pooling != "frames":
         spec = changed(spec, frames="store")
     if task.layers == "all" and layers == "last":
-        return changed(spec, layers=tuple(range(n_hidden_states)))
+        return replace(spec, layers=tuple(range(n_hidden_states)))
     return spec
 
 

@@ -96,11 +96,12 @@ def test_a_second_task_of_the_same_clips_is_the_same_bytes_and_less_work(
     tasks, name = _two(make_task, tmp_path, kind), provider()
     counted = _count(monkeypatch)
     extract([name], [tasks[1]], out=tmp_path / "alone", jobs=1)
-    assert sum(counted) == 15
+    alone = sum(counted)
+    assert alone in (15, 16)  # one more where the rate of frames is measured first
     counted.clear()
     extract([name], tasks, out=tmp_path / "both", jobs=1)
     # the second task: one batch of each shape to see that its rows are these
-    assert 15 < sum(counted) <= 15 + 3 + 1 + 1
+    assert alone < sum(counted) <= alone + 3 + 1 + 1 + 1
     assert _arrays(tmp_path / "both", "two-v1-test") == _arrays(tmp_path / "alone", "two-v1-test")
 
 
