@@ -9,7 +9,17 @@ from mambabench.report.statistics.comparison import Comparison
 from mambabench.report.statistics.ranks import Rank
 from mambabench.report.statistics.versus import Versus
 
-__all__ = ["Overall", "PublishedRow", "Row", "Summary"]
+__all__ = ["EncoderCost", "Overall", "PublishedRow", "Row", "Summary"]
+
+
+@dataclass(frozen=True)
+class EncoderCost:
+    """What one encoder costs; None where it is not known."""
+
+    encoder: str
+    parameters: float | None = None
+    gflops: float | None = None  # 10^9 operations for a second of audio
+    seconds: float | None = None  # of one worker for a second of audio
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class Summary:
     runs: tuple[Run, ...]  # what all of it was computed from
     versus: tuple[Versus, ...] = ()  # pairs over all tasks
     ranks: tuple[Rank, ...] = ()  # per task, and the mean over all tasks of a protocol
+    costs: tuple[EncoderCost, ...] = ()  # of the encoders of which something is known
 
 
 @dataclass(frozen=True)
