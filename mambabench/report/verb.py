@@ -66,8 +66,8 @@ def report(
     to ``report/chosen``. `view` are the fields of `View`: table, rows, interval, sort, digits,
     published, columns, and width and color of the terminal. What cannot be written (a full disk, a
     read-only folder) is said in `note`, and the text is there all the same. Raises StoreError for
-    missing, empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError for an
-    unknown format, option or pattern.
+    missing, empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError
+    for an unknown format, option or pattern.
     """
     _check(format)  # what is wrong with options is said before the work
     wanted = Wanted(tuple(export), page_clips, PlotOptions(_plots(plot), figure))

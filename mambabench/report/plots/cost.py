@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["cost_figure", "overall_of"]
 
 _FEWEST = 2  # points that make a picture
+_NAMED = 12  # points that have room for their names
 _PREFERRED = ("min-max", "min-max, common tasks", "hear-leaderboard")
 
 
@@ -59,6 +60,9 @@ def cost_figure(
         line[0].spines["left"].set_visible(True)
     figure.supxlabel("dashed: nobody is better and cheaper", fontsize=size.font * 0.9,
                      color="#555555")  # fmt: skip
+    figure.canvas.draw()  # now every panel has its place
+    for panel, points in zip(axes.flat, panels.values(), strict=False):
+        _names(canvas, panel, points)
     return figure
 
 
@@ -74,9 +78,44 @@ def _panel(canvas: Canvas, axes: Any, points: Mapping[str, tuple[float, float]])
     axes.margins(x=0.25, y=0.12)
     axes.grid(color=LINE, lw=0.5 * canvas.scale, zorder=0)
     axes.set_axisbelow(True)
-    named = list(points) if len(points) <= 12 else best
-    for encoder in {*named, *(one for one in canvas.options.highlight if one in points)}:
-        cost, score = points[encoder]
-        axes.annotate(cut(canvas.name(encoder), 20), (cost, score), xytext=(0, 5 * canvas.scale),
-                      textcoords="offset points", ha="center", fontsize=canvas.size.font * 0.85,
-                      weight=canvas.weight(encoder), zorder=4)  # fmt: skip
+
+
+def _names(canvas: Canvas, axes: Any, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside their points, where the fewest others lie.
+
+    Above twelve encoders only those of the front and the highlighted are named.
+    """
+    named = list(points) if len(points) <= _NAMED else front(points)
+    named += [one for one in canvas.options.highlight if one in points]
+    font = canvas.size.font * 0.85
+    per_point = axes.figure.dpi / 72
+    half = 3 * canvas.scale * per_point
+    taken = [
+        (x - half, y - half, x + half, y + half)
+        for x, y in map(axes.transData.transform, points.values())
+    ]
+    frame = axes.get_window_extent()
+    for encoder in sorted(set(named), key=lambda one: (-points[one][1], one)):
+        point = points[encoder]
+        text = cut(canvas.name(encoder), 20)
+        width, height = 0.6 * font * len(text) * per_point, 1.1 * font * per_point
+        x, y = axes.transData.transform(point)
+        spots = [
+            (x - width / 2, y + 1.5 * half), (x - width / 2, y - 1.5 * half - height),
+            (x + 2 * half, y - height / 2), (x - 2 * half - width, y - height / 2),
+        ]  # fmt: skip
+        boxes = [(left, low, left + width, low + height) for left, low in spots]
+        inside = [b for b in boxes if frame.x0 <= b[0] and b[2] <= frame.x1 + 2 * half]
+        box = min(inside or boxes, key=lambda b: sum(_common(b, other) for other in taken))
+        taken.append(box)
+        away = ((box[0] + box[2]) / 2 - x) / per_point, ((box[1] + box[3]) / 2 - y) / per_point
+        axes.annotate(text, point, xytext=away, textcoords="offset points", ha="center",
+                      va="center", fontsize=font, weight=canvas.weight(encoder), zorder=4,
+                      in_layout=False)  # fmt: skip
+
+
+def _common(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the area that two boxes share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)

@@ -42,7 +42,8 @@ def rank_figure(canvas: Canvas, standing: Standing) -> Any:
     figure = canvas.figure(rows * line, layout=None)
     axes = figure.add_axes([0.01, 0.0, 0.98, 1.0])
     axes.set_axis_off()
-    side = 0.36 * (count - 1)  # room for names on both sides, in ranks
+    letters = 14 if canvas.options.figure == "column" else 28
+    side = _side(canvas, standing, letters)
     axes.set_xlim(1 - side, count + side)
     axes.set_ylim(rows, 0)
     width = 0.8 * canvas.scale
@@ -58,7 +59,6 @@ def rank_figure(canvas: Canvas, standing: Standing) -> Any:
         color = canvas.color(one.encoder) if canvas.options.highlight else "black"
         edge = 1 - 0.02 * (count - 1) if left else count + 0.02 * (count - 1)
         axes.plot([one.rank, one.rank, edge], [2.2, y, y], color=color, lw=width, zorder=2)
-        letters = 18 if canvas.options.figure == "column" else 28
         name, number = cut(canvas.name(one.encoder), letters), f"{one.rank:.2f}"
         text = f"{name}  {number}" if left else f"{number}  {name}"
         away = -0.01 * (count - 1) if left else 0.01 * (count - 1)
@@ -67,6 +67,15 @@ def rank_figure(canvas: Canvas, standing: Standing) -> Any:
     axes.text(1 - side, rows - 0.3, "\n".join(note), va="bottom", color="#555555",
               fontsize=canvas.size.font * 0.9)  # fmt: skip
     return figure
+
+
+def _side(canvas: Canvas, standing: Standing, letters: int) -> float:
+    """Return the room for names on either side of the axis, in ranks."""
+    longest = max(len(cut(canvas.name(one.encoder), letters)) for one in standing.ranks)
+    wide = 0.74 if canvas.options.highlight else 0.6  # of a letter, in the font's size
+    inches = (wide * (longest + 7)) * canvas.size.font / 72
+    axis = max(canvas.size.width - 2 * inches, 0.2 * canvas.size.width)
+    return inches / axis * (len(standing.ranks) - 1)
 
 
 def _axis(axes: Any, count: int, width: float) -> None:
