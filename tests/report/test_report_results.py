@@ -57,7 +57,7 @@ def test_load_results_columns_are_pinned(out):
 def test_json_contract(out):
     body, rows = rows_of(out)
     assert (
-        *("schema", "rows", "overall", "pairs", "ranks", "comparisons", "published"),
+        *("schema", "rows", "overall", "pairs", "ranks", "costs", "comparisons", "published"),
         *("baseline", "version"),
     ) == tuple(body)
     (one,) = body["comparisons"]
