@@ -37,7 +37,7 @@ HPARAMS = {
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 def write_kit(folder, scores, **hparams):

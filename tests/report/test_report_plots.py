@@ -24,8 +24,9 @@ TASKS = [f"task{i:02d}" for i in range(13)]
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
     for salt, (name, skill) in enumerate(SKILLS.items()):
-        for task in TASKS:
-            write_scene(folder, name, task, skill=skill, seeds=2, folds={"test": 50}, salt=salt)
+        for number, task in enumerate(TASKS):
+            own = {"seeds": 2, "folds": {"test": 50}, "salt": 100 * salt + number}
+            write_scene(folder, name, task, skill=skill, **own)
     return folder
 
 

@@ -25,7 +25,7 @@ FORMATS = ("terminal", "markdown", "latex", "csv", "json")
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 def change(paths, **fields):

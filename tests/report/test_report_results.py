@@ -22,7 +22,7 @@ ESC = "esc50-v2.0.0-full"
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Plots have a test of their own and take a second each."""
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 @pytest.fixture
