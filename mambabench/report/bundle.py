@@ -102,8 +102,8 @@ def unpack(path: Path, folder: Path) -> list[tuple[str, str]]:
             return _extract(archive, entries, contents, folder)
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
         raise StoreError(
-            f"{path}: is no bundle, or is cut short ({error}): ask for it again; `mambabench bundle` "
-            "makes one"
+            f"{path}: is no bundle, or is cut short ({error}): ask for it again; "
+            "`mambabench bundle` makes one"
         ) from error
 
 

@@ -329,3 +329,47 @@ def test_controls_have_names_and_the_keyboard_reaches_them(page):
     page.switch_to.active_element.send_keys(Keys.ENTER)
     wait(page, "document.querySelector('#detail h2')?.textContent ?? ''")
     assert js(page, "document.activeElement.tagName") == "H2"
+
+
+def axe_source():
+    """Return axe-core's script from the package that ships it, without importing that package."""
+    from importlib import metadata
+
+    try:
+        files = metadata.files("axe-playwright-python") or []
+    except metadata.PackageNotFoundError:
+        pytest.skip("axe-playwright-python, which ships axe-core, is not installed")
+    (script,) = [file for file in files if file.name == "axe.min.js"]
+    return script.read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_axe_finds_nothing(page, scheme, width):
+    """Matrix, an open number with its clips, and every chart, by axe-core's rules."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        open_cell(page, "strong")
+        for name in ("task", "seedtask"):
+            choose(page, name, "ESC-50 (ssam2024)")
+        for name, encoder in (("first", "strong"), ("second", "weak"), ("ours", "strong")):
+            choose(page, name, encoder)
+        wait(page, "document.querySelectorAll('#twoencoders circle').length")
+        page.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_source()})
+        result = page.execute_async_script(
+            "const done = arguments[0]; axe.run().then("
+            "(r) => done([r.passes.length, r.violations]), (e) => done([0, [e.message]]))"
+        )
+        n_rules, found = result
+        assert n_rules > 20  # rules that had something to judge
+        said = [
+            (one["id"], one["help"], [node["html"][:160] for node in one["nodes"]][:3])
+            for one in found
+        ]
+        assert said == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

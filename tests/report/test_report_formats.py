@@ -286,7 +286,7 @@ def test_disk_that_fills_up_while_the_cache_is_written(tmp_path, monkeypatch):
 
     for name in ("weak", "strong"):
         write_scene(tmp_path, name, "task", skill=len(name) / 3, seeds=2, metric="uar")
-    monkeypatch.setattr("mambabench.report.verb.usable_cache", lambda folder: folder)
+    monkeypatch.setattr("mambabench.report.written.usable_cache", lambda folder: folder)
 
     def full(path, write):
         raise OSError(28, "No space left on device")
