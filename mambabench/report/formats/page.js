@@ -248,7 +248,8 @@
     const numbers = el("p", percent(cell, cell.mean) + (cell.scale === 100 ? " %" : "") + " " + cell.metric +
       "; over clips " + (cell.boot ? cell.boot.map((x) => percent(cell, x)).join(" to ") : "no interval") +
       "; over seeds " + (cell.ci ? cell.ci.map((x) => percent(cell, x)).join(" to ") : "no interval") +
-      (cell.rank ? "; rank " + cell.rank.map((x) => x === null ? "–" : x.toFixed(1)).join(", 95 % ") : "") +
+      (cell.rank ? "; rank " + cell.rank[0].toFixed(1) +
+        (cell.rank[1] === null ? "" : " (95 %: " + cell.rank[1].toFixed(1) + " to " + cell.rank[2].toFixed(1) + ")") : "") +
       (cell.ties ? "; tie group " + cell.ties : "") + "; " + cell.n_test + " test clips");
     const notes = el("p", [...cell.flags, cell.reason].filter(Boolean).join("; "), { class: "sub" });
     const cols = el("div", undefined, { class: "cols" });

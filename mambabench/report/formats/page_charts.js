@@ -194,13 +194,15 @@
       ...[0, 1].map((k) => svg("text", { x: x(c0 + k * c1), y: 350, "text-anchor": "middle" }, plain(10 ** (c0 + k * c1)))),
       ...[0, 1].map((k) => svg("text", { x: 74, y: y(s0 + k * s1) + 4, "text-anchor": "end" }, format(s0 + k * s1))),
       svg("polyline", { points: best.map((p) => x(p.cost) + "," + y(p.score)).join(" "), fill: "none", stroke: GREY, "stroke-dasharray": "5 4" }));
-    for (const p of points) {
+    points.sort((a, b) => a.cost - b.cost || a.score - b.score);
+    points.forEach((p, i) => {  // names above and below in turn: neighbours seldom meet
       const front = best.includes(p);
       const dot = svg("circle", { cx: x(p.cost), cy: y(p.score), r: 5, fill: front ? COLOR : "none", stroke: COLOR, "stroke-width": 1.5, "data-front": front });
       dot.append(svg("title", {}, p.name + ": " + format(p.score) + ", " + plain(p.text)));
       box.append(dot);
-      if (points.length <= 12 || front) box.append(svg("text", { x: x(p.cost) + 8, y: y(p.score) + 4 }, cut(p.name, 22)));
-    }
+      if (points.length <= 12 || front) box.append(svg("text", { x: x(p.cost),
+        y: y(p.score) + (i % 2 ? -9 : 18), "text-anchor": "middle" }, cut(p.name, 22)));
+    });
     $("cost").replaceChildren(box);
   };
 
