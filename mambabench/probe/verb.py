@@ -15,12 +15,12 @@ from typing import Any
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
 from mambabench.engine.threads import Pool
-from mambabench.errors import DataError, MambabenchError, ProtocolError, StoreError, nearest_names
+from mambabench.errors import MambabenchError, ProtocolError, StoreError, nearest_names
 from mambabench.files import sha256_file
-from mambabench.models.naming import short_name
-from mambabench.models.registry import encoder_list
 from mambabench.probe.cache import TrialCache
+from mambabench.probe.chosen import selected
 from mambabench.probe.data import TaskRows, task_fingerprint
+from mambabench.probe.estimate import Cell, estimate, stand_in
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import TaskPlan, Unit
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, Protocol, resolve_protocol
@@ -30,7 +30,8 @@ from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance, usable_cores
 from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
-from mambabench.store.embeddings import StoredTask
+from mambabench.store.embeddings import StoredTask, require_frames
+from mambabench.store.estimate import Estimate, PlannedTask
 from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
     DamagedRecordError,
@@ -75,6 +76,7 @@ class ProbeRun:
     n_present: int  # units whose records were there already
     failures: tuple[ProbeFailure, ...]
     unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
+    estimates: tuple[Estimate, ...] = ()  # of a dry run, which trains a few trials
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,12 @@ def probe(
     out: Path | str = "mambabench-out",
     task: Names = (),
     encoder: Names = (),
+    frames: str = "store",
+    lm: Path | str | None = None,
     layout: str = "store",
     shard: str | None = None,
+    limit: int | float | str | None = None,
+    dry_run: bool = False,
     progress: Callable[[ProbeProgress], None] | None = None,
 ) -> ProbeRun:
     """Train and score the heads of every stored task below `out`; write one record per seed.
@@ -109,7 +115,9 @@ def probe(
     Seeds are 0 .. seeds - 1. Without `protocol` a task's own is used, else `ssam2024`. Units whose
     record is there and follows from the same inputs are left alone, so that an interrupted run is
     continued by the same call. A unit that fails is recorded with its reason and the others go on.
-    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte.
+    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte. `limit`
+    probes what `extract` has stored with the same limit, and only that. `dry_run` trains a few
+    trials only and returns, in `estimates`, what the rest would take.
     Raises StoreError if nothing is stored, ProtocolError or DataError for unknown names.
     """
     given = dict(locals())
@@ -124,16 +132,47 @@ def probe_with(
     share, n_shares = parse_share(settings.shard)
     out = settings.out
     keys = []
-    for stored in _selected(out, settings.encoder, settings.task, settings.layout):
+    for stored in selected(settings):
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
-        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        protocol = resolve_protocol(name, settings.grid, settings.exact, settings.lm)
+        require_frames(stored, settings.frames)
         keys += _keys(out, stored, protocol, settings.seeds)
+    n_threads = settings.jobs or usable_cores()
+    if settings.dry_run:
+        rows = estimate(_cells(keys[share::n_shares]), n_threads)
+        return ProbeRun(out, 0, 0, (), (), estimates=rows)
     session = _Session(keys[share::n_shares], progress)
     try:
-        session.run(settings.jobs or usable_cores(), _device(settings.device))
+        session.run(n_threads, _device(settings.device))
     except OSError as error:
         raise _refused(out, error) from error
     return session.result(out)
+
+
+def _cells(keys: Sequence[_Key]) -> list[Cell]:
+    """Return what is left of every (encoder, task, protocol)."""
+    cells = []
+    for _, group in itertools.groupby(keys, lambda key: key.stem.parent):
+        own = list(group)
+        n_units = sum(_present(key) is None for key in own)
+        cells.append(Cell(own[0].stored, own[0].protocol, n_units))
+    return cells
+
+
+def probe_planned(settings: ProbeSettings, planned: Sequence[PlannedTask]) -> tuple[Estimate, ...]:
+    """Return what probes of embeddings would take that are planned and perhaps not there yet."""
+    there = {(s.encoder, s.task.name): s for s in list_stored_tasks(settings.out, settings.layout)}
+    cells = []
+    for one in planned:
+        stored = stand_in(one)
+        name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
+        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        found = there.get((stored.encoder, stored.task.name))
+        if found is not None:
+            cells += _cells(_keys(settings.out, found, protocol, settings.seeds))
+        else:
+            cells.append(Cell(stored, protocol, len(_seeds(stored, protocol, settings.seeds)), one))
+    return estimate(cells, settings.jobs or usable_cores())
 
 
 def _refused(out: Path, error: OSError) -> StoreError:
@@ -160,56 +199,12 @@ def _device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _selected(
-    out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
-) -> tuple[StoredTask, ...]:
-    """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    found = list_stored_tasks(out, layout)
-    if not found:
-        raise StoreError(
-            f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
-            "--out first"
-        )
-    for name in tasks:
-        known = sorted({stored.task.name for stored in found})
-        if name not in known:
-            raise DataError(
-                f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
-                f"{nearest_names(name, known)}"
-            )
-    encoders = encoder_list(encoders) if "zoo" in encoders else encoders
-    for name in encoders:
-        labels = sorted({stored.encoder for stored in found})
-        if not any(_is_label_of(name, label) for label in labels):
-            raise StoreError(
-                f"no embeddings of encoder {name!r} below {out} (there: {', '.join(labels)})"
-                f"{nearest_names(name, labels)}"
-            )
-    return tuple(
-        stored
-        for stored in found
-        if (not tasks or stored.task.name in tasks)
-        and (not encoders or any(_is_label_of(name, stored.encoder) for name in encoders))
-    )
-
-
-def _is_label_of(name: str, label: str) -> bool:
-    """Say whether [NAME=]E or E@PATH may be meant by a stored label E or E@<digits>."""
-    name = short_name(name)
-    same_kind = ("@" in name) == ("@" in label)
-    return name == label or (same_kind and name.partition("@")[0] == label.partition("@")[0])
-
-
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[_Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
-    seeds = tuple(range(n_seeds)) if seeded else (0,)
-    if protocol.exact and protocol.exact_seeds is not None:
-        seeds = protocol.exact_seeds
     task = stored.task.name
     damage = fingerprint = ""
     try:
-        fingerprint = task_fingerprint(stored)
+        fingerprint = task_fingerprint(stored) + protocol.adds_to(stored.task.prediction_type)
     except StoreError as error:
         damage = str(error)
     encoder = store.encoder_key(stored.encoder)
@@ -222,8 +217,15 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
             inputs_sha256=inputs_sha256(fingerprint, protocol, seed),
             damage=damage,
         )
-        for seed in seeds
+        for seed in _seeds(stored, protocol, n_seeds)
     ]
+
+
+def _seeds(stored: StoredTask, protocol: Protocol, n_seeds: int) -> tuple[int, ...]:
+    if protocol.exact and protocol.exact_seeds is not None:
+        return protocol.exact_seeds
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    return tuple(range(n_seeds)) if seeded else (0,)
 
 
 def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:
@@ -388,5 +390,7 @@ def _empty_record(key: _Key, reason: str) -> RunRecord:
         restricted=task.restricted,
         inputs_sha256=key.inputs_sha256,
         missing=tuple(sorted(key.stored.missing)),
+        frames=key.stored.frames,
         protocol_version=key.protocol.version,
+        limited=task.limited,
     )

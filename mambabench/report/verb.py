@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mambabench.errors import MambabenchError, nearest_names
+from mambabench.reading.text import read_text
 from mambabench.report.costs import costs_of
 from mambabench.report.formats import FORMATS
 from mambabench.report.names import chosen, read_names, warn_of_unknown
 from mambabench.report.plots.options import PLOTS, PlotOptions
+from mambabench.report.remembered import can_draw, look
+from mambabench.report.results import read_runs
 from mambabench.report.rows import Summary
 from mambabench.report.summary import Progress, summarise
 from mambabench.report.view import View
@@ -51,6 +54,7 @@ def report(
     highlight: str | Sequence[str] = (),
     costs: str | Path | None = None,
     progress: Progress | None = None,
+    jobs: int | None = None,
     **view: Any,
 ) -> ReportResult:
     """Report the union of one or several output folders.
@@ -63,7 +67,8 @@ def report(
     "all", "none"). `plot` names the plots, of `PLOTS` ("all", "none"), `figure` what they are sized
     for, `highlight` (globs) the encoders in colour among grey ones, and `costs` a CSV of what
     encoders cost. With `task` or `encoder` only plots that are named are drawn, of what is chosen,
-    to ``report/chosen``. `view` are the fields of `View`: table, rows, interval, sort, digits,
+    to ``report/chosen``. `jobs` processes compute, by default one per core where there is much to
+    do. `view` are the fields of `View`: table, rows, interval, sort, digits,
     published, columns, and width and color of the terminal. What cannot be written (a full disk, a
     read-only folder) is said in `note`, and the text is there all the same. Raises StoreError for
     missing, empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError
@@ -78,20 +83,47 @@ def report(
     folder, note = report_folder(outs[0])
     cache = folder / "cache" if folder else None
     tasks, encoders = _patterns(task), _patterns(encoder)
-    summary = summarise(
-        outs, baseline=baseline, tasks=tasks, encoders=encoders, cache=cache, progress=progress
+    whole = cache if not tasks and not encoders else None
+    memory = look(outs, baseline, whole) if whole else None
+    made_with = [
+        page_clips,
+        sorted(export),
+        can_draw(),
+        *_drawn_with(wanted, highlight, seen, costs),
+    ]
+    recalled = memory.recall(made_with, lambda: read_runs(outs)) if memory else None
+    summary = (
+        recalled.summary
+        if recalled
+        else summarise(
+            outs,
+            baseline=baseline,
+            tasks=tasks,
+            encoders=encoders,
+            cache=cache,
+            progress=progress,
+            jobs=jobs,
+        )
     )
-    summary = replace(summary, costs=costs_of(summary, None if costs is None else Path(costs)))
+    if recalled is None or recalled.files is None:
+        summary = replace(summary, costs=costs_of(summary, None if costs is None else Path(costs)))
     plots = _with_names(wanted.plots, summary, _patterns(highlight), seen)
     if names is not None:
         rows = summary.rows
         labels = sorted({row.encoder for row in rows} | {row.task for row in rows})
         if not tasks and not encoders:
             warn_of_unknown(Path(names), seen.labels, labels)
+    if folder and whole and recalled and recalled.files is not None:
+        files, note = list(recalled.files), None
+        stored = folder / "report.json" if format == "json" else None
+        text = stored.read_text(encoding="utf-8") if stored else render(summary, format, seen)
+        return ReportResult(text, summary, tuple(files), note)
     text = render(summary, format, seen)  # first: what is wrong with the view writes nothing
-    files: list[Path] = []
-    if folder and not tasks and not encoders:
+    files = []
+    if folder and whole:
         files, note = write_report(folder, summary, replace(wanted, plots=plots))
+        if memory and note is None:
+            memory.keep(summary, made_with, files)
     elif folder and _patterns(plot) != ("all",):
         files = draw_plots(folder / "chosen", summary, plots, render(summary, "json"))
     return ReportResult(text, summary, tuple(files), note)
@@ -111,6 +143,18 @@ def _check(format: str) -> None:
 def _plots(plot: str | Sequence[str]) -> tuple[str, ...]:
     names = _patterns(plot)
     return PLOTS if names == ("all",) else () if names == ("none",) else names
+
+
+def _drawn_with(
+    wanted: Wanted, highlight: str | Sequence[str], view: View, costs: str | Path | None
+) -> list[Any]:
+    """Return what plots and costs follow from beside the results, as JSON has it."""
+    table = (
+        None if costs is None else read_text(Path(costs), remedy="give a CSV with a column encoder")
+    )
+    names = sorted((label, *name) for label, name in view.labels.items())
+    plots = wanted.plots
+    return [list(plots.plots), plots.figure, list(_patterns(highlight)), names, table]
 
 
 def _with_names(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from mambabench.report.exchange.exports import (
     write_text,
 )
 from mambabench.report.plots.options import PlotOptions
+from mambabench.report.remembered import can_draw
 from mambabench.report.rows import Summary
 
 __all__ = ["EXPORTS", "PAGE_CLIPS", "Wanted", "draw_plots", "report_folder", "write_report"]
@@ -112,7 +112,7 @@ def draw_plots(folder: Path, summary: Summary, options: PlotOptions, json_text: 
 
     `json_text` is all that the report says. Returns the files that are there.
     """
-    if not options.plots or importlib.util.find_spec("matplotlib") is None:
+    if not options.plots or not can_draw():
         return []
     text = f"{_DRAWING}{options!r}{json_text}"
     digest = hashlib.sha256(text.encode()).hexdigest()
