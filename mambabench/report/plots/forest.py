@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mambabench.report.formats.tables import UNSCALED
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.report.plots.canvas import GREY, LINE, Canvas, cut
 from mambabench.report.plots.scores import MOST_PANELS
 
@@ -29,7 +29,7 @@ def forest_figures(
     falls = {row.metric for row in rows if not row.higher_is_better}
     of: dict[str, dict[str, tuple[Comparison, float]]] = {}
     for one in comparisons:
-        if one.difference is None or one.metric in UNSCALED:
+        if one.difference is None or not metric_of(one.metric).share:
             continue
         name, sign = (one.encoder, 1.0) if one.other == baseline else (one.other, -1.0)
         of.setdefault(name, {})[one.task] = (one, -sign if one.metric in falls else sign)

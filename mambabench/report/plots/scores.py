@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mambabench.report.formats.tables import UNSCALED, unit
+from mambabench.benchmarks.metrics import metric_of
+from mambabench.report.formats.tables import unit
 from mambabench.report.plots.canvas import LINE, Canvas, cut
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _figure(
 
 def _panel(canvas: Canvas, axes: Any, rows: Sequence[Row], encoders: Sequence[str]) -> None:
     first, there = rows[0], {row.encoder: row for row in rows}
-    scale = 1.0 if first.metric in UNSCALED else 100.0
+    scale = 100.0 if metric_of(first.metric).share else 1.0
     for y, encoder in enumerate(encoders):
         row = there.get(encoder)
         if row is None or row.mean is None:
