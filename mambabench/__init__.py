@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mambabench.models.registry import load_encoder
     from mambabench.pipeline import run
     from mambabench.provenance import info
+    from mambabench.report.bundle import bundle
     from mambabench.report.clips import load_clips
     from mambabench.report.results import load_results
     from mambabench.train.evaluate import evaluate
@@ -42,6 +43,7 @@ __all__ = [
     "ProtocolError",
     "StoreError",
     "__version__",
+    "bundle",
     "check",
     "embed",
     "evaluate",
@@ -61,6 +63,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "bundle": "mambabench.report.bundle:bundle",
     "check": "mambabench.hear_api.check:check",
     "embed": "mambabench.extract.embed:embed",
     "evaluate": "mambabench.train.evaluate:evaluate",

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "evaluate": "Judge trained systems and affect probes honestly.",
     "curves": "Plot the loss, rate, evaluations and probes of trainings.",
     "run": "Do extract, probe and report in one resumable folder.",
+    "bundle": "Pack records and page, without audio, for a reviewer.",
     "config": "Show and check the file that tells run all.",
     "verify": "Check everything below an output folder.",
     "forget": "Take wrong results away.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +111,32 @@ __all__ = ["command", "echo", "show_written"]
     show_default=True,
     help="Whether the page holds every clip; auto: while it stays small.",
 )
+@click.option(
+    "--plot",
+    metavar="NAME,...",
+    default="all",
+    show_default=True,
+    help="Plots to draw: scores, heat, ranks, forest, cost; all that there are numbers for, none.",
+)
+@click.option(
+    "--figure",
+    type=options.Named(["column", "page", "slide"]),
+    default="page",
+    show_default=True,
+    help="What plots are sized for.",
+)
+@click.option(
+    "--highlight",
+    multiple=True,
+    metavar="GLOB",
+    help="In plots these encoders in colour, all others grey. Repeatable.",
+)
+@click.option(
+    "--costs",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Columns encoder and any of parameters, gflops, seconds (for a second of audio).",
+)
 @options.jobs
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
@@ -121,6 +149,10 @@ def command(
     names: Path | None,
     export: str,
     page_clips: str,
+    plot: str,
+    figure: str,
+    highlight: tuple[str, ...],
+    costs: Path | None,
     gate: bool,
     margin: float | None,
     jobs: int | None,
@@ -154,6 +186,10 @@ def command(
             names=names,
             export=tuple(filter(None, export.split(","))),
             page_clips=page_clips,
+            plot=tuple(filter(None, plot.split(","))),
+            figure=figure,
+            highlight=highlight,
+            costs=costs,
             progress=display.report,
             jobs=jobs,
             width=width,
@@ -190,12 +226,20 @@ def show_written(result: ReportResult, *, quiet: bool) -> None:
         click.echo(f"refused: {defect}", err=True)
     if len(refused) > 20:
         click.echo(f"and {len(refused) - 20} more: see `mambabench verify`", err=True)
-    page = next((file for file in result.files if file.name == "report.html"), None)
-    if page is None or quiet:
+    if quiet or not result.files:
         return
-    drawn = any(file.suffix == ".png" for file in result.files)
-    what = (
-        "CSV, JSON and plots" if drawn else "CSV and JSON (plots: pip install 'mambabench[plots]')"
-    )
-    click.echo(f"\n{what} in {page.parent}")
-    click.echo(f"page: {page}")
+    folder = result.files[0].parent
+    plots = [file.stem for file in result.files if file.suffix == ".png"]
+    tables = "CSV and JSON" if any(file.suffix == ".csv" for file in result.files) else ""
+    missing = importlib.util.find_spec("matplotlib") is None
+    more = " (plots: pip install 'mambabench[plots]')" if missing else ""
+    what = "; ".join(part for part in (tables + more, _drawn(plots)) if part)
+    click.echo(f"\n{what} in {folder}")
+    page = next((file for file in result.files if file.name == "report.html"), None)
+    if page is not None:
+        click.echo(f"page: {page}")
+
+
+def _drawn(plots: Sequence[str]) -> str:
+    """Name the plots that were drawn, as files without their suffixes."""
+    return f"plots ({', '.join(plots)}; PDF and PNG)" if plots else ""

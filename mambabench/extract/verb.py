@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -344,7 +345,7 @@ def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -
     if task.pooling != "frames":
         spec = changed(spec, frames="store")
     if task.layers == "all" and layers == "last":
-        return replace(spec, layers=tuple(range(n_hidden_states)))
+        return changed(spec, layers=tuple(range(n_hidden_states)))
     return spec
 
 

@@ -20,7 +20,7 @@ from typing import Any, overload
 from mambabench.files import write_bytes
 from mambabench.package_data import package_data
 from mambabench.report.cache import keep
-from mambabench.report.rows import Overall, PublishedRow, Row, Summary
+from mambabench.report.rows import EncoderCost, Overall, PublishedRow, Row, Summary
 from mambabench.report.runs import Flag, Run
 from mambabench.report.statistics.comparison import Comparison
 from mambabench.report.statistics.ranks import Rank
@@ -28,7 +28,7 @@ from mambabench.report.statistics.versus import Versus
 
 __all__ = ["Memory", "Recalled", "look"]
 
-_VERSION = 1  # of the file's layout
+_VERSION = 2  # of the file's layout
 _KIT_FILE = "test.predicted-scores.json"  # results of hear-eval-kit are read anew every time
 _KIT_DEPTH = 3  # folders below an output folder in which they may lie
 _OF = {"probes": 4}  # how deep what our records follow from lies, by the folder's name
@@ -39,6 +39,7 @@ _PARTS: dict[str, type] = {
     "published": PublishedRow,
     "versus": Versus,
     "ranks": Rank,
+    "costs": EncoderCost,
 }
 
 

@@ -11,7 +11,17 @@ from mambabench.report.statistics.comparison import Comparison
 from mambabench.report.statistics.ranks import Rank
 from mambabench.report.statistics.versus import Versus
 
-__all__ = ["Overall", "PublishedRow", "Row", "Summary"]
+__all__ = ["EncoderCost", "Overall", "PublishedRow", "Row", "Summary"]
+
+
+@dataclass(frozen=True)
+class EncoderCost:
+    """What one encoder costs; None where it is not known."""
+
+    encoder: str
+    parameters: float | None = None
+    gflops: float | None = None  # 10^9 operations for a second of audio
+    seconds: float | None = None  # of one worker for a second of audio
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Summary:
     runs: Sequence[Run]  # what all of it was computed from; perhaps read when asked for
     versus: tuple[Versus, ...] = ()  # pairs over all tasks
     ranks: tuple[Rank, ...] = ()  # per task, and the mean over all tasks of a protocol
+    costs: tuple[EncoderCost, ...] = ()  # of the encoders of which something is known
     warned: tuple[tuple[str, str, tuple[str, ...]], ...] = ()  # encoder, task, what of its clips
     defects: tuple[Defect, ...] = ()  # of the runs: files that are not trusted
     left_out: tuple[Defect, ...] = ()  # records of which nothing is known

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mambabench.errors import MambabenchError, StoreError
+from mambabench.report.bundle import unpack
 from mambabench.store.embeddings import StoredTask, stored_task
 from mambabench.store.hear_eval_kit import stored_task as stored_by_kit
 from mambabench.store.notebook import html_table
@@ -48,9 +50,12 @@ def verify(out: Path | str = "mambabench-out", *, fix: bool = False) -> Verified
 
     Nothing is changed, unless `fix`: then what was found is moved to ``out/set-aside/<time>/``,
     never deleted, so that the commands that made it make it again. Raises StoreError where there is
-    no such folder or nothing can be moved.
+    no such folder or nothing can be moved. `out` may be an archive of `bundle`, whose files are
+    checked against its list too; there is nothing to fix in one.
     """
     out = Path(out)
+    if out.is_file():
+        return _verify_bundle(out, fix)
     if not out.is_dir():
         raise StoreError(f"{out}: no such output folder; give the --out of extract or probe")
     stores = sorted(p for p in (out / "embeddings").glob("*/*") if p.is_dir())
@@ -63,6 +68,24 @@ def verify(out: Path | str = "mambabench-out", *, fix: bool = False) -> Verified
     n_records = sum(1 for _ in (out / "probes").glob("*/*/*/seed-???.json"))
     found = Verified(out, len(stores), n_records, tuple(findings))
     return _moved(found) if fix and findings else found
+
+
+def _verify_bundle(path: Path, fix: bool) -> Verified:
+    """Check an archive: its list of files, and then what it holds as an output folder."""
+    if fix:
+        raise StoreError(f"{path}: an archive is not mended: pack it again, or unpack it first")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        problems = unpack(path, folder)
+        found = verify(folder)
+        remedy = "ask for the archive again"
+        findings = [Finding(path / name, "damaged", what, remedy, ()) for name, what in problems]
+        told = {finding.path for finding in findings}
+        for one in found.findings:
+            place = path / one.path.relative_to(folder)
+            if place not in told:
+                findings.append(Finding(place, one.kind, one.problem, remedy, ()))
+    return Verified(path, found.n_stores, found.n_records, tuple(findings))
 
 
 def _stored(directory: Path) -> Iterator[StoredTask]:

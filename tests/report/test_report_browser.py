@@ -9,6 +9,7 @@ import pytest
 from synthetic_results import write_scene
 
 import mambabench
+from mambabench.files import write_json
 
 pytestmark = pytest.mark.browser
 ESC = "esc50-v2.0.0-full"
@@ -38,6 +39,9 @@ def out(tmp_path_factory):
     for name, skill in SKILLS.items():
         for task in (ESC, "tfds_crema_d-1.0.0-full", "own <b>task"):
             write_scene(folder, name, task, skill=skill, seeds=5, folds={"test": 80})
+    for number, name in enumerate(("weak", "strong", EVIL)):  # what a second of audio took
+        run = {"audio_s": 100.0, "worker_s": 10.0**number, "device": "cpu", "precision": "fp32"}
+        write_json(folder / "embeddings" / name / ESC / "provenance.json", {"run": run})
     mambabench.report(folder)
     return folder
 
@@ -180,6 +184,59 @@ def test_charts_of_a_task_and_of_two_encoders(page, out):
     assert drawn == pytest.approx(expected, abs=0.051)
 
 
+def marks(page, where, what="text"):
+    found = f"[...document.querySelectorAll('#{where} {what}')].map((x) => x.textContent)"
+    return js(page, found)
+
+
+def test_critical_differences_are_the_reports_groups(page, out):
+    from mambabench.report.together import standing
+
+    found = standing(mambabench.report(out).summary, "ssam2024")
+    assert js(page, "document.querySelectorAll('#critical [stroke-width=\"4\"]').length") == len(
+        found.groups
+    )
+    drawn = " ".join(marks(page, "critical"))
+    for one in found.ranks:
+        assert f"{one.rank:.2f}" in drawn
+    assert found.note in marks(page, "critical", "p")
+
+
+def test_charts_of_seeds_published_rows_and_cost(page, out):
+    choose(page, "seedtask", "ESC-50 (ssam2024)")
+    wait(page, "document.querySelectorAll('#seeds circle').length")
+    summary = mambabench.report(out).summary
+    own = {row.encoder: row.scores for row in summary.rows if row.task == ESC}
+    assert js(page, "document.querySelectorAll('#seeds circle').length") == 15
+    drawn = [text for text in marks(page, "seeds") if text.startswith("range")]
+    ranges = sorted(f"range {100 * (max(s) - min(s)):.1f}" for s in own.values())
+    assert sorted(drawn) == ranges
+    choose(page, "ours", "strong")
+    rows = js(page, "document.querySelectorAll('#beside rect').length")
+    shown = js(page, "document.querySelectorAll('#beside circle').length")
+    assert rows >= 1
+    assert shown >= rows
+    front = "document.querySelectorAll('#cost circle[data-front=true]').length"
+    assert js(page, "document.querySelectorAll('#cost circle').length") == 3
+    assert js(page, front) == 2  # the third is dearer and worse than the second
+
+
+@pytest.mark.parametrize(("kind", "start"), [("svg", b"<svg"), ("png", b"\x89PNG")])
+def test_charts_can_be_saved(page, tmp_path, kind, start):
+    import time
+
+    page.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    click(page, f"[data-save=critical][data-as={kind}]")
+    file = tmp_path / f"critical.{kind}"
+    for _ in range(100):
+        if file.is_file() and file.stat().st_size:
+            break
+        time.sleep(0.1)
+    assert file.read_bytes().startswith(start)
+
+
 def test_injected_markup_stays_text(page):
     open_cell(page, EVIL, "own <b>task")
     assert js(page, "document.querySelector('#detail h2').textContent") == f"{EVIL} on own <b>task"
@@ -272,3 +329,47 @@ def test_controls_have_names_and_the_keyboard_reaches_them(page):
     page.switch_to.active_element.send_keys(Keys.ENTER)
     wait(page, "document.querySelector('#detail h2')?.textContent ?? ''")
     assert js(page, "document.activeElement.tagName") == "H2"
+
+
+def axe_source():
+    """Return axe-core's script from the package that ships it, without importing that package."""
+    from importlib import metadata
+
+    try:
+        files = metadata.files("axe-playwright-python") or []
+    except metadata.PackageNotFoundError:
+        pytest.skip("axe-playwright-python, which ships axe-core, is not installed")
+    (script,) = [file for file in files if file.name == "axe.min.js"]
+    return script.read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_axe_finds_nothing(page, scheme, width):
+    """Matrix, an open number with its clips, and every chart, by axe-core's rules."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        open_cell(page, "strong")
+        for name in ("task", "seedtask"):
+            choose(page, name, "ESC-50 (ssam2024)")
+        for name, encoder in (("first", "strong"), ("second", "weak"), ("ours", "strong")):
+            choose(page, name, encoder)
+        wait(page, "document.querySelectorAll('#twoencoders circle').length")
+        page.execute_cdp_cmd("Runtime.evaluate", {"expression": axe_source()})
+        result = page.execute_async_script(
+            "const done = arguments[0]; axe.run().then("
+            "(r) => done([r.passes.length, r.violations]), (e) => done([0, [e.message]]))"
+        )
+        n_rules, found = result
+        assert n_rules > 20  # rules that had something to judge
+        said = [
+            (one["id"], one["help"], [node["html"][:160] for node in one["nodes"]][:3])
+            for one in found
+        ]
+        assert said == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

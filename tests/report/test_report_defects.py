@@ -22,7 +22,7 @@ from mambabench.store.records import read_predictions, read_record, record_bytes
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Plots have a test of their own and take a second each."""
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 def edit(path: Path, **changes: Any) -> None:

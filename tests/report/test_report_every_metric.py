@@ -20,7 +20,7 @@ COUNTED = tuple(
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Plots have a test of their own and take a second each."""
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 def write_counts(out, encoder, task, metric, seed, n=30):

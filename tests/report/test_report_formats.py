@@ -250,7 +250,7 @@ def test_folder_that_cannot_be_written_still_prints(tmp_path, monkeypatch):
 def test_file_that_cannot_be_written_is_named_below_the_tables(tmp_path, monkeypatch):
     write_scene(tmp_path, "weak", "task", skill=1.0, seeds=2)
 
-    def full(path, write):
+    def full(path, write, **options):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mambabench.report.exchange.exports.atomic_write", full)
@@ -286,9 +286,9 @@ def test_disk_that_fills_up_while_the_cache_is_written(tmp_path, monkeypatch):
 
     for name in ("weak", "strong"):
         write_scene(tmp_path, name, "task", skill=len(name) / 3, seeds=2, metric="uar")
-    monkeypatch.setattr("mambabench.report.verb.usable_cache", lambda folder: folder)
+    monkeypatch.setattr("mambabench.report.written.usable_cache", lambda folder: folder)
 
-    def full(path, write):
+    def full(path, write, **options):
         raise OSError(28, "No space left on device")
 
     expected = mambabench.report(tmp_path, "json").text

@@ -17,7 +17,7 @@ from mambabench.report.statistics.scoring import fold_score
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch):
     """Files have tests of their own: these look at numbers only."""
-    monkeypatch.setattr("mambabench.report.verb._write", lambda *arguments: ([], None))
+    monkeypatch.setattr("mambabench.report.verb.write_report", lambda *arguments: ([], None))
 
 
 def write_answers(out, task, correct, clusters=None, encoder="a", folds=("test",), seed=0):

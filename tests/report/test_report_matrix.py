@@ -22,7 +22,7 @@ SKILLS = {"weak_one": 0.8, "strong": 2.0, "near": 1.95, "low": 0.2}
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 @pytest.fixture(scope="module")

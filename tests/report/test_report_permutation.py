@@ -30,7 +30,7 @@ KEY = "5" * 64
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch):
     """Files have tests of their own: these look at numbers only."""
-    monkeypatch.setattr("mambabench.report.verb._write", lambda *arguments: ([], None))
+    monkeypatch.setattr("mambabench.report.verb.write_report", lambda *arguments: ([], None))
 
 
 def write(out, encoder, metric, target, probability, task="task", clusters=None, seed=0):

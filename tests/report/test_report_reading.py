@@ -26,7 +26,7 @@ OF_FOLD = ("n_train", "batch_size", "n_steps", "grid_point")
 
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 def change(paths, **fields):

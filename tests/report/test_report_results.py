@@ -22,7 +22,7 @@ ESC = "esc50-v2.0.0-full"
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Plots have a test of their own and take a second each."""
-    monkeypatch.setattr("mambabench.report.verb._draw", lambda *arguments: [])
+    monkeypatch.setattr("mambabench.report.written.draw_plots", lambda *arguments: [])
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_load_results_columns_are_pinned(out):
 def test_json_contract(out):
     body, rows = rows_of(out)
     assert (
-        *("schema", "rows", "overall", "pairs", "ranks", "comparisons", "published"),
+        *("schema", "rows", "overall", "pairs", "ranks", "costs", "comparisons", "published"),
         *("baseline", "version"),
     ) == tuple(body)
     (one,) = body["comparisons"]

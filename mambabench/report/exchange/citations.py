@@ -13,15 +13,23 @@ __all__ = ["bibliography", "published_key", "task_keys"]
 
 # task directory up to its version -> key; "" stands for every HEAR task
 _TASK_KEYS = {
+    "beehive_states_fold0": "nolasco2019beehive",
+    "beehive_states_fold1": "nolasco2019beehive",
+    "beehive_states_mean_of_folds": "nolasco2019beehive",
     "beijing_opera": "tian2014beijing",
+    "dcase2016_task2": "mesaros2018dcase",
     "esc50": "piczak2015esc",
     "fsd50k": "fonseca2022fsd50k",
+    "gunshot_triangulation": "cooper2020gunshots",
     "libricount": "stoter2018libricount",
     "maestro": "hawthorne2019maestro",
+    "mridangam_stroke": "anantapadmanabhan2013mridangam",
+    "mridangam_tonic": "anantapadmanabhan2013mridangam",
     "nsynth_pitch": "engel2017nsynth",
     "speech_commands": "warden2018speech",
     "tfds_crema_d": "cao2014crema",
     "tfds_gtzan": "tzanetakis2002musical",
+    "tfds_gtzan_music_speech": "tzanetakis1999gtzan",
     "vocal_imitation": "kim2018vocal",
     "vox_lingua_top10": "valk2021voxlingua",
 }
@@ -55,6 +63,50 @@ _ENTRIES = {
             "Ensembles",
             "booktitle": "ICASSP",
             "year": "2014",
+        },
+    ),
+    "nolasco2019beehive": (
+        "inproceedings",
+        {
+            "author": "Nolasco, Ines and Terenzi, Alessandro and Cecchi, Stefania and Orcioni, "
+            "Simone and Bear, Helen L. and Benetos, Emmanouil",
+            "title": "Audio-based Identification of Beehive States",
+            "booktitle": "ICASSP",
+            "pages": "8256--8260",
+            "year": "2019",
+        },
+    ),
+    "mesaros2018dcase": (
+        "article",
+        {
+            "author": "Mesaros, Annamaria and Heittola, Toni and Benetos, Emmanouil and others",
+            "title": "Detection and Classification of Acoustic Scenes and Events: Outcome of the "
+            "{DCASE} 2016 Challenge",
+            "journal": "IEEE/ACM Transactions on Audio, Speech, and Language Processing",
+            "volume": "26",
+            "number": "2",
+            "pages": "379--393",
+            "year": "2018",
+        },
+    ),
+    "cooper2020gunshots": (
+        "misc",
+        {
+            "author": "Cooper, Seth and Shaw, Steven",
+            "title": "Gunshots Recorded in an Open Field Using {iPod} Touch Devices",
+            "howpublished": "Dryad, doi:10.5061/dryad.wm37pvmkc",
+            "year": "2020",
+        },
+    ),
+    "anantapadmanabhan2013mridangam": (
+        "inproceedings",
+        {
+            "author": "Anantapadmanabhan, Akshay and Bellur, Ashwin and Murthy, Hema A.",
+            "title": "Modal Analysis and Transcription of Strokes of the Mridangam Using "
+            "Non-negative Matrix Factorization",
+            "booktitle": "ICASSP",
+            "pages": "181--185",
+            "year": "2013",
         },
     ),
     "piczak2015esc": (
@@ -131,6 +183,15 @@ _ENTRIES = {
             "year": "2002",
         },
     ),
+    "tzanetakis1999gtzan": (
+        "misc",
+        {
+            "author": "Tzanetakis, George",
+            "title": "{GTZAN} Music/Speech Collection",
+            "howpublished": "http://marsyas.info/index.html",
+            "year": "1999",
+        },
+    ),
     "kim2018vocal": (
         "inproceedings",
         {
@@ -167,8 +228,6 @@ def task_keys(tasks: Iterable[str]) -> list[str]:
     for task in tasks:
         name = re.split(r"-(?:v?\d|hear2021)", task)[0]
         found += [key for start, key in _TASK_KEYS.items() if name == start]
-        if name == "tfds_gtzan_music_speech":
-            found.append("tzanetakis2002musical")
     return sorted(set(found))
 
 

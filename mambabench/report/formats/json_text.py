@@ -65,6 +65,7 @@ def as_json(summary: Summary) -> str:
         ],
         "pairs": [asdict(one) for one in summary.versus],
         "ranks": [asdict(one) for one in summary.ranks],
+        "costs": [asdict(one) for one in summary.costs],
         "comparisons": [_object(one) for one in summary.comparisons],
         "published": [_object(one) for one in summary.published],
         "baseline": summary.baseline,

@@ -248,7 +248,8 @@
     const numbers = el("p", percent(cell, cell.mean) + (cell.scale === 100 ? " %" : "") + " " + cell.metric +
       "; over clips " + (cell.boot ? cell.boot.map((x) => percent(cell, x)).join(" to ") : "no interval") +
       "; over seeds " + (cell.ci ? cell.ci.map((x) => percent(cell, x)).join(" to ") : "no interval") +
-      (cell.rank ? "; rank " + cell.rank.map((x) => x === null ? "–" : x.toFixed(1)).join(", 95 % ") : "") +
+      (cell.rank ? "; rank " + cell.rank[0].toFixed(1) +
+        (cell.rank[1] === null ? "" : " (95 %: " + cell.rank[1].toFixed(1) + " to " + cell.rank[2].toFixed(1) + ")") : "") +
       (cell.ties ? "; tie group " + cell.ties : "") + "; " + cell.n_test + " test clips");
     const notes = el("p", [...cell.flags, cell.reason].filter(Boolean).join("; "), { class: "sub" });
     const cols = el("div", undefined, { class: "cols" });
@@ -270,69 +271,8 @@
     title.focus();
   };
 
-  // ---- charts: one task, and two encoders task by task
-  const chart = (rows, zero, format, said) => {
-    const ends = rows.flatMap((r) => [r.value, r.low, r.high]).filter((x) => x !== null && x !== undefined);
-    const low = Math.min(...ends, ...(zero ? [0] : [])), high = Math.max(...ends, ...(zero ? [0] : []));
-    const x = (v) => 260 + 400 * (v - low) / (high - low || 1), height = 20 * rows.length + 30;
-    const box = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: 780, height, "font-size": 12,
-      "font-family": "sans-serif", viewBox: `0 0 780 ${height}`, role: "img", "aria-label": said });
-    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-      const v = low + share * (high - low);
-      box.append(svg("line", { x1: x(v), x2: x(v), y1: 0, y2: height - 22, stroke: "#8886" }),
-        svg("text", { x: x(v), y: height - 6, "text-anchor": "middle" }, format(v)));
-    }
-    if (zero) box.append(svg("line", { x1: x(0), x2: x(0), y1: 0, y2: height - 22, stroke: "#888", "stroke-width": 2 }));
-    rows.forEach((r, i) => {
-      const y = 20 * i + 12;
-      if (r.low !== null && r.low !== undefined) {
-        box.append(svg("line", { x1: x(r.low), x2: x(r.high), y1: y, y2: y, stroke: "#3a7bc8", "stroke-width": 3 }));
-      }
-      const shape = r.open ? { fill: "none", stroke: "#888", "stroke-width": 2 } : { fill: "#3a7bc8" };
-      box.append(svg("text", { x: 0, y: y + 4 }, r.name.length > 38 ? r.name.slice(0, 37) + "…" : r.name),
-        svg("circle", { cx: x(r.value), cy: y, r: 4.5, ...shape }),
-        svg("text", { x: 680, y: y + 4 }, format(r.value) + (r.note ? " " + r.note : "")));
-    });
-    return box;
-  };
-  const drawTask = async () => {
-    const [t, index] = $("task").value.split("|").map(Number);
-    if ($("task").value === "") return;
-    const all = await unpack(), M = D.matrices[t], column = M.columns[index];
-    let scale = 100;
-    const rows = M.rows.flatMap((R) => {
-      const value = R.values[index];
-      if (value === null) return [];
-      const cell = all.cells[M.protocol + "|" + column.key + "|" + R.key];
-      if (R.kind === "encoder" && cell) scale = cell.scale;
-      if (R.kind === "published") return state.published === "0" ? [] : [{ name: R.title + " (published)", value, open: true }];
-      return [{ name: R.title, value, low: cell?.boot?.[0], high: cell?.boot?.[1], note: cell?.ties }];
-    }).sort((a, b) => b.value - a.value);
-    const format = (v) => (scale * v).toFixed(scale === 100 ? 1 : 3);
-    $("onetask").replaceChildren(chart(rows, false, format, "Scores on " + column.title + " with 95 % intervals over clips"));
-  };
-  const drawPair = async () => {
-    const a = $("first").value, b = $("second").value;
-    if (!a || !b || a === b) return;
-    const all = await unpack();
-    const rows = all.pairs.filter((p) => (p[2] === a && p[3] === b) || (p[2] === b && p[3] === a)).map((p) => {
-      const sign = p[2] === a ? 1 : -1, ends = [p[5], p[6]].map((v) => v === null ? null : sign * v).sort((x, y) => x - y);
-      return { name: all.tasks[p[1]].title + " (" + p[0] + ")", value: sign * p[4], low: ends[0], high: ends[1],
-        open: p[7] === null || p[7] >= 0.05, note: p[7] === null ? "" : "p " + (p[7] < 1e-4 ? "< .0001" : p[7].toFixed(4)) };
-    });
-    const format = (v) => (v > 0 ? "+" : "") + (100 * v).toFixed(1);
-    $("twoencoders").replaceChildren(rows.length ? chart(rows, true, format, a + " minus " + b + ", task by task, in points")
-      : el("p", "These two were not compared."));
-  };
-  const save = (id) => {
-    const drawn = $(id).querySelector("svg");
-    if (!drawn) return;
-    const link = el("a", undefined, { download: id + ".svg",
-      href: "data:image/svg+xml;charset=utf-8," + encodeURIComponent(new XMLSerializer().serializeToString(drawn)) });
-    link.click();
-  };
-  $("task").addEventListener("change", drawTask);
-  for (const id of ["first", "second"]) $(id).addEventListener("change", drawPair);
+  // what the charts need of all this: page_charts.js
+  globalThis.mambabenchPage = { $, D, state, el, svg, unpack, percent };
 
   // ---- wiring
   document.addEventListener("click", (event) => {
@@ -347,7 +287,6 @@
       apply();
       document.body.dataset.sortMs = (performance.now() - start).toFixed(1);
     } else if (button.dataset.cell) open(button.dataset.cell);
-    else if (button.dataset.save) save(button.dataset.save);
     else if (button.dataset.copy) copy(button.dataset.copy);
     else if (button.dataset.reset !== undefined) { location.hash = ""; restore(); }
   });

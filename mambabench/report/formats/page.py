@@ -15,12 +15,15 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from mambabench.report.costs import COLUMNS
 from mambabench.report.exchange.citations import bibliography
 from mambabench.report.formats.legend import legend, seeds_words
+from mambabench.report.formats.page_charts import charts
 from mambabench.report.formats.page_data import packed_details
 from mambabench.report.formats.tables import pools, remarks
 from mambabench.report.matrix import matrices
 from mambabench.report.names import task_family
+from mambabench.report.together import standing
 from mambabench.report.view import View
 
 if TYPE_CHECKING:
@@ -44,16 +47,19 @@ def as_page(summary: Summary, clips: str = "auto") -> str:
         "caption": " ".join(legend(found, summary, view)),
         "bibtex": bibliography(summary),
         "clips_note": packed.note,
+        "standings": [_standing(summary, one.protocol) for one in found],
+        "costs": {one.encoder: [getattr(one, kind) for kind in COLUMNS] for one in summary.costs},
+        "cost_names": list(COLUMNS.values()),
         "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
     }
-    script = _file("page.js")
+    script = _file("page.js") + _file("page_charts.js")
     parts = [
         _first(summary, found, packed.note),
         _bar(found),
         *(_table(one, number) for number, one in enumerate(found)),
         '<section id="detail" aria-live="polite" aria-label="Details of a number"></section>',
         *(_ranking(summary, one) for one in found),
-        _charts(found),
+        charts(found, bool(summary.costs)),
         "<h2>How to read</h2>" + _items(notes),
         _provenance(summary),
     ]
@@ -85,7 +91,8 @@ def _file(name: str) -> str:
 
 def _policy(script: str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+    return f"default-src 'none'; {allowed}"
 
 
 def _json(value: Any) -> str:
@@ -242,33 +249,13 @@ def _cell(cell: Cell, line: Line, column: Head, protocol: str, shade: float | No
     return f"<td{kind}{heat}>{text}</td>"
 
 
-def _charts(found: Sequence[Matrix]) -> str:
-    """Return the frames of the charts that the script draws."""
-    tasks = "".join(
-        f'<option value="{number}|{index}">{escape(f"{head.title} ({one.protocol})")}</option>'
-        for number, one in enumerate(found)
-        for index, head in enumerate(one.columns)
-        if head.kind == "task"
-    )
-    names = {x.head.key: x.head.title for one in found for x in one.lines if _ours(x)}
-    encoders = "".join(
-        f'<option value="{escape(k)}">{escape(v)}</option>' for k, v in names.items()
-    )
-    none = '<option value="">choose</option>'
-    task = f'<label>Task <select id="task">{none}{tasks}</select></label>'
-    first = f'<label>Encoder <select id="first">{none}{encoders}</select></label>'
-    second = f'<label>minus <select id="second">{none}{encoders}</select></label>'
-    return (
-        '<section class="only"><h2>One task, two encoders</h2>'
-        f'<div class="bar">{task}<button data-save="onetask">Save SVG</button></div>'
-        '<div id="onetask"></div>'
-        f'<div class="bar">{first}{second}<button data-save="twoencoders">Save SVG</button></div>'
-        '<div id="twoencoders"></div></section>'
-    )
-
-
-def _ours(line: Line) -> bool:
-    return line.head.kind == "encoder"
+def _standing(summary: Summary, protocol: str) -> dict[str, Any] | None:
+    """Return mean ranks, groups and what they rest on, for the critical-difference diagram."""
+    one = standing(summary, protocol)
+    if one is None:
+        return None
+    ranks = [[rank.encoder, round(rank.rank, 4)] for rank in one.ranks]
+    return {"ranks": ranks, "groups": one.groups, "note": one.note}
 
 
 def _ranking(summary: Summary, matrix: Matrix) -> str:

@@ -1,0 +1,170 @@
+"""Plots: what is drawn, how large, on how many pages; groups of ranks; costs and their front."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import pytest
+from click.testing import CliRunner
+from synthetic_results import write_scene
+
+import mambabench
+from mambabench.cli.report import command
+from mambabench.errors import DataError, MambabenchError
+from mambabench.files import write_json
+from mambabench.report.costs import front
+from mambabench.report.together import standing
+
+SKILLS = {"weak": 0.3, "middle": 1.6, "equal": 1.6, "strong": 3.0}
+TASKS = [f"task{i:02d}" for i in range(13)]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    for salt, (name, skill) in enumerate(SKILLS.items()):
+        for number, task in enumerate(TASKS):
+            own = {"seeds": 2, "folds": {"test": 50}, "salt": 100 * salt + number}
+            write_scene(folder, name, task, skill=skill, **own)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def summary(out):
+    return mambabench.report(out, plot="none").summary
+
+
+def inches(png, dpi):
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    return width / dpi, height / dpi
+
+
+def printed(out, *options):
+    arguments = ["--out", str(out), *options]
+    return CliRunner().invoke(command, arguments, standalone_mode=False).output
+
+
+def plots(result):
+    return {file.name for file in result.files if file.suffix in (".png", ".pdf")}
+
+
+@pytest.mark.parametrize(
+    ("figure", "width", "height", "dpi"),
+    [("column", 3.35, 8.6, 300), ("page", 6.9, 8.6, 200), ("slide", 13.33, 7.5, 150)],
+)
+def test_sizes_pages_and_only_what_is_there(out, figure, width, height, dpi):
+    pytest.importorskip("matplotlib")
+    result = mambabench.report(out, figure=figure, plot=("scores", "ranks", "forest"))
+    drawn = plots(result)
+    assert {"scores.ssam2024.png", "scores.ssam2024-2.pdf", "ranks.ssam2024.pdf"} <= drawn
+    assert not {name for name in drawn if name.startswith(("forest", "cost"))}
+    for file in result.files:
+        if file.suffix == ".png":
+            w, h = inches(file, dpi)
+            assert w == pytest.approx(width, abs=0.01)
+            assert h <= height + 0.01
+    on_disk = {file.name for file in (out / "report").glob("*.p[dn][fg]")}
+    assert on_disk == drawn  # pages that another size had are gone
+
+
+def test_output_names_what_was_written_and_nothing_else(out):
+    pytest.importorskip("matplotlib")
+    assert "plots (ranks.ssam2024; PDF and PNG)" in printed(out, "--plot", "ranks")
+    assert "plots" not in printed(out, "--plot", "none")
+    chosen = ("--task", "task0[0-3]", "--highlight", "str*")
+    text = printed(out, "--baseline", "weak", "--plot", "forest", *chosen)
+    assert "plots (forest.ssam2024; PDF and PNG)" in text
+    assert (out / "report" / "chosen" / "forest.ssam2024.pdf").is_file()
+
+
+def test_wrong_words_are_answered(out):
+    with pytest.raises(MambabenchError, match="plot 'rank' is not one of .* did you mean 'ranks'"):
+        mambabench.report(out, plot="rank")
+    with pytest.raises(MambabenchError, match="figure 'colum' .* did you mean 'column'"):
+        mambabench.report(out, figure="colum")
+    with pytest.raises(MambabenchError, match="--highlight 'stronk'.* did you mean 'strong'"):
+        mambabench.report(out, highlight="stronk")
+
+
+def test_groups_are_maximal_runs_without_a_pair_that_differs(summary):
+    found = standing(summary, "ssam2024")
+    assert found.ranks[0].encoder == "strong"
+    assert found.ranks[-1].encoder == "weak"
+    assert found.groups == ((1, 2),)  # middle and equal, drawn from one distribution
+
+
+def test_joined_tests_are_stouffers(summary):
+    from scipy import stats
+
+    (pair,) = [
+        one for one in standing(summary, "ssam2024").pairs if {one.encoder, one.other} ==
+        {"middle", "equal"}
+    ]  # fmt: skip
+    own = [one for one in summary.comparisons if {one.encoder, one.other} == {"middle", "equal"}]
+    # scipy joins one-sided p-values: both sides of the same sum
+    sides = [one.p / 2 if one.difference > 0 else 1 - one.p / 2 for one in own if one.p < 1]
+    z = stats.combine_pvalues(sides, "stouffer").statistic * math.sqrt(len(sides) / len(own))
+    assert pair.z == pytest.approx(z, abs=1e-9)
+    assert pair.p == pytest.approx(2 * stats.norm.sf(abs(z)), abs=1e-12)
+    assert pair.n_tasks == len(TASKS)
+
+
+def test_joined_tests_keep_their_size():
+    """Uniform p-values with fair signs: at most 5 % (of 2,000, three deviations) below .05."""
+    import numpy as np
+
+    from mambabench.report.statistics.comparison import Comparison
+    from mambabench.report.together import _deviate
+
+    rng = np.random.default_rng(0)
+    blank = {"boot_low": None, "boot_high": None, "p_holm": None, "reason": None}
+    rejected = 0
+    for _ in range(2000):
+        zs = [
+            _deviate(
+                Comparison("t", "p", "top1_acc", "a", "b", rng.choice([-1.0, 1.0]), p=p, **blank),
+                True,
+            )
+            for p in rng.random(8)
+        ]
+        rejected += abs(sum(zs)) / math.sqrt(8) > 1.959964
+    assert 0.035 < rejected / 2000 < 0.065
+
+
+def test_no_groups_with_a_baseline(out):
+    summary = mambabench.report(out, baseline="weak", plot="none").summary
+    found = standing(summary, "ssam2024")
+    assert found.groups == ()
+    assert "baseline" in found.note
+
+
+def test_front_is_what_nobody_beats():
+    points = {
+        "a": (1.0, 10.0),
+        "b": (2.0, 9.0),
+        "c": (2.0, 20.0),
+        "d": (3.0, 20.0),
+        "e": (9.0, 21.0),
+    }
+    assert front(points) == ["a", "c", "e"]
+
+
+def test_costs_come_from_the_table_then_catalogue_and_stores(tmp_path):
+    for name in ("logmel_stats", "ssamba_tiny", "mine"):
+        for task in ("t1", "t2"):
+            write_scene(tmp_path, name, task, skill=1.0, seeds=2, folds={"test": 30})
+    for task, audio, worker in (("t1", 100.0, 1.0), ("t2", 300.0, 5.0)):
+        body = {"audio_s": audio, "worker_s": worker, "device": "cpu", "precision": "fp32"}
+        write_json(tmp_path / "embeddings" / "mine" / task / "provenance.json", {"run": body})
+    table = tmp_path / "costs.csv"
+    table.write_text("encoder,parameters,gflops,seconds\nlogmel_stats,,0.5,0.001\n")
+    costs = mambabench.report(tmp_path, costs=table, plot="none").summary.costs
+    known = {one.encoder: one for one in costs}
+    assert known["mine"].seconds == pytest.approx(6 / 400)
+    assert known["mine"].parameters is None
+    assert (known["logmel_stats"].gflops, known["logmel_stats"].seconds) == (0.5, 0.001)
+    assert known["ssamba_tiny"].parameters > 1e6
+    table.write_text("encoder,parameters\nmime,3\n")
+    with pytest.raises(DataError, match="costs.csv, line 2: encoder is 'mime'.*'mine'"):
+        mambabench.report(tmp_path, costs=table)
