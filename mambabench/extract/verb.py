@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambabench.engine.choice import make_engine, wanted_engine
+from mambabench.engine.units import Crew, Engine
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
+from mambabench.extract.belt import Belt
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.settings import ExtractSettings
@@ -45,6 +49,7 @@ class Progress:
     total_audio_s: float
     elapsed_s: float  # since the first clip was given out
     sizes: tuple[str, ...] = ()  # once, before the first clip: what stored frames will take
+    crew: Crew | None = None  # who works, where that is not this machine alone
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,9 @@ def extract(
     device: str = "auto",
     gpus: int | None = None,
     jobs: int | None = None,
+    engine: str = "local",
+    per_node: int | None = None,
+    timeout: float | None = None,
     shard: str | None = None,
     layout: str = "store",
     on_error: str = "stop",
@@ -119,6 +127,7 @@ def extract_with(
     from mambabench.models.registry import encoder_list, with_option
 
     share = parse_share(settings.shard)
+    wanted = wanted_engine(settings.engine)
     setups = _setups(settings.gpus, settings.device)
     out = settings.out
     # providers may change the working directory while their threads run: absolute from here on
@@ -139,7 +148,18 @@ def extract_with(
         if open_sizes and progress is not None:
             progress(Progress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes))))
         jobs = _jobs(settings.jobs, settings.gpus, works)
-        return run.go(out, jobs, setups, progress or (lambda _: None))
+        engine = make_engine(
+            wanted,
+            out,
+            jobs=min(jobs, max(1, run.n_todo)) if wanted.is_local else jobs,
+            setups=setups,
+            on_gpu=any(work.plan.spec.device != "cpu" for work in works),
+            per_node=settings.per_node,
+            timeout_s=settings.timeout,
+            separate=settings.on_error == "skip",
+        )
+        with closing(engine):
+            return run.go(out, engine, progress or (lambda _: None))
     finally:
         forget()
 
@@ -327,6 +347,11 @@ class _Run:
         return not redo
 
     @property
+    def n_todo(self) -> int:
+        """Shards that this run has to encode."""
+        return len(self._todo)
+
+    @property
     def n_clips(self) -> int:
         """Clips that this run has to encode."""
         return self._n_clips
@@ -353,35 +378,27 @@ class _Run:
         self._n_clips += len(shard.clips)
         self._total_s += shard.duration_s
 
-    def _units(self, todo: Sequence[tuple[_Work, Shard]]) -> Iterator[dict[str, Any]]:
-        """Describe the shards one by one: the descriptions of a large corpus need much room."""
-        from mambabench.extract.unit import make_unit
-
-        for work, shard in todo:
-            plan = work.plan
-            clip_s = plan.task.sample_duration_s
-            unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
-            yield {**unit, "retry": self._on_error == "stop"}
-
-    def go(
-        self,
-        out: Path,
-        jobs: int,
-        setups: Sequence[dict[str, Any]],
-        progress: Callable[[Progress], None],
-    ) -> Extracted:
-        from mambabench.engine.processes import run_units
+    def go(self, out: Path, engine: Engine, progress: Callable[[Progress], None]) -> Extracted:
         from mambabench.store.seal import claim
 
         start = time.perf_counter()
+        crew: Crew | None = None
 
-        def on_report(report: tuple[int, float]) -> None:
-            self._done_clips += report[0]
+        def on_report(report: Sequence[float]) -> None:
+            self._done_clips += int(report[0])
             self._done_s += report[1]
+            show()
+
+        def on_crew(found: Crew) -> None:
+            nonlocal crew
+            if crew != found:
+                crew = found
+                show()
+
+        def show() -> None:
             elapsed = time.perf_counter() - start
-            progress(
-                Progress(self._done_clips, self._n_clips, self._done_s, self._total_s, elapsed)
-            )
+            sums = (self._done_clips, self._n_clips, self._done_s, self._total_s)
+            progress(Progress(*sums, elapsed, crew=crew))
 
         for work in self._works:
             if work.state != "already":
@@ -389,17 +406,10 @@ class _Run:
         for work in self._works:
             if work.state != "already" and not work.n_open:
                 self._finish(work)
+        belt = Belt(engine, self._on_error, on_report, on_crew)
         while self._todo:
             todo, self._todo = self._todo, []
-            results = run_units(
-                "mambabench.extract.unit:encode_unit",
-                self._units(todo),
-                jobs=min(jobs, len(todo)),
-                setups=setups,
-                on_report=on_report,
-            )
-            for index, cost in results:
-                work, _ = todo[index]
+            for work, cost in belt.encode(todo, _unit_of):
                 work.seconds += cost["seconds"]
                 work.audio_s += cost["audio_s"]
                 work.n_halvings += cost["n_halvings"]
@@ -449,6 +459,14 @@ class _Run:
             self._give_out(work, looked_at_again(shard))
         work.n_again += again
         return again
+
+
+def _unit_of(work: _Work, shard: Shard) -> dict[str, Any]:
+    from mambabench.extract.unit import make_unit
+
+    plan = work.plan
+    clip_s = plan.task.sample_duration_s
+    return make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
 
 
 def _check_arrays(layout: Any, work: _Work) -> None:
