@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "evaluate": "Judge trained systems and affect probes honestly.",
     "curves": "Plot the loss, rate, evaluations and probes of trainings.",
     "run": "Do extract, probe and report in one resumable folder.",
+    "status": "Say how far every encoder is on every task.",
     "verify": "Check everything below an output folder.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",

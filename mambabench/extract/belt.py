@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from mambabench.engine.units import Crew, Engine, Lost, Unit
 from mambabench.errors import MambabenchError
@@ -30,7 +30,7 @@ W = TypeVar("W", bound=HasDirectory)
 Make = Callable[[W, Shard], dict[str, Any]]
 
 
-class Belt:
+class Belt(Generic[W]):
     """Shards on an engine."""
 
     def __init__(
@@ -39,7 +39,9 @@ class Belt:
         on_error: str,
         on_report: Callable[[Any], None],
         on_crew: Callable[[Crew], None],
+        on_begin: Callable[[W], None] = lambda work: None,
     ) -> None:
+        self._on_begin = on_begin
         self._engine, self._skip = engine, on_error == "skip"
         self._retry = on_error == "stop"
         self._on_report, self._on_crew = on_report, on_crew
@@ -80,6 +82,7 @@ class Belt:
 
         def units() -> Iterator[Unit]:
             for i, (work, shard) in enumerate(todo):
+                self._on_begin(work)
                 unit = {**make(work, shard), "retry": self._retry, **more(i)}
                 yield Unit(unit if self._engine.shares_out else self._for_away(unit))
 

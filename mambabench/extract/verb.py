@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.engine.choice import make_engine, wanted_engine
+from mambabench.engine.journal import Cell, Journal
 from mambabench.engine.units import Crew, Engine
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.belt import Belt
@@ -158,8 +159,10 @@ def extract_with(
             timeout_s=settings.timeout,
             separate=settings.on_error == "skip",
         )
-        with closing(engine):
-            return run.go(out, engine, progress or (lambda _: None))
+        journal = Journal(out, "extract", wanted.name)
+        journal.plan({work.cell: len(work.plan.shards) for work in works})
+        with closing(engine), journal:
+            return run.go(out, engine, progress or (lambda _: None), journal)
     finally:
         forget()
 
@@ -228,6 +231,11 @@ class _Work:
         self.changed |= {f"{shard.split}/{clip}": number for clip in clips}
 
     size: FrameSize | None = None  # of frames of all layers
+
+    @property
+    def cell(self) -> Cell:
+        """What it is called in the journal."""
+        return self.plan.spec.label, self.plan.task.name, "extract"
 
     @property
     def n_clips(self) -> int:
@@ -378,7 +386,13 @@ class _Run:
         self._n_clips += len(shard.clips)
         self._total_s += shard.duration_s
 
-    def go(self, out: Path, engine: Engine, progress: Callable[[Progress], None]) -> Extracted:
+    def go(
+        self,
+        out: Path,
+        engine: Engine,
+        progress: Callable[[Progress], None],
+        journal: Journal,
+    ) -> Extracted:
         from mambabench.store.seal import claim
 
         start = time.perf_counter()
@@ -391,6 +405,7 @@ class _Run:
 
         def on_crew(found: Crew) -> None:
             nonlocal crew
+            journal.workers = found.workers
             if crew != found:
                 crew = found
                 show()
@@ -406,10 +421,15 @@ class _Run:
         for work in self._works:
             if work.state != "already" and not work.n_open:
                 self._finish(work)
-        belt = Belt(engine, self._on_error, on_report, on_crew)
+
+        def on_begin(work: _Work) -> None:
+            journal.begin(work.cell)
+
+        belt = Belt(engine, self._on_error, on_report, on_crew, on_begin)
         while self._todo:
             todo, self._todo = self._todo, []
             for work, cost in belt.encode(todo, _unit_of):
+                journal.end(work.cell)
                 work.seconds += cost["seconds"]
                 work.audio_s += cost["audio_s"]
                 work.n_halvings += cost["n_halvings"]

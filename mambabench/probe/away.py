@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mambabench.engine.units import Crew, Engine, Lost, Shared, Unit
+from mambabench.engine.units import Engine, Lost, Shared, Unit
 from mambabench.errors import MambabenchError, ProtocolError, StoreError
 from mambabench.files import write_bytes
 from mambabench.probe.protocols import Inapplicable, resolve_protocol
@@ -58,16 +58,15 @@ def run_away(
 
     def units() -> Iterator[Unit]:
         for keys in sound:
+            for key in keys:
+                session.begun(key)
             spec = _spec_of(keys, out, device, grid=grid, exact=exact)
             if engine.shares_out:
                 yield Unit(spec)
             else:
                 yield Unit(spec, Shared(keys[0].content, _sender(keys[0].stored)))
 
-    def on_crew(crew: Crew) -> None:
-        session.crew = crew
-
-    results = engine.run("mambabench.probe.away:probe_unit", units(), on_crew=on_crew)
+    results = engine.run("mambabench.probe.away:probe_unit", units(), on_crew=session.on_crew)
     with closing(results):  # type: ignore[type-var]
         for index, result in results:
             _take(session, sound[index], result)
@@ -195,7 +194,7 @@ def _probed(
     def note(progress: ProbeProgress) -> None:
         took[progress.record.seed] = progress.seconds
 
-    session = Session(keys, note, _plan)
+    session = Session(keys, note, plan=_plan)
     session.run(1, spec["device"])
     _plan = session.plan
     done = session.result(out)

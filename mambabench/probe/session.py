@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
+from mambabench.engine.journal import Cell, Journal
 from mambabench.engine.threads import Pool
 from mambabench.engine.units import Crew
 from mambabench.errors import MambabenchError, StoreError
@@ -97,10 +99,14 @@ class Session:
         self,
         keys: Sequence[Key],
         progress: Callable[[ProbeProgress], None] | None,
+        journal: Journal | None = None,
         plan: SharedPlan | None = None,
     ) -> None:
         """`plan` serves units that are like those it was made for."""
         self.plan = plan  # of the units that started last
+        self._journal = journal
+        if journal is not None:
+            journal.plan(Counter(map(_cell, keys)))
         self.crew: Crew | None = None  # who works, where that is not this process
         self._keys = keys
         self._progress = progress
@@ -142,10 +148,24 @@ class Session:
         for key in keys:
             if self.plan is None or not self.plan.serves(key, device):
                 self.plan = SharedPlan(key, self._stop, device)
+            self.begun(key)
             yield key, _recorded(key, self.plan, device)
+
+    def begun(self, key: Key) -> None:
+        """Note that a unit is given out."""
+        if self._journal is not None:
+            self._journal.begin(_cell(key))
+
+    def on_crew(self, crew: Crew) -> None:
+        """Note who works."""
+        self.crew = crew
+        if self._journal is not None:
+            self._journal.workers = crew.workers
 
     def finished(self, key: Key, result: Recorded | MambabenchError) -> None:
         """Note the end of a unit; of one that failed, a record says why."""
+        if self._journal is not None:
+            self._journal.end(_cell(key))
         if isinstance(result, MambabenchError):
             failure = ProbeFailure(key.stored.encoder, key.stored.task.name, key.seed, str(result))
             listed = self._unavailable if isinstance(result, Inapplicable) else self._failures
@@ -161,6 +181,10 @@ class Session:
         self._n_done += 1
         if self._progress is not None:
             self._progress(ProbeProgress(record, seconds, self._n_done, len(self._keys), self.crew))
+
+
+def _cell(key: Key) -> Cell:
+    return key.stored.encoder, key.stored.task.name, key.protocol.name
 
 
 def _present(key: Key) -> RunRecord | None:

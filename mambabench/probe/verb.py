@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mambabench.engine.choice import Wanted, make_engine, wanted_engine
+from mambabench.engine.journal import Journal
 from mambabench.errors import DataError, ProtocolError, StoreError, nearest_names
 from mambabench.models.naming import short_name
 from mambabench.models.registry import encoder_list
@@ -71,22 +72,28 @@ def probe_with(
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
         protocol = resolve_protocol(name, settings.grid, settings.exact)
         keys += _keys(out, stored, protocol, settings.seeds)
-    session = Session(keys[share::n_shares], progress)
     wanted = wanted_engine(settings.engine)
     jobs = settings.jobs or usable_cores()
+    journal = Journal(out, "probe", wanted.name)
+    session = Session(keys[share::n_shares], progress, journal)
+    device = settings.device
+    if wanted.is_local or device != "cuda":  # the nodes may have what this machine has not
+        device = _device(device)
     try:
-        if wanted.is_local:
-            session.run(jobs, _device(settings.device))
-        else:
-            _run_elsewhere(session, wanted, jobs, settings)
+        with journal:
+            if wanted.is_local:
+                session.run(jobs, device)
+            else:
+                _run_elsewhere(session, wanted, jobs, device, settings)
     except OSError as error:
         raise _refused(out, error) from error
     return session.result(out)
 
 
-def _run_elsewhere(session: Session, wanted: Wanted, jobs: int, settings: ProbeSettings) -> None:
+def _run_elsewhere(
+    session: Session, wanted: Wanted, jobs: int, device: str, settings: ProbeSettings
+) -> None:
     """Do the units on another engine; a unit trains all its seeds at once where it has a GPU."""
-    device = settings.device if settings.device == "cuda" else _device(settings.device)
     out, on_gpu = settings.out, device == "cuda"
     engine = make_engine(wanted, out, jobs=jobs, on_gpu=on_gpu, per_node=settings.per_node)
     with closing(engine):

@@ -138,6 +138,7 @@ def claim(directory: Path, plan: TaskPlan) -> None:
         "layers": spec.layers,
         "precision": spec.precision,
         "device": spec.device,
+        "shards": len(plan.shards),
     }
     try:
         check_same_encoder(directory, parse_hashed(path.read_bytes()), spec)
