@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,16 +18,18 @@ __all__ = [
     "read_json",
     "sha256_bytes",
     "sha256_file",
+    "toml_text",
     "write_bytes",
     "write_json",
 ]
 
 
-def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def atomic_write(path: Path, write: Callable[[BinaryIO], None], *, durable: bool = True) -> None:
     """Create or replace `path` with what `write` puts into the binary file that it is given.
 
     Temporary file in the same folder, fsync, rename; on any error the temporary file is removed and
-    `path` is left as it was. Parent folders are created. Raises OSError as the system does.
+    `path` is left as it was. Without `durable` there is no fsync: for what is checked when read and
+    can be computed again. Parent folders are created. Raises OSError as the system does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(
@@ -37,7 +39,8 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None]) -> None:
         with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -53,18 +56,50 @@ def canonical_json(value: object) -> bytes:
     ).encode()
 
 
+def toml_text(document: Mapping[str, Any]) -> str:
+    """Return a TOML document of strings, numbers, truth values, their lists, and tables of those.
+
+    Plain keys come before the tables, as TOML wants them; other values are a TypeError.
+    """
+    plain = {key: value for key, value in document.items() if not isinstance(value, Mapping)}
+    lines = [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
+    for name, table in document.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{_toml_key(name)}]"]
+            lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items()]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _toml_key(key: str) -> str:
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if bare else _toml_value(key)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(part) for part in value) + "]"
+    if isinstance(value, str):
+        # a JSON string is a TOML string, but for DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    raise TypeError(f"TOML has no {type(value).__name__}")
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` atomically as canonical JSON."""
     write_bytes(path, canonical_json(value))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write `data` to `path` as `atomic_write` does."""
 
     def write(file: BinaryIO) -> None:
         file.write(data)
 
-    atomic_write(path, write)
+    atomic_write(path, write, durable=durable)
 
 
 def read_json(path: Path) -> Any:

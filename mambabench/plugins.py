@@ -1,7 +1,7 @@
-"""What other packages add: encoders, tasks, protocols and report formats, by entry points.
+"""What other packages add: encoders, tasks, protocols, metrics and formats, by entry points.
 
 A package names its object under one of the groups ``mambabench.encoders``, ``.tasks``,
-``.protocols`` and ``.formats`` as ``name = "module:object"``. What this package has
+``.protocols``, ``.metrics`` and ``.formats`` as ``name = "module:object"``. What this package has
 comes first and keeps its name; an object that cannot be loaded is a warning where names are
 listed, and an error where it is asked for. ``MAMBABENCH_PLUGINS=0`` leaves all of them out.
 """

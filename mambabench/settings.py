@@ -47,6 +47,7 @@ class Option:
     metavar: str | None
     minimum: float | None
     kind: type  # bool, int, float, str or Path
+    numbers: bool  # a text that may be given as a number
     many: bool  # a tuple of that kind
     optional: bool  # may be None
     _choices: Sequence[str] | str
@@ -76,9 +77,11 @@ def option(
     choices: Sequence[str] | str = (),
     metavar: str | None = None,
     minimum: float | None = None,
+    numbers: bool = False,
 ) -> Any:
     """Declare a setting; `choices` are values, or "module:NAME" of what is read when needed."""
     known = {"help": help, "choices": choices, "metavar": metavar, "minimum": minimum}
+    known["numbers"] = numbers
     return dataclasses.field(default=default, metadata=known)
 
 
@@ -96,6 +99,7 @@ def options_of(settings: type) -> dict[str, Option]:
             known["metavar"],
             known["minimum"],
             kind,
+            known["numbers"],
             many,
             optional,
             known["choices"],
@@ -166,6 +170,8 @@ def _one(option: Option, value: Any, where: str) -> Any:
     said = f"{where}{option.name} is {value!r}"
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
+    if option.numbers and isinstance(value, int | float) and not isinstance(value, bool):
+        value = f"{value:g}" if isinstance(value, float) else str(value)
     if kind is str and isinstance(value, Path):
         value = str(value)
     right = isinstance(value, kind) or (kind is float and isinstance(value, int))

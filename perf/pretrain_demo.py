@@ -1,6 +1,7 @@
 """The demonstration of recipes/pretrain_demo.sh: its data, and what its weights are worth.
 
     python perf/pretrain_demo.py prepare TASKS OUT   # OUT/tasks, OUT/pool
+    python perf/pretrain_demo.py fold TASKS OUT NAME # OUT/tasks/NAME alone
     python perf/pretrain_demo.py judge OUT           # a table for results/training
 
 `prepare` makes of every task one with a single test fold (the last) and gathers the other clips as
@@ -41,42 +42,45 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(read_wave(path)[0].numpy().tobytes()).hexdigest()
 
 
+def one_fold(source: Path, out: Path, name: str) -> list[tuple[str, str, Path]]:
+    """Write OUT/tasks/NAME with one test fold, the last; return (role, name, file) of its clips."""
+    task = load_task(source / name)
+    splits = sorted(task.splits)
+    if task.split_mode == "trainvaltest":
+        roles = {"train": ["train"], "valid": ["valid"], "test": ["test"]}
+    else:
+        roles = {"train": splits[:-2], "valid": [splits[-2]], "test": [splits[-1]]}
+    folder = out / "tasks" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = json.loads((task.directory / "task_metadata.json").read_text())
+    metadata |= {"split_mode": "trainvaltest"}
+    metadata |= {"splits": ["train", "valid", "test"]} if "splits" in metadata else {}
+    (folder / "task_metadata.json").write_text(json.dumps(metadata))
+    labels = (task.directory / "labelvocabulary.csv").read_bytes()
+    (folder / "labelvocabulary.csv").write_bytes(labels)
+    found = []
+    for role, parts in roles.items():
+        rows = {}
+        audio = folder / "16000" / role
+        audio.mkdir(parents=True, exist_ok=True)
+        for split in parts:
+            listed = json.loads((task.directory / f"{split}.json").read_text())
+            for clip in task.clips[split]:
+                path = clip_path(task, 16000, split, clip.name).resolve()
+                link = f"{split}_{clip.name}"
+                rows[link] = listed[clip.name]
+                if not (audio / link).exists():
+                    (audio / link).symlink_to(path)
+                found.append((role, link, path))
+        (folder / f"{role}.json").write_text(json.dumps(rows))
+    return found
+
+
 def prepare(source: Path, out: Path) -> None:
     """Write OUT/tasks/<task> with one test fold each, and OUT/pool."""
-    tested: set[str] = set()
-    others: list[tuple[str, Path]] = []
-    for name in TASKS:
-        task = load_task(source / name)
-        splits = sorted(task.splits)
-        if task.split_mode == "trainvaltest":
-            roles = {"train": ["train"], "valid": ["valid"], "test": ["test"]}
-        else:
-            roles = {"train": splits[:-2], "valid": [splits[-2]], "test": [splits[-1]]}
-        folder = out / "tasks" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        metadata = json.loads((task.directory / "task_metadata.json").read_text())
-        metadata |= {"split_mode": "trainvaltest"}
-        metadata |= {"splits": ["train", "valid", "test"]} if "splits" in metadata else {}
-        (folder / "task_metadata.json").write_text(json.dumps(metadata))
-        labels = (task.directory / "labelvocabulary.csv").read_bytes()
-        (folder / "labelvocabulary.csv").write_bytes(labels)
-        for role, parts in roles.items():
-            rows = {}
-            audio = folder / "16000" / role
-            audio.mkdir(parents=True, exist_ok=True)
-            for split in parts:
-                listed = json.loads((task.directory / f"{split}.json").read_text())
-                for clip in task.clips[split]:
-                    path = clip_path(task, 16000, split, clip.name).resolve()
-                    link = f"{split}_{clip.name}"
-                    rows[link] = listed[clip.name]
-                    if not (audio / link).exists():
-                        (audio / link).symlink_to(path)
-                    if role == "test":
-                        tested.add(_hash(path))
-                    else:
-                        others.append((f"{name}_{link}", path))
-            (folder / f"{role}.json").write_text(json.dumps(rows))
+    clips = [(name, *clip) for name in TASKS for clip in one_fold(source, out, name)]
+    tested = {_hash(path) for _, role, _, path in clips if role == "test"}
+    others = [(f"{name}_{link}", path) for name, role, link, path in clips if role != "test"]
     pool = out / "pool"
     pool.mkdir(exist_ok=True)
     seen = set(tested)
@@ -142,5 +146,7 @@ def judge(out: Path) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "prepare":
         prepare(Path(sys.argv[2]), Path(sys.argv[3]))
+    elif sys.argv[1] == "fold":
+        one_fold(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
     else:
         judge(Path(sys.argv[2]))

@@ -3,7 +3,8 @@
 What a current Python lacks for s3prl 0.4.18 is put in its place before it is imported: file reading
 through soundfile, the few sox effects that the recipes name (the silence gate is ours), names that
 other packages dropped, a `cuda` that does nothing for ASV, which asks for one, and the reader of
-PR's lists, which s3prl's package does not ship: windows of clips by the length of their targets.
+PR's and SF's lists, which s3prl's package does not ship: windows of clips by the length of their
+targets.
 usage: python perf/s3prl_inside.py ENCODER COUNTER_FILE [arguments of run_downstream]
 """
 
@@ -48,7 +49,7 @@ def apply_effects_tensor(wav, rate, effects, **kwargs):
 
 
 class ListedPhones:
-    """PR's clips from a JSON list of [path, phones], as s3prl's loader asks for them."""
+    """PR's or SF's clips from a JSON list of [path, text], as s3prl's loader asks for them."""
 
     def __init__(self, listed, tokenizer, bucket_size, **kwargs):
         rows = [
@@ -86,9 +87,26 @@ def prepare() -> None:
     corpus.__path__ = []
     lists = types.ModuleType("s3prl.downstream.ctc.corpus.libriphone")
     lists.LibriPhoneDataset = ListedPhones
-    sys.modules |= {corpus.__name__: corpus, lists.__name__: lists}
+    slots = types.ModuleType("s3prl.downstream.ctc.corpus.snips")
+    slots.SnipsDataset = ListedPhones
+    sys.modules |= {part.__name__: part for part in (corpus, lists, slots)}
+    loader = torch.utils.data.DataLoader
+    made = loader.__init__  # `ctc` starts twelve processes at every evaluation, whatever it is told
+    loader.__init__ = lambda self, *args, **kwargs: made(
+        self, *args, **{**kwargs, "num_workers": 0}
+    )
     plain = torch.load
     torch.load = lambda *args, **kwargs: plain(*args, **{"weights_only": False, **kwargs})
+
+
+def keep_predictions(folder: Path) -> None:
+    """Put what SD's test predicted into one file that needs no further package."""
+    import h5py
+
+    paths = sorted(folder.glob("scoring/predictions/*.h5"))
+    if paths:
+        found = {path.stem: np.array(h5py.File(path)["T_hat"]) for path in paths}
+        np.savez("predictions.npz", **found)
 
 
 def main() -> None:
@@ -112,6 +130,7 @@ def main() -> None:
     start = time.process_time()
     run_downstream()
     count["cpu_s"] = round(time.process_time() - start, 2)
+    keep_predictions(Path("exp"))
     Path(counter_file).write_text(json.dumps(count))
 
 

@@ -27,13 +27,16 @@ import torch
 from scipy.stats import binomtest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
+sys.path[:0] = [str(ROOT), str(ROOT / "perf"), str(ROOT / "tests" / "superb")]
 
+import s3prl_sequences  # noqa: E402
 import trees  # noqa: E402
+from test_superb_end_to_end import ENCODER  # noqa: E402
 
 import mambabench  # noqa: E402
+from mambabench.benchmarks.metrics.eer import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er, pr  # noqa: E402
-from mambabench.benchmarks.superb.metrics import edit_distance_of, equal_error_rate  # noqa: E402
+from mambabench.benchmarks.superb.metrics import edit_distance_of  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.probe.families import recipes  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
@@ -51,6 +54,7 @@ MORE = {
     "SID": {"n_videos": 20, "n_held": 8},
     "PR": {"n_train": 160, "n_held": 500},
     "ASV": {"n_test": 8, "jitter": 0.1},
+    **dict.fromkeys(s3prl_sequences.TASKS, s3prl_sequences.DIMENSIONS),
 }
 PINNED = ["torch==2.13.0", "numpy<2.5", "scipy", "setuptools<81", "pyyaml"]
 PEER = ["s3prl==0.4.18", "torchaudio==2.11.0"]  # without their own needs: these drag CUDA along
@@ -125,6 +129,8 @@ def recipe(task: str, root: Path, steps: int) -> tuple[str, dict[str, object]]:
             "train_batch_size": 8,
             "eval_batch_size": 1,
         }
+    elif task in s3prl_sequences.TASKS:
+        return s3prl_sequences.recipe(task, root, steps)
     elif task in ("PR", "ASV"):
         return frame_recipe(task, root, steps)
     else:
@@ -277,7 +283,8 @@ def run_peer(
     (folder / "config.yaml").write_text(json.dumps(config[1]))  # JSON is YAML
     inside = [str(python), str(ROOT / "perf" / "s3prl_inside.py"), encoder]
     train = ["-m", "train", "--seed", str(seed), "-d", config[0], "-c", str(folder / "config.yaml")]
-    tested = ["dev-best"]
+    tested = [s3prl_sequences.BEST.get(task, "dev-best")]
+    split = s3prl_sequences.TESTED.get(task, [])
     if task == "ASV":
         every = config[1]["runner"]["save_step"]
         tested = [f"states-{every * (i + 1)}" for i in range(CHECKPOINTS)]
@@ -285,7 +292,7 @@ def run_peer(
     for name, arguments in (
         ("train", [*train, "-p", str(folder / "exp")]),
         *(
-            (state, ["-m", "evaluate", "-e", str(folder / "exp" / f"{state}.ckpt")])
+            (state, ["-m", "evaluate", *split, "-e", str(folder / "exp" / f"{state}.ckpt")])
             for state in tested
         ),
     ):
@@ -303,6 +310,11 @@ def run_peer(
         used = json.loads(counter.read_text())
         result["clips"] += used["clips"]
         result["cpu_s"] += used["cpu_s"]
+        if name != "train" and task in s3prl_sequences.TASKS:
+            root = folder.parent / "corpus"
+            counts = s3prl_sequences.peer_counts(task, folder / "exp", root)
+            result |= scored(counts)
+            continue
         found = re.findall(r"test(?: acc| per|-EER): ([\d.eE+-]+)", done.stdout)
         if not found or name == "train":
             continue
@@ -329,6 +341,17 @@ def peer_interval(task: str, folder: Path) -> tuple[float, float] | None:
     return None
 
 
+def scored(counts: dict[str, np.ndarray]) -> dict:
+    """Return score and interval of the first metric, and both of the others."""
+    found = {
+        name: (float(c[:, 0].sum() / c[:, 1].sum()), ratio_interval(c))
+        for name, c in counts.items()
+    }
+    first, *others = found
+    more = {name: found[name] for name in others}
+    return {"score": found[first][0], "interval": found[first][1], "more": more}
+
+
 def ratio_interval(counts: np.ndarray) -> tuple[float, float]:
     drawn = np.random.default_rng(0).integers(0, len(counts), (2000, len(counts)))
     sums = counts[drawn].sum(axis=1)
@@ -349,12 +372,15 @@ def rate_interval(same: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
 def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seeds: int = 1) -> dict:
     """Extract and probe the same corpus; return accuracy, clips, test clips and CPU seconds."""
     name = next(t.name for t in TASKS.values() if t.superb_name == task)
-    recipes.RECIPES[task] = replace(
-        recipes.RECIPES[task],
-        learning_rates=(RATES.get(task, LEARNING_RATE),),
-        total_steps=steps,
-        evaluations=CHECKPOINTS if task == "ASV" else 4,
-    )
+    if task in s3prl_sequences.TASKS:
+        s3prl_sequences.set_ours(task, steps)
+    else:
+        recipes.RECIPES[task] = replace(
+            recipes.RECIPES[task],
+            learning_rates=(RATES.get(task, LEARNING_RATE),),
+            total_steps=steps,
+            evaluations=CHECKPOINTS if task == "ASV" else 4,
+        )
     prepared = prepare(name, root, folder / "tasks")
     start = time.process_time()
     mambabench.extract([encoder], [prepared.directory], out=folder / "out", jobs=1)
@@ -362,8 +388,11 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
     path, *others = record_paths(folder / "out")
     fold = read_record(path).folds[0]
     arrays = read_predictions(path)
-    own, n_test = None, fold.n_test
-    if task == "PR":
+    own, n_test, more = None, fold.n_test, {}
+    if task in s3prl_sequences.TASKS:
+        found = scored({name: arrays[f"test/counts:{name}"] for name in fold.scores})
+        own, more = found["interval"], found["more"]
+    elif task == "PR":
         own = ratio_interval(arrays["test/counts:per"])
     elif task == "ASV":
         own = rate_interval(arrays["test/trial_same"], arrays["test/trial_score"])
@@ -373,6 +402,7 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
         "score": next(iter(fold.scores.values())),
         "scores": [next(iter(one.scores.values())) for one in (fold, *further)],
         "interval": own,
+        "more": more,
         "clips": sum(prepared.n_clips.values()),
         "n_test": n_test,
         "cpu_s": round(time.process_time() - start, 2),
@@ -407,23 +437,36 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     trees.NOISE = options.noise
+    if set(options.tasks) & set(s3prl_sequences.TASKS):
+        trees.LETTER_NOISE = options.noise
     python = install(options.env.absolute())
     rows = []
     for task in options.tasks:
         with tempfile.TemporaryDirectory() as base:
             folder = Path(base)
             write = trees.TREES[f"superb_{task.lower()}"]
+            encoder = options.encoder
+            if task in s3prl_sequences.TASKS and encoder == "logmel_stats":
+                encoder = str(folder / "bands.py")  # 10 ms a frame: letters need them
+                Path(encoder).write_text(ENCODER)
             root = write(folder / "corpus", **MORE.get(task, {}))
             config = recipe(task, root, options.steps)
             runs = [
-                run_peer(python, options.encoder, task, config, folder / f"peer{seed}", 1337 + seed)
+                run_peer(python, encoder, task, config, folder / f"peer{seed}", 1337 + seed)
                 for seed in range(options.seeds)
             ]
             theirs = runs[0] | {key: sum(r[key] for r in runs) for key in ("clips", "cpu_s")}
-            ours = run_ours(options.encoder, task, root, folder, options.steps, options.seeds)
+            ours = run_ours(encoder, task, root, folder, options.steps, options.seeds)
             if options.seeds > 1:
                 over_seeds(theirs, [run["score"] for run in runs])
                 over_seeds(ours, ours["scores"])
+            more = {
+                name: [
+                    {"score": round(score, 4), "interval": list(ends)}
+                    for score, ends in (side["more"].get(name) for side in (theirs, ours))
+                ]
+                for name in set(theirs.get("more", ())) & set(ours["more"])
+            }
         low, high = theirs["interval"] or interval(theirs["score"], ours["n_test"])
         own_low, own_high = ours["interval"] or interval(ours["score"], ours["n_test"])
         agree = own_low <= theirs["score"] <= own_high and low <= ours["score"] <= high
@@ -437,6 +480,7 @@ def main() -> None:
                 "within_each_other": agree,
                 "s3prl_seeds": theirs.get("scores", []),
                 "our_seeds": ours["scores"] if options.seeds > 1 else [],
+                "other_metrics": more,
                 "n_test": ours["n_test"],
                 "s3prl_clips": theirs["clips"],
                 "our_clips": ours["clips"],
@@ -444,7 +488,7 @@ def main() -> None:
                 "our_cpu_s": ours["cpu_s"],
             }
         )
-        print(json.dumps(rows[-1]))
+        print(json.dumps(rows[-1]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     settings = {"steps": options.steps, "noise": options.noise, "encoder": options.encoder}
     body = {**settings, "rows": rows, **provenance()}

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from mambabench.benchmarks.layout.read import load_task  # noqa: E402
-from mambabench.benchmarks.superb.metrics import equal_error_rate  # noqa: E402
+from mambabench.benchmarks.metrics.eer import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.task import clip_path  # noqa: E402
 from mambabench.extract.audio import decode  # noqa: E402
 from mambabench.models.encoders.frontends import SsamLogMel  # noqa: E402

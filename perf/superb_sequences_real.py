@@ -4,9 +4,11 @@ ASR-like: two to four digits of one speaker joined and spelled in letters (fsdd_
 speaker; fold 0 tests, fold 1 selects, the others train). SD-like: two clips of two speakers added
 with an offset (emodb_speaker: two speakers test, two select, six train), turns are the clips
 without the silence at their ends; the setting is chosen on the selecting speakers. Both on log-mel
-frames (80 bands, 10 ms), standardised on the training clips, with heads narrower than SUPERB's.
+frames (80 bands, 10 ms) and on the frames of encoders, standardised on the training clips, with
+heads narrower than SUPERB's.
 
 usage: python perf/superb_sequences_real.py TASKS [--asr-steps 600] [--sd-steps 400]
+                                            [--encoder silero_vad]...
   TASKS  folder that unpack.py of the test data wrote
 """
 
@@ -31,12 +33,14 @@ from mambabench.benchmarks.superb.metrics import pooled_rate  # noqa: E402
 from mambabench.benchmarks.task import clip_path  # noqa: E402
 from mambabench.extract.audio import decode  # noqa: E402
 from mambabench.models.encoders.frontends import SsamLogMel  # noqa: E402
+from mambabench.models.registry import load_encoder  # noqa: E402
 from mambabench.probe import sequence_heads as sh  # noqa: E402
+from mambabench.probe.families.symbols import share_too_long  # noqa: E402
 from mambabench.probe.frame_training import FrameSettings  # noqa: E402
 from mambabench.probe.heads.frame_heads import Speech  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
 
-RATE, SHIFT, SILENCE = 16_000, 160, 1e-3
+RATE, SILENCE, WIDTH = 16_000, 1e-3, 64
 DIGITS = "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split()  # noqa: SIM905
 ASR_TASK, SD_TASK = "fsdd_digit_loso-v1.0.9-full", "emodb_speaker-v1-full"
 
@@ -54,15 +58,35 @@ def clips_of(task, split: str) -> list[tuple[np.ndarray, str]]:
     ]
 
 
-def log_mel(signals: list[np.ndarray]) -> list[np.ndarray]:
-    front = SsamLogMel()
-    return [front(torch.from_numpy(s)[None]).reshape(-1, 1, 80).numpy() for s in signals]
+class Features:
+    """Frames of signals: log-mel, or all layers of an encoder."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.shift = name, 160.0  # in samples
+        self.encoder = None if name == "log-mel" else load_encoder(name)
+        if self.encoder is not None:
+            times = self.encoder.timestamps(torch.zeros(1, 2 * RATE), None)[1][0]
+            self.shift = float(times.diff().median()) * RATE / 1000
+        self.front = SsamLogMel()
+
+    def __call__(self, signals: list[np.ndarray]) -> list[np.ndarray]:
+        """Return [n_frames, n_layers, dim] of each signal."""
+        if self.encoder is None:
+            return [
+                self.front(torch.from_numpy(s)[None]).reshape(-1, 1, 80).numpy() for s in signals
+            ]
+        layers = tuple(range(self.encoder.n_hidden_states))
+        return [
+            self.encoder.timestamps(torch.from_numpy(s)[None], layers)[0][0].numpy()
+            for s in signals
+        ]
 
 
 def standardised(parts: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
     """Scale all parts by the first one's mean and deviation."""
     seen = np.concatenate(parts[0])
-    return [[(clip - seen.mean(0)) / seen.std(0) for clip in part] for part in parts]
+    spread = np.maximum(seen.std(0), 1e-5)
+    return [[(clip - seen.mean(0)) / spread for clip in part] for part in parts]
 
 
 def joined(clips: list[tuple[np.ndarray, str]], n: int, seed: int) -> tuple[list, list[list[int]]]:
@@ -77,7 +101,7 @@ def joined(clips: list[tuple[np.ndarray, str]], n: int, seed: int) -> tuple[list
     return signals, targets
 
 
-def asr_row(folder: Path, steps: int) -> dict[str, object]:
+def asr_row(folder: Path, features: Features, steps: int) -> dict[str, object]:
     task = load_task(folder)
     parts = [
         joined([c for s in splits for c in clips_of(task, s)], n, seed)
@@ -85,7 +109,7 @@ def asr_row(folder: Path, steps: int) -> dict[str, object]:
             ((task.splits[2:], 600), (task.splits[1:2], 60), (task.splits[:1], 200))
         )
     ]
-    frames = standardised([log_mel(signals) for signals, _ in parts])
+    frames = standardised([features(signals) for signals, _ in parts])
     speech = [
         Speech(f, targets, [len(s) for s in signals])
         for f, (signals, targets) in zip(frames, parts, strict=True)
@@ -102,7 +126,7 @@ def asr_row(folder: Path, steps: int) -> dict[str, object]:
         settings,
         0,
         n_symbols=len(asr.SYMBOLS),
-        width=128,
+        width=WIDTH,
         batches=sh.length_batches(speech[0].samples()),
         dropped=(2,),
         augmented=False,
@@ -113,9 +137,13 @@ def asr_row(folder: Path, steps: int) -> dict[str, object]:
     return {
         "task": "ASR-like",
         "data": folder.name,
+        "features": f"{features.name}, {features.shift / 16:g} ms",
         "metric": "word error rate",
         "score": round(pooled_rate(words(speech[2].targets), words(found)), 4),
         "letters": round(pooled_rate(wanted, units), 4),
+        "targets longer than frames": round(
+            share_too_long(speech[2].targets, [len(clip) for clip in frames[2]]), 3
+        ),
         "validation": round(valid, 4),
         "steps": f"{step} of {steps}",
         "n_test": 200,
@@ -145,7 +173,7 @@ def mixtures(clips: list[tuple[np.ndarray, str]], n: int, seed: int) -> list[tup
     return made
 
 
-def sd_row(folder: Path, steps: int) -> dict[str, object]:
+def sd_row(folder: Path, features: Features, steps: int) -> dict[str, object]:
     task = load_task(folder)
     clips = [c for split in task.splits for c in clips_of(task, split)]
     names = sorted({label for _, label in clips})
@@ -155,42 +183,45 @@ def sd_row(folder: Path, steps: int) -> dict[str, object]:
         mixtures([c for c in clips if c[1] in group], n, seed)
         for seed, (group, n) in enumerate(zip(groups, (240, 40, 100), strict=True))
     ]
-    frames = standardised([log_mel([m[1] for m in part]) for part in parts])
-    labels = [[labels_of(m) for m in part] for part in parts]
+    frames = standardised([features([m[1] for m in part]) for part in parts])
+    shift = features.shift
+    labels = [[labels_of(m, shift) for m in part] for part in parts]
     settings = FrameSettings(
         1e-3, steps, batch_size=8, accumulation=1, eval_every=max(1, steps // 6)
     )
     head, _, step = sh.train_speaking(
-        (frames[0], labels[0]), (frames[1], labels[1]), settings, 0, width=128
+        (frames[0], labels[0]), (frames[1], labels[1]), settings, 0, width=WIDTH
     )
     rates = {
-        setting: error_of(head, frames[1], labels[1], parts[1], setting)
+        setting: error_of(head, frames[1], labels[1], parts[1], setting, shift)
         for setting in itertools.product(diarization.THRESHOLDS, diarization.MEDIANS)
     }
     setting = min(rates, key=lambda s: rates[s])
     return {
         "task": "SD-like",
         "data": folder.name,
+        "features": f"{features.name}, {features.shift / 16:g} ms",
         "metric": "diarization error rate",
-        "score": round(error_of(head, frames[2], labels[2], parts[2], setting), 4),
+        "score": round(error_of(head, frames[2], labels[2], parts[2], setting, shift), 4),
         "letters": "",
+        "targets longer than frames": "",
         "validation": round(rates[setting], 4),
         "steps": f"{step} of {steps}",
         "n_test": 100,
     }
 
 
-def labels_of(mixture: tuple) -> np.ndarray:
+def labels_of(mixture: tuple, shift: float) -> np.ndarray:
     _, signal, turns = mixture
     speakers = sorted(turn.speaker for turn in turns)
-    return diarization.frame_labels(turns, speakers, 0, len(signal) // SHIFT, SHIFT)
+    return diarization.frame_labels(turns, speakers, 0, int(len(signal) / shift), shift)
 
 
-def error_of(head, frames, labels, part, setting: tuple[float, int]) -> float:
+def error_of(head, frames, labels, part, setting: tuple[float, int], shift: float) -> float:
     counts = []
     for clip, label, (name, _, turns) in zip(frames, labels, part, strict=True):
         found = sh.predict_speakers(head, [clip], [len(label)], cut=True)
-        given = diarization.speech_turns(name, found, *setting, SHIFT)
+        given = diarization.speech_turns(name, found, *setting, shift)
         counts.append(diarization.count_errors(turns, given))
     return diarization.error_rate(counts)
 
@@ -200,18 +231,21 @@ def main() -> None:
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--asr-steps", type=int, default=600, help="0 leaves ASR out")
     parser.add_argument("--sd-steps", type=int, default=400, help="0 leaves SD out")
+    parser.add_argument("--encoder", action="append", default=[], help="beside log-mel frames")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
     rows = []
-    for run, name, steps in (
-        (sd_row, SD_TASK, options.sd_steps),
-        (asr_row, ASR_TASK, options.asr_steps),
-    ):
-        if steps:
-            rows.append(run(options.tasks / name, steps))
-            print(json.dumps(rows[-1]), flush=True)
+    for name in ("log-mel", *options.encoder):
+        features = Features(name)
+        for run, task, steps in (
+            (sd_row, SD_TASK, options.sd_steps),
+            (asr_row, ASR_TASK, options.asr_steps),
+        ):
+            if steps:
+                rows.append(run(options.tasks / task, features, steps))
+                print(json.dumps(rows[-1]), flush=True)
     body = {"rows": rows, "cpu_s": round(time.process_time() - start, 1), **provenance()}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "sequences_real.json").write_text(json.dumps(body, indent=2) + "\n")
@@ -219,7 +253,7 @@ def main() -> None:
     table = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
     (options.out / "sequences_real.md").write_text(
         "# SUPERB's recurrent heads on real speech\n\n`python perf/superb_sequences_real.py TASKS`,"
-        f" log-mel frames, heads 128 wide, one seed, {body['cpu']}, {body['cpu_s']} CPU s. Test "
+        f" heads {WIDTH} wide, one seed, {body['cpu']}, {body['cpu_s']} CPU s. Test "
         "speakers are never heard in training.\n\n"
         + "\n".join("| " + " | ".join(line) + " |" for line in table)
         + "\n"

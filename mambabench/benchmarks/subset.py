@@ -12,7 +12,7 @@ from mambabench.benchmarks.layout.metadata import METADATA
 from mambabench.errors import DataError
 from mambabench.files import read_json, write_json
 
-__all__ = ["subset_task"]
+__all__ = ["cut_clusters", "link_audio", "subset_task"]
 
 
 def subset_task(directory: Path, below: Path, max_clips: int) -> Path:
@@ -40,16 +40,16 @@ def subset_task(directory: Path, below: Path, max_clips: int) -> Path:
             kept = _chosen(read_json(path), max_clips)
             write_json(target / path.name, kept)
             named |= {key for name in kept for key in (name, f"{path.stem}/{name}")}
-            _link(directory, target, path.stem, {Path(name).stem for name in kept})
+            link_audio(directory, target, path.stem, {Path(name).stem for name in kept})
         else:
             shutil.copyfile(path, target / path.name)
     note = f"at most {max_clips} clips a split of {directory.name}: a quick look, not its score"
-    _cut_clusters(metadata, target, named)
+    cut_clusters(metadata, target, named)
     write_json(target / METADATA, {**metadata, "notes": [*metadata.get("notes", []), note]})
     return target
 
 
-def _cut_clusters(metadata: dict[str, Any], target: Path, named: set[str]) -> None:
+def cut_clusters(metadata: dict[str, Any], target: Path, named: set[str]) -> None:
     """Keep the clusters of the chosen clips, in the metadata or in the file that they name."""
     clusters = metadata.get("clusters")
     if isinstance(clusters, dict):
@@ -59,7 +59,7 @@ def _cut_clusters(metadata: dict[str, Any], target: Path, named: set[str]) -> No
         write_json(target / clusters, {k: v for k, v in whole.items() if k in named})
 
 
-def _link(directory: Path, target: Path, split: str, stems: set[str]) -> None:
+def link_audio(directory: Path, target: Path, split: str, stems: set[str]) -> None:
     """Link the audio of the clips `stems` at every sample rate."""
     for folder in (p / split for p in directory.iterdir() if p.is_dir() and p.name.isdigit()):
         if not folder.is_dir():

@@ -88,6 +88,7 @@ class Task:
     pooling: Pooling = "scene"
     layers: Literal["last", "all"] = "last"  # what is stored unless --layers says otherwise
     notes: tuple[str, ...] = ()  # what a reader of the results must know
+    limited: str = ""  # which part of the whole task this is; "" where it is all of it
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "curves": "Plot the loss, rate, evaluations and probes of trainings.",
     "run": "Do extract, probe and report in one resumable folder.",
     "status": "Say how far every encoder is on every task.",
+    "config": "Show and check the file that tells run all.",
     "verify": "Check everything below an output folder.",
     "embed": "Embed your own audio files.",
     "check": "Validate a HEAR-API provider strictly.",

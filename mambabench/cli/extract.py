@@ -39,12 +39,16 @@ def command(text_encoder: str | None, **arguments: Any) -> int:
             click.echo(f"texts: {folder}")
         if not arguments["encoder"]:
             return 0
+    from mambabench.cli.estimates import show_estimates
     from mambabench.cli.progress import Display
     from mambabench.extract.verb import extract
 
     with Display() as display:
         display.stage("extract", "reading tasks and loading encoders")
         done = extract(**arguments, progress=display.extract)
+    if done.estimates:
+        show_estimates(done.estimates)
+        return 0
     show_extracted(done)
     return 1 if done.failed else 0
 

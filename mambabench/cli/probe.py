@@ -23,12 +23,16 @@ def command(**arguments: Any) -> int:
     Finished units are left alone: the same command continues an interrupted run. Exit code 1 if a
     unit failed; its reason is in its record and the others are done.
     """
+    from mambabench.cli.estimates import show_estimates
     from mambabench.cli.progress import Display
     from mambabench.probe.verb import probe
 
     with Display() as display:
         display.stage("probe", "opening the store")
         run = probe(**arguments, progress=display.probe)
+    if run.estimates:
+        show_estimates(run.estimates)
+        return 0
     show_probed(run)
     return 1 if run.failures else 0
 

@@ -10,6 +10,8 @@ from collections import defaultdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mambabench.benchmarks.metrics import metric_of
+
 if TYPE_CHECKING:
     from mambabench.engine.units import Crew
     from mambabench.extract.verb import Progress
@@ -20,7 +22,6 @@ __all__ = ["Display", "extraction_text", "time_left"]
 
 PLAIN_EVERY_S = 30.0
 ETA_FROM = 3  # units that must have ended before the rest is estimated
-_FRACTIONS = ("d_prime", "mtwv")  # the only scores that are no shares
 
 
 def time_left(seconds: float) -> str:
@@ -71,7 +72,7 @@ class _ProbeText:
         text = f"{progress.n_done}/{progress.n_total} units, {record.encoder} on {record.task}"
         if scores:
             mean = statistics.fmean(scores)
-            shown = f"{mean:.2f}" if record.metric in _FRACTIONS else f"{100 * mean:.1f} %"
+            shown = f"{100 * mean:.1f} %" if metric_of(record.metric).share else f"{mean:.2f}"
             text += f": {record.metric} {shown} over {len(scores)}"
         return text + self._left(progress, now)
 
@@ -142,6 +143,12 @@ class Display:
         text = self._probe_text(progress, time.monotonic())
         text += crew_text(progress.crew)
         self._show(text, last=progress.n_done == progress.n_total)
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Show how far a report is, if it is time to; its line begins with the first call."""
+        if not self._title:
+            self.stage("report")
+        self._show(f"{what} {done}/{total}")
 
     def _warn(self, record: RunRecord) -> None:
         """Say once per (encoder, task, protocol) that a protocol hardly trains on so few rows."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mambabench.cli import options
+from mambabench.cli.progress import Display
 
 if TYPE_CHECKING:
     from mambabench.report.verb import ReportResult
@@ -108,6 +109,7 @@ __all__ = ["command", "echo", "show_written"]
     show_default=True,
     help="Whether the page holds every clip; auto: while it stays small.",
 )
+@options.jobs
 def command(
     out: tuple[Path, ...],
     format: str,
@@ -119,6 +121,7 @@ def command(
     page_clips: str,
     gate: bool,
     margin: float | None,
+    jobs: int | None,
     **view: Any,
 ) -> int:
     """Print the matrix of encoders and tasks, with intervals, tests, ranks and overall scores.
@@ -138,22 +141,25 @@ def command(
         raise click.UsageError("--margin needs --gate")
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
-    result = report(
-        out,
-        format,
-        baseline,
-        task=task,
-        encoder=encoder,
-        names=names,
-        export=tuple(filter(None, export.split(","))),
-        page_clips=page_clips,
-        width=width,
-        color=color,
-        **view,
-    )
+    with Display() as display:
+        result = report(
+            out,
+            format,
+            baseline,
+            task=task,
+            encoder=encoder,
+            names=names,
+            export=tuple(filter(None, export.split(","))),
+            page_clips=page_clips,
+            progress=display.report,
+            jobs=jobs,
+            width=width,
+            color=color,
+            **view,
+        )
     echo(result.text)
     show_written(result, quiet=format != "terminal")
-    failed = any(run.defects for run in result.summary.runs)
+    failed = bool(result.summary.defects)
     dropped = _gate(result, margin) if gate else 0
     return 1 if failed or dropped else 0
 
@@ -186,7 +192,7 @@ def show_written(result: ReportResult, *, quiet: bool) -> None:
     """Say where the page lies and what was refused; `quiet` keeps standard output clean."""
     if result.note:
         click.echo(f"mambabench: {result.note}", err=True)
-    refused = [defect for run in result.summary.runs for defect in run.defects]
+    refused = result.summary.defects
     for defect in refused[:20]:
         click.echo(f"refused: {defect}", err=True)
     if len(refused) > 20:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,9 +13,16 @@ from mambabench.pipeline import RUN_OPTIONS
 
 
 @click.command("run")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Read these options from a file; what is given on the command line goes before it.",
+)
 @options.of_run(RUN_OPTIONS)
 @options.traceback
-def command(**arguments: Any) -> int:
+@click.pass_context
+def command(context: click.Context, /, config: Path | None, **arguments: Any) -> int:
     """Do extract, probe and report in one resumable folder.
 
     Without options: the generated demo, two encoders, ten seeds. Interrupt it at any time: the
@@ -22,23 +30,27 @@ def command(**arguments: Any) -> int:
     """
     import shutil
 
+    from mambabench.cli.estimates import show_estimates
     from mambabench.cli.extract import show_extracted
     from mambabench.cli.probe import show_probed
     from mambabench.cli.progress import Display
     from mambabench.cli.report import echo, show_written
-    from mambabench.pipeline import run
+    from mambabench.pipeline import Watch, experiment_of, read_experiment, run_with
 
+    given = {name: value for name, value in arguments.items() if _is_given(context, name)}
+    experiment = experiment_of(given) if config is None else read_experiment(config, given)
     color = sys.stdout.isatty()
-    quiet = arguments["format"] != "terminal"
+    quiet = experiment.report.format != "terminal"
     with Display() as display:
-        done = run(
-            **arguments,
+        done = run_with(
+            experiment,
+            Watch(display.stage, display.extract, display.probe),
             width=shutil.get_terminal_size((120, 24)).columns if color else 120,
             color=color,
-            on_stage=display.stage,
-            on_extract=display.extract,
-            on_probe=display.probe,
         )
+    if done.estimates:
+        show_estimates(done.estimates)
+        return 0
     if not quiet or done.extracted.failed:
         show_extracted(done.extracted)
     if done.probed is not None and (not quiet or done.probed.failures):
@@ -50,3 +62,10 @@ def command(**arguments: Any) -> int:
     if done.reported is not None:
         show_written(done.reported, quiet=quiet)
     return 1 if done.failed else 0
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    """Say whether an option stands on the command line."""
+    from click.core import ParameterSource
+
+    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE

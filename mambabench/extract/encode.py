@@ -13,6 +13,7 @@ from mambabench.errors import DataError, EncoderError, MambabenchError
 from mambabench.extract.audio import Decoded, decode, length_note
 from mambabench.hear_api.provider import training_parts
 from mambabench.hear_api.times import fault_of_times
+from mambabench.store.again import frames_sha256
 from mambabench.store.plan import PlannedClip, Shard
 from mambabench.store.shards import ClipRows
 
@@ -52,6 +53,7 @@ class EncodeJob:
     layers: tuple[int, ...] | None
     limit: BatchLimit
     clip_s: float | None = None  # how long the task says that every clip is; None: they differ
+    keep: bool = True  # False: of frames only their number, times and hash
 
 
 class _Batch(NamedTuple):
@@ -179,7 +181,17 @@ def _encode_equal(
         rows = _checked(clip, embeddings[i], times, audio[i].sha256)
         note = length_note(audio[i], job.clip_s) or job.limit.doubt
         job.limit.doubt = None
-        yield rows._replace(note=note)
+        rows = rows._replace(note=note)
+        yield rows if job.keep else without_frames(rows)
+
+
+def without_frames(rows: ClipRows) -> ClipRows:
+    """Return the rows with the hash of their frames in half precision in place of the frames."""
+    if rows.embeddings is None:
+        return rows
+    return rows._replace(
+        embeddings=rows.embeddings[:, :, :0], frames_sha256=frames_sha256(rows.embeddings)
+    )
 
 
 def _call(

@@ -133,6 +133,8 @@ def _batches(
 def _with_key(shard: Shard, task: Task, spec: EncoderSpec) -> Shard:
     content = asdict(spec)
     del content["encoder"], content["label"]
+    if spec.frames == "store":
+        del content["frames"]
     content["version"] = PLAN_VERSION
     content["embedding_type"] = task.embedding_type
     content["split"] = shard.split

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mambabench.errors import StoreError
+from mambabench.store.again import RowsAgain
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.open import read_embeddings
 from mambabench.store.plan import PlannedClip, Shard, TaskPlan
@@ -78,10 +79,15 @@ class _Rows:
             return ClipRows(clip, None, None, sha256, reason)
         start, stop = self._set.offsets[self._place[clip.name] :][:2]
         times = self._set.timestamps_ms
+        rows = self._set.embeddings
+        again = isinstance(rows, RowsAgain)
         return ClipRows(
             clip,
-            np.asarray(self._set.embeddings[start:stop], np.float32),
+            np.empty((stop - start, rows.shape[1], 0), np.float32)
+            if again
+            else np.asarray(rows[start:stop], np.float32),
             None if times is None else np.asarray(times[start:stop], np.float32),
             sha256,
             None,
+            frames_sha256=rows.frames_sha256(clip.name) if isinstance(rows, RowsAgain) else None,
         )

@@ -32,6 +32,12 @@ class ExtractSettings:
         "Hidden states to keep: 0 is the input of the first block.",
         metavar="last|all|0,3,6",
     )
+    frames: str = option(
+        "store",
+        "Where a task keeps frames of all layers: store them, or note how to encode them again at "
+        "every step of probe.",
+        choices=("store", "recompute"),
+    )
     precision: str = option("fp32", choices=("fp32", "bf16", "int8"))
     hop_ms: float | None = option(
         None,
@@ -66,4 +72,13 @@ class ExtractSettings:
     )
     verify: bool = option(
         False, "Read all audio and stored arrays again and hold them against their hashes."
+    )
+    limit: str | None = option(
+        None,
+        "Only so many clips of each split, or such a share: whole clusters, every label kept.",
+        metavar="N|SHARE",
+        numbers=True,
+    )
+    dry_run: bool = option(
+        False, "Compute a small sample, and say what all of it would take: hours, GB, memory."
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import StoreError
-from mambabench.store.plan import TaskPlan, pooling_of
+from mambabench.store.plan import TaskPlan
 
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
@@ -75,9 +75,9 @@ def frames_per_s(encoder: LoadedEncoder) -> float:
 
 def frame_size(plan: TaskPlan, rate: float) -> FrameSize | None:
     """Return what a plan's frames take at `rate` frames a second; None where it keeps none."""
-    if plan.task.pooling != "frames" or pooling_of(plan.task) != "frames":
-        return None
     spec = plan.spec
+    if plan.task.pooling != "frames" or spec.frames == "recompute":
+        return None
     n_layers = 1 if spec.layers is None else len(spec.layers)
     hours = plan.duration_s / 3600
     return FrameSize(
@@ -100,5 +100,6 @@ def require_room(out: Path, sizes: Sequence[FrameSize]) -> None:
     raise StoreError(
         f"{folder}: frames need {_gigabytes(needed)}, {_gigabytes(free)} are free (the largest: "
         f"{largest}); keep fewer layers with --layers, such as --layers last or --layers 0,6,12, "
-        "or give --out on a larger disk"
+        "store none with --frames recompute (probe then encodes at every step), or give --out on "
+        "a larger disk"
     )

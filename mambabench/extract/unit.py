@@ -21,7 +21,16 @@ from mambabench.store.shards import commit_shard, is_open, read_record
 if TYPE_CHECKING:
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["encode_unit", "forget", "load", "make_unit", "one_thread"]
+__all__ = [
+    "clip_of",
+    "encode_unit",
+    "forget",
+    "load",
+    "make_unit",
+    "one_thread",
+    "shard_of",
+    "spec_of",
+]
 
 # the encoder used last, by what it was loaded as: units come ordered by encoder
 _loaded: dict[tuple[str, str, str], tuple[LoadedEncoder, BatchLimit]] = {}
@@ -66,7 +75,7 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     reason that stands there. ``unit["only"]`` names the clips of a trial: they are encoded to see
     whether the encoder survives it, and nothing is written.
     """
-    spec, shard = _spec(unit["spec"]), _shard(unit["shard"])
+    spec, shard = spec_of(unit["spec"]), shard_of(unit["shard"])
     store = Path(unit["store"])
     only = unit.get("only")
     record = None if only else read_record(store, shard.split, shard.key)
@@ -75,7 +84,8 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
         return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0}
     encoder, limit = _encoder(spec, unit["device"])
     before, start = limit.n_halvings, time.perf_counter()
-    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit, unit.get("clip_s"))
+    keep = spec.frames == "store"
+    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit, unit.get("clip_s"), keep)
     with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
         if only:
             tried = _part_of(shard, frozenset(only))
@@ -133,17 +143,20 @@ def _n_readers(device: str) -> int:
     return 1 if device == "cpu" else min(8, os.cpu_count() or 1)
 
 
-def _spec(value: dict[str, Any]) -> EncoderSpec:
+def spec_of(value: dict[str, Any]) -> EncoderSpec:
+    """Return an encoder's spec from its fields as JSON has them."""
     layers = value["layers"]
     return EncoderSpec(**{**value, "layers": None if layers is None else tuple(layers)})
 
 
-def _shard(value: dict[str, Any]) -> Shard:
-    clips = tuple(_clip(clip) for clip in value["clips"])
+def shard_of(value: dict[str, Any]) -> Shard:
+    """Return the shard of a unit."""
+    clips = tuple(clip_of(clip) for clip in value["clips"])
     return Shard(**{**value, "clips": clips, "batch_sizes": tuple(value["batch_sizes"])})
 
 
-def _clip(value: dict[str, Any]) -> PlannedClip:
+def clip_of(value: dict[str, Any]) -> PlannedClip:
+    """Return a planned clip from its fields as JSON has them."""
     part, seen = value["part"], value["seen"]
     return PlannedClip(
         **{

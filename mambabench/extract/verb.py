@@ -14,12 +14,14 @@ from mambabench.engine.journal import Cell, Journal
 from mambabench.engine.units import Crew, Engine
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.belt import Belt
+from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
 from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
 from mambabench.settings import Names, Paths, parse_share, settings_of
 from mambabench.store.embeddings import store_folder
+from mambabench.store.estimate import Estimate, PlannedTask
 from mambabench.store.gather import missing_clips, shard_notes
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
 from mambabench.store.shards import drop_shard, read_record
@@ -77,6 +79,8 @@ class Extracted:
     outcomes: tuple[TaskOutcome, ...]
     audio_s: float  # seconds of audio encoded by this run
     elapsed_s: float
+    estimates: tuple[Estimate, ...] = ()  # of a dry run, which encodes nothing
+    planned: tuple[PlannedTask, ...] = ()  # likewise
 
     @property
     def failed(self) -> bool:
@@ -91,6 +95,7 @@ def extract(
     out: Path | str = "mambabench-out",
     *,
     layers: str = "last",
+    frames: str = "store",
     precision: str = "fp32",
     hop_ms: float | None = None,
     device: str = "auto",
@@ -103,6 +108,8 @@ def extract(
     layout: str = "store",
     on_error: str = "stop",
     verify: bool = False,
+    limit: int | float | str | None = None,
+    dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Extracted:
     """Embed every clip of `tasks` with every `encoder` into ``out/embeddings``.
@@ -113,7 +120,9 @@ def extract(
     without them only with ``on_error="skip"``. The same call continues an interrupted one and ends
     in the same bytes. Clips whose audio has changed since are encoded anew: what looks as it did
     (size, time, inode) is believed, unless `verify`, which also holds sealed arrays against their
-    hashes. Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
+    hashes. `limit` (clips, or a share below 1) makes a part of every split a task of its own.
+    `dry_run` encodes a few batches only and returns, in `estimates`, what the rest would take.
+    Raises MambabenchError (DataError, EncoderError, StoreError) on bad input.
     """
     given = dict(locals())
     del given["progress"]
@@ -129,6 +138,10 @@ def extract_with(
 
     share = parse_share(settings.shard)
     wanted = wanted_engine(settings.engine)
+    if settings.frames == "recompute" and settings.layout != "store":
+        raise MambabenchError(
+            f"--frames recompute has no place in --layout {settings.layout}: leave one of them out"
+        )
     setups = _setups(settings.gpus, settings.device)
     out = settings.out
     # providers may change the working directory while their threads run: absolute from here on
@@ -136,13 +149,16 @@ def extract_with(
     device = "cuda" if settings.gpus else settings.device
     hop_ms = settings.hop_ms
     works = []
+    start = time.perf_counter()
     try:
         for name in encoder_list(settings.encoder or DEMO_ENCODERS):
             chosen = name if hop_ms is None else with_option(name, "hop_ms", hop_ms)
-            works += _plans(
-                chosen, chosen_tasks, out.absolute(), settings.layers, settings.precision, device
-            )
+            works += _plans(chosen, chosen_tasks, settings, device)
         tell_apart(works, out.absolute())
+        if settings.dry_run:
+            planning_s = time.perf_counter() - start
+            jobs = _jobs(settings.jobs, settings.gpus, works)
+            return _estimated(out, works, _layout(settings.layout), jobs, planning_s)
         run = _Run(works, settings.layout, settings.on_error, share, verify=settings.verify)
         open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
         require_room(out, open_sizes)
@@ -165,6 +181,24 @@ def extract_with(
             return run.go(out, engine, progress or (lambda _: None), journal)
     finally:
         forget()
+
+
+def _estimated(
+    out: Path, works: Sequence[_Work], layout: Any, jobs: int, planning_s: float
+) -> Extracted:
+    """Return what the works would take; nothing is written."""
+    open_works = []
+    for work in works:
+        sealed = layout.is_sealed(work.directory, work.plan)
+        left = tuple(
+            shard
+            for shard in work.plan.shards
+            if not sealed and read_record(work.directory, shard.split, shard.key) is None
+        )
+        open_works.append(Open(PlannedTask(work.plan, work.rate), left))
+    rows = estimate(open_works, jobs, planning_s)
+    planned = tuple(one.planned for one in open_works)
+    return Extracted(out, (), 0.0, 0.0, estimates=rows, planned=planned)
 
 
 def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
@@ -193,6 +227,8 @@ def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
 
 def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
     from mambabench.benchmarks import discover
+    from mambabench.benchmarks.layout.read import load_task
+    from mambabench.benchmarks.limit import limited_task, parse_limit
 
     directories, out = settings.tasks, settings.out
     if not directories:
@@ -205,6 +241,10 @@ def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
                 f"cannot write {out / 'tasks'}: {error.strerror or error}; choose another --out"
             ) from error
     found = discover(directories, settings.task)
+    if settings.limit is not None:
+        limit = parse_limit(settings.limit)
+        below = out / "tasks-in-part"
+        found = tuple(load_task(limited_task(task.directory, below, limit)) for task in found)
     return tuple(replace(task, directory=task.directory.absolute()) for task in found)
 
 
@@ -231,6 +271,7 @@ class _Work:
         self.changed |= {f"{shard.split}/{clip}": number for clip in clips}
 
     size: FrameSize | None = None  # of frames of all layers
+    rate: float = 0.0  # frames a second, where the task keeps frames
 
     @property
     def cell(self) -> Cell:
@@ -242,13 +283,12 @@ class _Work:
         return sum(len(shard.clips) for shard in self.plan.shards)
 
 
-def _plans(
-    name: str, tasks: Sequence[Task], out: Path, layers: str, precision: str, device: str
-) -> list[_Work]:
+def _plans(name: str, tasks: Sequence[Task], settings: ExtractSettings, device: str) -> list[_Work]:
     from mambabench.extract.unit import load, one_thread
 
+    out, layers = settings.out.absolute(), settings.layers
     with one_thread(device):
-        encoder = load(name, device, precision)
+        encoder = load(name, device, settings.precision)
     kind = encoder.device.partition(":")[0]
     spec = EncoderSpec(
         encoder=name,
@@ -258,11 +298,12 @@ def _plans(
         scene_embedding_size=encoder.scene_embedding_size,
         timestamp_embedding_size=encoder.timestamp_embedding_size,
         layers=_layers(encoder, layers),
-        precision=precision,
+        precision=settings.precision,
         device=kind,
+        frames=settings.frames,
     )
     budget = BUDGETS.get(kind, BUDGETS["cuda"])
-    keep_frames = any(task.pooling == "frames" for task in tasks)
+    keep_frames = any(pooling_of(task) == "frames" for task in tasks)
     with one_thread(device):
         rate = frames_per_s(encoder) if keep_frames else 0.0
     works = []
@@ -270,12 +311,15 @@ def _plans(
         plan = plan_task(task, _spec_of(task, spec, encoder.n_hidden_states, layers), budget)
         directory = store_folder(out, encoder.label, task.name)
         size = frame_size(plan, rate)
-        works.append(_Work(plan, directory, dict(encoder.configuration), size=size))
+        own = rate if pooling_of(task) == "frames" else 0.0
+        works.append(_Work(plan, directory, dict(encoder.configuration), size=size, rate=own))
     return works
 
 
 def _spec_of(task: Task, spec: EncoderSpec, n_hidden_states: int, layers: str) -> EncoderSpec:
     """Return the spec with all layers where the task wants them and the user names none."""
+    if task.pooling != "frames":
+        spec = replace(spec, frames="store")
     if task.layers == "all" and layers == "last":
         return replace(spec, layers=tuple(range(n_hidden_states)))
     return spec

@@ -20,8 +20,9 @@ import numpy as np
 from mambabench.engine.units import Engine, Lost, Shared, Unit
 from mambabench.errors import MambabenchError, ProtocolError, StoreError
 from mambabench.files import write_bytes
-from mambabench.probe.protocols import Inapplicable, resolve_protocol
+from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, resolve_protocol
 from mambabench.probe.session import Key, ProbeProgress, Recorded, Session, SharedPlan
+from mambabench.probe.settings import ProbeSettings
 from mambabench.store import hear_eval_kit
 from mambabench.store.embeddings import EmbeddingSet, StoredTask, encoder_key, stored_task
 from mambabench.store.open import hold, read_embeddings
@@ -42,9 +43,7 @@ class Sent:
     sets: dict[str, EmbeddingSet]
 
 
-def run_away(
-    session: Session, engine: Engine, out: Path, device: str, *, grid: str, exact: bool
-) -> None:
+def run_away(session: Session, engine: Engine, settings: ProbeSettings, device: str) -> None:
     """Do the session's units that are missing on an engine."""
     sound = []
     for key in session.missing():
@@ -60,7 +59,7 @@ def run_away(
         for keys in sound:
             for key in keys:
                 session.begun(key)
-            spec = _spec_of(keys, out, device, grid=grid, exact=exact)
+            spec = _spec_of(keys, settings, device)
             if engine.shares_out:
                 yield Unit(spec)
             else:
@@ -72,17 +71,16 @@ def run_away(
             _take(session, sound[index], result)
 
 
-def _spec_of(
-    keys: Sequence[Key], out: Path, device: str, *, grid: str, exact: bool
-) -> dict[str, Any]:
-    stored, protocol = keys[0].stored, keys[0].protocol
+def _spec_of(keys: Sequence[Key], settings: ProbeSettings, device: str) -> dict[str, Any]:
+    stored = keys[0].stored
     return {
-        "out": str(out.absolute()),
+        "out": str(settings.out.absolute()),
         "store": str(stored.directory.absolute()),
         "layout": stored.layout,
-        "protocol": protocol.name.partition("/")[0].partition("+")[0],
-        "grid": grid,
-        "exact": exact,
+        "protocol": settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL,
+        "grid": settings.grid,
+        "exact": settings.exact,
+        "lm": None if settings.lm is None else str(settings.lm.absolute()),
         "device": device,
         "content": keys[0].content,
         "seeds": [key.seed for key in keys],
@@ -176,7 +174,8 @@ def _probed(
     spec: dict[str, Any], stored: StoredTask, out: Path, *, with_files: bool
 ) -> list[dict[str, Any]]:
     global _plan
-    protocol = resolve_protocol(spec["protocol"], spec["grid"], spec["exact"])
+    lm = None if spec["lm"] is None else Path(spec["lm"])
+    protocol = resolve_protocol(spec["protocol"], spec["grid"], spec["exact"], lm)
     encoder, task = encoder_key(stored.encoder), stored.task.name
     keys = [
         Key(

@@ -20,6 +20,8 @@ from mambabench.store.open import content_sha256, read_embeddings
 
 __all__ = ["TaskRows", "task_fingerprint"]
 
+# of a task: no result follows from them, or from what they say besides the clips themselves
+_NO_INPUT = ("directory", "sample_rates_hz", "sample_duration_s", "limited")
 R = TypeVar("R", bound=SplitRows)
 
 
@@ -30,7 +32,7 @@ def task_fingerprint(stored: StoredTask) -> str:
     """
     digest = hashlib.sha256()
     for field in dataclasses.fields(Task):
-        if field.name not in ("directory", "sample_rates_hz", "sample_duration_s"):
+        if field.name not in _NO_INPUT:
             digest.update(f"{field.name}={getattr(stored.task, field.name)!r}\n".encode())
     digest.update(f"{stored.encoder_identity} {stored.layers} {sorted(stored.missing)}".encode())
     digest.update(content_sha256(stored).encode())
@@ -93,8 +95,11 @@ class TaskRows:
                 self._splits[name] = self._read(name)
             return self._splits[name]
 
+    def _embeddings(self, split: str) -> EmbeddingSet:
+        return read_embeddings(self.stored, split)
+
     def _read(self, split: str) -> SplitRows:
-        stored = read_embeddings(self.stored, split)
+        stored = self._embeddings(split)
         clips = self.task.clips[split]
         if self._order is not None:
             clips = tuple(clips[i] for i in self._order[split])

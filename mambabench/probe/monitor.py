@@ -13,6 +13,7 @@ import torch
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.metrics.events import Events
 from mambabench.benchmarks.metrics.frames import events_from_probabilities
+from mambabench.benchmarks.metrics.metric import PerClip
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.probe.protocols import post_processing_grid
@@ -21,7 +22,6 @@ from mambabench.probe.rows import SplitRows, ValidationRows
 __all__ = ["Monitor", "Monitored", "PostProcessing", "chosen", "predicted_events", "probabilities"]
 
 PostProcessing = tuple[float, float]  # median_filter_ms, min_duration_ms
-_ARGMAX = ("top1_acc", "pitch_acc")  # metrics that only see the likeliest label
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ class Monitor:
             near = nearest_names(name, METRICS)
             raise ProtocolError(f"task {task.name}: no metric named {name!r}{near}")
         self._metric = METRICS[name]
+        statistic = self._metric.statistic
+        self._right = statistic.right if isinstance(statistic, PerClip) else None
         self._rows = rows
         self._multilabel = multilabel
         self._kit = kit
@@ -90,11 +92,11 @@ class Monitor:
         if self._on_loss:
             loss = self.loss(logits)
             return Monitored(-loss, loss, self._post[0] if self._post else None)
-        if self._metric.name in _ARGMAX and not self._multilabel:
+        if self._right is not None and not self._multilabel:
             if not bool(torch.isfinite(logits).all()):
                 return Monitored(math.nan, math.nan)
-            hits = (logits.argmax(0) == self._target).sum()
-            return self._oriented(int(hits) / len(self._target))
+            hits = self._right(self._rows.targets, logits.argmax(0).numpy()).sum()
+            return self._oriented(int(hits) / len(self._rows.targets))
         return self.of_probabilities(probabilities(logits, self._multilabel))
 
     def of_probabilities(self, probability: npt.NDArray[np.float32]) -> Monitored:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.plugins import Registry
+from mambabench.probe.language_model import KIND, LanguageModel, language_model
 
 __all__ = [
     "DEFAULT_PROTOCOL",
@@ -76,6 +78,14 @@ class Protocol:
     exact_seeds: tuple[int, ...] | None = None  # the seeds that the kit itself has
     selected_on: int = 0  # validation items that a choice needs; fewer: the validation fold rotates
     version: int = 1  # raised when the same inputs give other heads: older records are trained anew
+    # superb: decodes letters a second time; its hash joins the inputs of the tasks that it concerns
+    language_model: LanguageModel | None = field(default=None, repr=False, compare=False)
+
+    def adds_to(self, kind: str) -> str:
+        """Return what a language model adds to the inputs of a unit: letters alone are decoded."""
+        return (
+            "" if self.language_model is None or kind != KIND else f" {self.language_model.sha256}"
+        )
 
 
 _KIT_GRID: dict[str, tuple[Any, ...]] = {
@@ -160,8 +170,10 @@ PROTOCOLS: Registry[Protocol] = Registry("protocols", Protocol, _PUBLISHED)
 _SHORTER = {"fast": 10, "faster": 100}
 
 
-def resolve_protocol(name: str, grid: str = "default", exact: bool = False) -> Protocol:
-    """Return the preset `name` with another `grid` or the exact stream.
+def resolve_protocol(
+    name: str, grid: str = "default", exact: bool = False, lm: Path | None = None
+) -> Protocol:
+    """Return the preset `name` with another `grid`, the exact stream or a language model.
 
     ProtocolError for an unknown name or a combination that the preset does not have.
     """
@@ -190,6 +202,13 @@ def resolve_protocol(name: str, grid: str = "default", exact: bool = False) -> P
                 "--protocol hear2021 and ssam2024"
             )
         protocol = replace(protocol, name=f"{protocol.name}+exact", exact=True)
+    if lm is not None:
+        if protocol.family != "superb":
+            raise ProtocolError(
+                f"--lm decodes letters under superb and superb-clean, not under {name}: leave one "
+                "of the two out"
+            )
+        protocol = replace(protocol, language_model=language_model(lm))
     return protocol
 
 

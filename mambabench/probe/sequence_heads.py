@@ -8,7 +8,7 @@ dropout, masks and the order of batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ __all__ = [
     "decode_text",
     "frame_counts",
     "length_batches",
+    "letter_probabilities",
     "match_length",
     "permutation_free_loss",
     "predict_speakers",
@@ -138,6 +139,17 @@ def decode_text(
             frames, lengths = padded([clip], device)
             found.append(decode_greedy(head(frames, lengths)[0], len(clip), dropped))
     return found
+
+
+def letter_probabilities(
+    head: TextHead, clips: Sequence[Frames]
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the log-probabilities [n_frames, n_symbols] of each clip, one clip at a time."""
+    device = str(next(head.parameters()).device)
+    with torch.no_grad():
+        for clip in clips:
+            frames, lengths = padded([clip], device)
+            yield F.log_softmax(head(frames, lengths)[0].float(), dim=-1).cpu().numpy()
 
 
 def train_text(

@@ -28,6 +28,7 @@ from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance
 from mambabench.store.embeddings import StoredTask
+from mambabench.store.estimate import Estimate
 from mambabench.store.records import (
     DamagedRecordError,
     RunRecord,
@@ -36,7 +37,16 @@ from mambabench.store.records import (
     write_record,
 )
 
-__all__ = ["Key", "ProbeFailure", "ProbeProgress", "ProbeRun", "Recorded", "Session", "SharedPlan"]
+__all__ = [
+    "Key",
+    "ProbeFailure",
+    "ProbeProgress",
+    "ProbeRun",
+    "Recorded",
+    "Session",
+    "SharedPlan",
+    "present",
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class ProbeRun:
     n_present: int  # units whose records were there already
     failures: tuple[ProbeFailure, ...]
     unavailable: tuple[ProbeFailure, ...]  # cells that a protocol cannot fill, with the reason
+    estimates: tuple[Estimate, ...] = ()  # of a dry run, which trains a few trials
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ class Session:
         """Return the units that have no valid record yet; tell of those that have."""
         missing = []
         for key in self._keys:
-            record = _present(key)
+            record = present(key)
             if record is None:
                 missing.append(key)
             else:
@@ -187,7 +198,7 @@ def _cell(key: Key) -> Cell:
     return key.stored.encoder, key.stored.task.name, key.protocol.name
 
 
-def _present(key: Key) -> RunRecord | None:
+def present(key: Key) -> RunRecord | None:
     """Return the unit's record if it is whole and follows from the same inputs.
 
     A damaged one is trained again, with a warning: all that it followed from is at hand.
@@ -281,5 +292,7 @@ def _empty_record(key: Key, reason: str) -> RunRecord:
         restricted=task.restricted,
         inputs_sha256=key.inputs_sha256,
         missing=tuple(sorted(key.stored.missing)),
+        frames=key.stored.frames,
         protocol_version=key.protocol.version,
+        limited=task.limited,
     )

@@ -42,6 +42,16 @@ class ProbeSettings:
         "Repeatable.",
         metavar="E",
     )
+    frames: str = option(
+        "store",
+        "recompute: also probe where extract stored no frames; the encoder runs at every step.",
+        choices=("store", "recompute"),
+    )
+    lm: Path | None = option(  # noqa: RUF009 (a field)
+        None,
+        "superb: an n-gram model in ARPA's format; ASR is decoded with it too, beside the score.",
+        metavar="FILE",
+    )
     layout: str = option("store", "How embeddings lie on disk.", choices=("store", "hear-eval-kit"))
     engine: str = option(
         "local",
@@ -54,3 +64,12 @@ class ProbeSettings:
         minimum=1,
     )
     shard: str | None = option(None, "Do the i-th of n shares, 1 <= i <= n.", metavar="i/n")
+    limit: str | None = option(
+        None,
+        "Only so many clips of each split, or such a share: whole clusters, every label kept.",
+        metavar="N|SHARE",
+        numbers=True,
+    )
+    dry_run: bool = option(
+        False, "Compute a small sample, and say what all of it would take: hours, GB, memory."
+    )

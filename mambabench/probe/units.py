@@ -112,6 +112,8 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
         precision=stored.precision,
         sample_rate_hz=stored.sample_rate_hz,
         resampled_from_hz=stored.resampled_from_hz,
+        frames=stored.frames,
+        limited=task.limited,
         notes=record_notes(plan) if plan.protocol.family == "superb" else task.notes,
     )
     predictions = {

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from mambabench.engine.choice import Wanted, make_engine, wanted_engine
 from mambabench.engine.journal import Journal
-from mambabench.errors import DataError, ProtocolError, StoreError, nearest_names
-from mambabench.models.naming import short_name
-from mambabench.models.registry import encoder_list
+from mambabench.errors import ProtocolError, StoreError, nearest_names
 from mambabench.probe.away import run_away
+from mambabench.probe.chosen import selected
 from mambabench.probe.data import task_fingerprint
+from mambabench.probe.estimate import Cell, estimate, stand_in
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Protocol, resolve_protocol
-from mambabench.probe.session import Key, ProbeFailure, ProbeProgress, ProbeRun, Session
+from mambabench.probe.session import Key, ProbeFailure, ProbeProgress, ProbeRun, Session, present
 from mambabench.probe.settings import ProbeSettings
 from mambabench.provenance import usable_cores
 from mambabench.settings import Names, parse_share, settings_of
 from mambabench.store import embeddings as store
-from mambabench.store.embeddings import StoredTask
+from mambabench.store.embeddings import StoredTask, require_frames
+from mambabench.store.estimate import Estimate, PlannedTask
 from mambabench.store.open import list_stored_tasks
 from mambabench.store.records import (
     record_stem,
@@ -42,10 +44,14 @@ def probe(
     out: Path | str = "mambabench-out",
     task: Names = (),
     encoder: Names = (),
+    frames: str = "store",
+    lm: Path | str | None = None,
     layout: str = "store",
     engine: str = "local",
     per_node: int | None = None,
     shard: str | None = None,
+    limit: int | float | str | None = None,
+    dry_run: bool = False,
     progress: Callable[[ProbeProgress], None] | None = None,
 ) -> ProbeRun:
     """Train and score the heads of every stored task below `out`; write one record per seed.
@@ -53,7 +59,9 @@ def probe(
     Seeds are 0 .. seeds - 1. Without `protocol` a task's own is used, else `ssam2024`. Units whose
     record is there and follows from the same inputs are left alone, so that an interrupted run is
     continued by the same call. A unit that fails is recorded with its reason and the others go on.
-    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte.
+    `shard` "i/n" does every n-th unit; the shares together are one run, byte for byte. `limit`
+    probes what `extract` has stored with the same limit, and only that. `dry_run` trains a few
+    trials only and returns, in `estimates`, what the rest would take.
     Raises StoreError if nothing is stored, ProtocolError or DataError for unknown names.
     """
     given = dict(locals())
@@ -68,12 +76,16 @@ def probe_with(
     share, n_shares = parse_share(settings.shard)
     out = settings.out
     keys = []
-    for stored in _selected(out, settings.encoder, settings.task, settings.layout):
+    for stored in selected(settings):
         name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
-        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        protocol = resolve_protocol(name, settings.grid, settings.exact, settings.lm)
+        require_frames(stored, settings.frames)
         keys += _keys(out, stored, protocol, settings.seeds)
-    wanted = wanted_engine(settings.engine)
     jobs = settings.jobs or usable_cores()
+    if settings.dry_run:
+        rows = estimate(_cells(keys[share::n_shares]), jobs)
+        return ProbeRun(out, 0, 0, (), (), estimates=rows)
+    wanted = wanted_engine(settings.engine)
     journal = Journal(out, "probe", wanted.name)
     session = Session(keys[share::n_shares], progress, journal)
     device = settings.device
@@ -95,9 +107,39 @@ def _run_elsewhere(
 ) -> None:
     """Do the units on another engine; a unit trains all its seeds at once where it has a GPU."""
     out, on_gpu = settings.out, device == "cuda"
+    if settings.frames == "recompute":
+        raise ProtocolError(
+            "--frames recompute needs audio and encoder beside the heads: leave --engine out"
+        )
     engine = make_engine(wanted, out, jobs=jobs, on_gpu=on_gpu, per_node=settings.per_node)
     with closing(engine):
-        run_away(session, engine, out, device, grid=settings.grid, exact=settings.exact)
+        run_away(session, engine, settings, device)
+
+
+def _cells(keys: Sequence[Key]) -> list[Cell]:
+    """Return what is left of every (encoder, task, protocol)."""
+    cells = []
+    for _, group in itertools.groupby(keys, lambda key: key.stem.parent):
+        own = list(group)
+        n_units = sum(present(key) is None for key in own)
+        cells.append(Cell(own[0].stored, own[0].protocol, n_units))
+    return cells
+
+
+def probe_planned(settings: ProbeSettings, planned: Sequence[PlannedTask]) -> tuple[Estimate, ...]:
+    """Return what probes of embeddings would take that are planned and perhaps not there yet."""
+    there = {(s.encoder, s.task.name): s for s in list_stored_tasks(settings.out, settings.layout)}
+    cells = []
+    for one in planned:
+        stored = stand_in(one)
+        name = settings.protocol or stored.task.protocol or DEFAULT_PROTOCOL
+        protocol = resolve_protocol(name, settings.grid, settings.exact)
+        found = there.get((stored.encoder, stored.task.name))
+        if found is not None:
+            cells += _cells(_keys(settings.out, found, protocol, settings.seeds))
+        else:
+            cells.append(Cell(stored, protocol, len(_seeds(stored, protocol, settings.seeds)), one))
+    return estimate(cells, settings.jobs or usable_cores())
 
 
 def _refused(out: Path, error: OSError) -> StoreError:
@@ -124,56 +166,12 @@ def _device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _selected(
-    out: Path, encoders: Sequence[str], tasks: Sequence[str], layout: str
-) -> tuple[StoredTask, ...]:
-    """Return the stored tasks that the names choose; StoreError or DataError if there are none."""
-    found = list_stored_tasks(out, layout)
-    if not found:
-        raise StoreError(
-            f"{out / 'embeddings'}: no finished embeddings; run `mambabench extract` with the same "
-            "--out first"
-        )
-    for name in tasks:
-        known = sorted({stored.task.name for stored in found})
-        if name not in known:
-            raise DataError(
-                f"no embeddings of task {name!r} below {out} (there: {', '.join(known)})"
-                f"{nearest_names(name, known)}"
-            )
-    encoders = encoder_list(encoders) if "zoo" in encoders else encoders
-    for name in encoders:
-        labels = sorted({stored.encoder for stored in found})
-        if not any(_is_label_of(name, label) for label in labels):
-            raise StoreError(
-                f"no embeddings of encoder {name!r} below {out} (there: {', '.join(labels)})"
-                f"{nearest_names(name, labels)}"
-            )
-    return tuple(
-        stored
-        for stored in found
-        if (not tasks or stored.task.name in tasks)
-        and (not encoders or any(_is_label_of(name, stored.encoder) for name in encoders))
-    )
-
-
-def _is_label_of(name: str, label: str) -> bool:
-    """Say whether [NAME=]E or E@PATH may be meant by a stored label E or E@<digits>."""
-    name = short_name(name)
-    same_kind = ("@" in name) == ("@" in label)
-    return name == label or (same_kind and name.partition("@")[0] == label.partition("@")[0])
-
-
 def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> list[Key]:
     """Return the units of one stored task; deterministic protocols have the seed 0 alone."""
-    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
-    seeds = tuple(range(n_seeds)) if seeded else (0,)
-    if protocol.exact and protocol.exact_seeds is not None:
-        seeds = protocol.exact_seeds
     task = stored.task.name
     damage = fingerprint = ""
     try:
-        fingerprint = task_fingerprint(stored)
+        fingerprint = task_fingerprint(stored) + protocol.adds_to(stored.task.prediction_type)
     except StoreError as error:
         damage = str(error)
     encoder = store.encoder_key(stored.encoder)
@@ -187,8 +185,15 @@ def _keys(out: Path, stored: StoredTask, protocol: Protocol, n_seeds: int) -> li
             content=fingerprint,
             damage=damage,
         )
-        for seed in seeds
+        for seed in _seeds(stored, protocol, n_seeds)
     ]
+
+
+def _seeds(stored: StoredTask, protocol: Protocol, n_seeds: int) -> tuple[int, ...]:
+    if protocol.exact and protocol.exact_seeds is not None:
+        return protocol.exact_seeds
+    seeded = protocol.seeded and stored.task.prediction_type != "queries"  # a search trains nothing
+    return tuple(range(n_seeds)) if seeded else (0,)
 
 
 def inputs_sha256(fingerprint: str, protocol: Protocol, seed: int) -> str:

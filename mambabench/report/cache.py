@@ -22,6 +22,6 @@ def usable_cache(folder: Path) -> Path:
 
     folder.mkdir(exist_ok=True)
     trial = folder / "writable"
-    write_bytes(trial, b"")
+    write_bytes(trial, b"", durable=False)
     trial.unlink()
     return folder

@@ -1,6 +1,6 @@
 """Read run records and refuse what does not hold: hashes, and scores against predictions.
 
-What held once is remembered in ``<out>/report/cache/verified.json`` by size, mtime and inode of
+What held once is remembered in ``<out>/report/cache/verified.json`` by size, times and inode of
 record and predictions, so that the next report reads neither the predictions nor their hashes.
 Deleting that file is harmless.
 """
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mambabench.errors import StoreError
 from mambabench.files import sha256_file, write_bytes
-from mambabench.selfhash import seen
 from mambabench.store.records import (
     DamagedRecordError,
     RunRecord,
@@ -26,9 +25,10 @@ from mambabench.store.records import (
 )
 from mambabench.store.rescore import contradiction
 
-__all__ = ["CheckedRecord", "Defect", "check_records", "defect_of"]
+__all__ = ["CheckedRecord", "Defect", "check_records", "defect_of", "verified"]
 
-_VERSION = 1  # of the checks: raise it when they find more
+Verify = Callable[[Sequence[Path]], frozenset[Path]]  # records -> those that hold
+_VERSION = 2  # of the checks: raise it when they find more
 _REMEDY = "delete {} and probe again, or let `mambabench verify --fix` move it aside"
 
 
@@ -58,27 +58,54 @@ class CheckedRecord:
     defect: Defect | None = None
 
 
-def check_records(paths: Sequence[Path], cache: Path | None) -> tuple[CheckedRecord, ...]:
+def check_records(
+    paths: Sequence[Path], cache: Path | None, verify: Verify | None = None
+) -> tuple[CheckedRecord, ...]:
     """Read and check every record; `cache` is the file that remembers what held.
 
+    `verify` is asked first about the records that it does not know: those that it returns hold.
     Raises StoreError where a record is of a schema that this version does not know.
     """
     known = _load(cache)
     holds: dict[str, object] = {}
     checked = []
+    looks = {path: [_seen(path), _seen(path.with_suffix(".npz"))] for path in paths}
+    unknown = [path for path in paths if known.get(str(path.absolute())) != looks[path]]
+    held = verify(unknown) if verify is not None and unknown else frozenset()
+    trusted = (set(paths) - set(unknown)) | held
     for path in paths:
-        look = [seen(path), seen(path.with_suffix(".npz"))]
         name = str(path.absolute())
-        as_stored = json.loads(json.dumps(look))
-        one = _checked(path, trusted=known.get(name) == as_stored)
+        as_stored = looks[path]
+        one = _checked(path, trusted=path in trusted)
         if one.defect is None:
             holds[name] = as_stored
         checked.append(one)
     if cache is not None and cache.parent.is_dir() and not holds.items() <= known.items():
         body = {"version": _VERSION, "holds": {**known, **holds}}
         with suppress(OSError):  # a folder that is read-only: check again next time
-            write_bytes(cache, json.dumps(body).encode())
+            write_bytes(cache, json.dumps(body).encode(), durable=False)
     return _with_placeholders(checked)
+
+
+def _seen(path: Path) -> list[int] | None:
+    """Return size, times of change in ns and inode of `path`; None where it cannot be looked at.
+
+    The second time is that of the inode: it tells of writers who set the first one back.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def verified(path: Path) -> bool:
+    """Whether the record at `path` has the hash that it states, and its predictions agree."""
+    try:
+        data = path.read_bytes()
+        return defect_of(path, data, parse_record(path, data)) is None
+    except (StoreError, OSError):
+        return False
 
 
 def _load(cache: Path | None) -> dict[str, object]:

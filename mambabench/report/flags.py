@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mambabench.report.runs import Flag
+from mambabench.report.versions import OLDER
 from mambabench.store.small_sets import hardly_trained
 
 if TYPE_CHECKING:
-    from mambabench.report.runs import Run
-    from mambabench.store.records import RunRecord
+    from mambabench.report.runs import Group, Run
+    from mambabench.store.records import FoldResult, RunRecord
 
-__all__ = ["LETTERS", "flags_of", "letters", "unsound"]
+__all__ = ["LETTERS", "decoded_with_language_model", "flags_of", "letters", "single", "unsound"]
 
 # code -> the letter printed behind the number
 LETTERS = {
@@ -21,16 +23,23 @@ LETTERS = {
     "upsampled": "R",
     "limited": "L",
     "few-steps": "S",
+    "too-few-frames": "F",
     "changed": "X",
+    OLDER: "V",
 }
-_NEVER_BEST = ("changed",)
+_NEVER_BEST = ("changed", OLDER)
 
 
 def letters(flags: Iterable[Flag]) -> str:
-    """Return the flags as printed behind a number: " [CP]", or nothing."""
-    codes = {flag.code for flag in flags}
-    found = "".join(letter for code, letter in LETTERS.items() if code in codes)
+    """Return the flags as printed behind a number: " [CP]", " [F12%]", or nothing."""
+    shown = {flag.code: flag.shown for flag in flags}
+    found = "".join(letter + shown[code] for code, letter in LETTERS.items() if code in shown)
     return f" [{found}]" if found else ""
+
+
+def single(printed: str) -> list[str]:
+    """Return flags printed together one by one: "CF12%" as C and F12%."""
+    return re.findall(r"[A-Z][^A-Z]*", printed)
 
 
 def unsound(flags: Iterable[Flag]) -> bool:
@@ -50,6 +59,21 @@ def flags_of(runs: Sequence[Run]) -> tuple[Flag, ...]:
     return tuple(found[code] for code in LETTERS if code in found)
 
 
+def decoded_with_language_model(group: Group) -> str:
+    """Return the word error rate with a language model, which is in no score; "" without one."""
+    folds = [fold for run in group.runs for fold in run.record.folds]
+    names = {str(fold.grid_point["language_model"]) for fold in folds if _second(fold) is not None}
+    rates = [rate for fold in folds if (rate := _second(fold)) is not None]
+    if not names or len(rates) < len(folds):
+        return ""
+    mean = 100 * sum(rates) / len(rates)
+    return f"with the language model {', '.join(sorted(names))}: WER {mean:.2f} %"
+
+
+def _second(fold: FoldResult) -> float | None:
+    return fold.scores.get("wer_lm")
+
+
 def _of_record(record: RunRecord) -> list[Flag]:
     flags = []
     if record.missing:
@@ -66,4 +90,31 @@ def _of_record(record: RunRecord) -> list[Flag]:
         flags.append(Flag("limited", f"limited run: {record.limited}"))
     if (text := hardly_trained(record)) is not None:
         flags.append(Flag("few-steps", text))
+    if share := _targets_longer_than_frames(record):
+        said = _percent(share)
+        flags.append(
+            Flag(
+                "too-few-frames",
+                f"{said} of the test clips have a target with more symbols than the encoder has "
+                "frames: no head can spell them. --hop-ms takes shifted windows",
+                said.replace(" ", ""),
+            )
+        )
     return flags
+
+
+def _targets_longer_than_frames(record: RunRecord) -> float:
+    """Return the share over all folds; 0 where the record's heads spell nothing."""
+    parts = [
+        (share, fold.n_test or 0)
+        for fold in record.folds
+        if isinstance(share := fold.grid_point.get("targets_longer_than_frames"), int | float)
+    ]
+    return sum(share * n for share, n in parts) / max(1, sum(n for _, n in parts))
+
+
+def _percent(share: float) -> str:
+    """Return a share in whole percent; what is not all or nothing is not printed as that."""
+    if 0 < share < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"

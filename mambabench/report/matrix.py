@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.errors import MambabenchError, nearest_names
 from mambabench.report.exchange.citations import published_key
 from mambabench.report.flags import letters, unsound
-from mambabench.report.formats.tables import UNSCALED, unit
+from mambabench.report.formats.tables import unit
 from mambabench.report.names import short_task
 from mambabench.report.places import counted_tasks
 
@@ -94,7 +95,7 @@ def printed(metric: str, value: float | None, digits: int) -> str:
     """Return a score as printed: percent, or two more decimals where it is no share."""
     if value is None:
         return "–"
-    return f"{value:.{digits + 2}f}" if metric in UNSCALED else f"{100 * value:.{digits}f}"
+    return f"{100 * value:.{digits}f}" if metric_of(metric).share else f"{value:.{digits + 2}f}"
 
 
 def half_width(row: Row, interval: str) -> float | None:

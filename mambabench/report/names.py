@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from mambabench.benchmarks.limit import limit_of, whole_name
 from mambabench.errors import DataError, MambabenchError, nearest_names
 from mambabench.reading.tables import read_table
 
@@ -42,7 +43,9 @@ def _titles() -> dict[str, str]:
 
 def short_task(task: str) -> str:
     """Return a task's short name; an unknown directory keeps its own."""
-    return _titles().get(task, task)
+    title = _titles().get(whole_name(task))
+    limit = limit_of(task)
+    return task if title is None else f"{title} limit {limit}" if limit else title
 
 
 @cache
@@ -56,7 +59,7 @@ def _families() -> dict[str, str]:
 
 def task_family(task: str) -> str:
     """Return the family of a task; "own" for an unknown directory."""
-    return _families().get(task, "own")
+    return _families().get(whole_name(task), "own")
 
 
 def read_names(file: Path) -> dict[str, tuple[str, str]]:

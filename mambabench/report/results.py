@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.limit import limit_of
 from mambabench.errors import MambabenchError, StoreError, nearest_names
-from mambabench.report.checked import CheckedRecord, Defect, check_records
+from mambabench.report.checked import CheckedRecord, Defect, Verify, check_records
 from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
@@ -25,6 +26,7 @@ __all__ = [
     "load_results",
     "read_runs",
     "score_rows",
+    "warn_of",
 ]
 
 # The columns of `load_results`, in order: one row per (encoder, task, protocol, seed, fold, metric)
@@ -73,17 +75,24 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     nothing is known is left out with a warning.
     """
     found = collect(outs)
-    of_runs = {defect for run in found.runs for defect in run.defects}
-    for defect in found.defects:
-        if defect not in of_runs:
-            warnings.warn(f"left out: {defect}", stacklevel=2)
+    warn_of(found)
     return found.runs
 
 
-def collect(outs: Sequence[Path]) -> Collected:
+def warn_of(found: Collected) -> tuple[Defect, ...]:
+    """Warn of the records that are left out because nothing is known of them, and return them."""
+    of_runs = {defect for run in found.runs for defect in run.defects}
+    left_out = tuple(defect for defect in found.defects if defect not in of_runs)
+    for defect in left_out:
+        warnings.warn(f"left out: {defect}", stacklevel=3)
+    return left_out
+
+
+def collect(outs: Sequence[Path], verify: Verify | None = None) -> Collected:
     """Return every finished run below the output folders, and all defects of their files.
 
-    Raises StoreError as `read_runs` does.
+    `verify` may know of many records at once that they hold, as in `check_records`. Raises
+    StoreError as `read_runs` does.
     """
     from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
@@ -93,7 +102,7 @@ def collect(outs: Sequence[Path]) -> Collected:
     for out in outs:
         if not out.is_dir():
             raise StoreError(f"{out}: no such output folder; give the --out that probe wrote to")
-        checked = check_records(record_paths(out), cache)
+        checked = check_records(record_paths(out), cache, verify)
         defects += [one.defect for one in checked if one.defect is not None]
         runs = [_our_run(one, one.record) for one in checked if one.record is not None]
         runs += read_kit_runs(out)
@@ -142,7 +151,8 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
     """Group runs by (task, protocol, encoder), sorted; StoreError where seeds disagree on a metric.
 
     Two encoders of one name and different identities get ``@`` and eight hex digits of theirs;
-    hear-eval-kit's results have no identity and get "(hear-eval-kit)".
+    hear-eval-kit's results have no identity and get "(hear-eval-kit)". A limited run stands under a
+    protocol of its own, "ssam2024 (limit 100)": it is neither compared nor averaged with others.
     """
     identities: dict[str, set[str]] = {}
     for run in runs:
@@ -154,9 +164,17 @@ def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
         if len(identities[label]) > 1 and not _names_identity(record):
             digits = record.encoder_identity[:8]
             label = f"{label}@{digits}" if digits else f"{label} (hear-eval-kit)"
-        key = (record.task, record.protocol, label, record.encoder_identity)
+        key = (record.task, _shown_protocol(record), label, record.encoder_identity)
         groups.setdefault(key, []).append(run)
     return tuple(_group(key, groups[key]) for key in sorted(groups))
+
+
+def _shown_protocol(record: RunRecord) -> str:
+    """Return the protocol; a limited run's is another one, so that nothing compares the two."""
+    if not record.limited:
+        return record.protocol
+    limit = limit_of(record.task)
+    return f"{record.protocol} (limit {limit})" if limit else f"{record.protocol} (limited)"
 
 
 def _names_identity(record: RunRecord) -> bool:

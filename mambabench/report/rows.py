@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mambabench.report.checked import Defect
 from mambabench.report.runs import Flag, Run
 from mambabench.report.statistics.comparison import Comparison
 from mambabench.report.statistics.ranks import Rank
@@ -55,9 +57,12 @@ class Summary:
     overall: tuple[Overall, ...]
     published: tuple[PublishedRow, ...]
     baseline: str | None
-    runs: tuple[Run, ...]  # what all of it was computed from
+    runs: Sequence[Run]  # what all of it was computed from; perhaps read when asked for
     versus: tuple[Versus, ...] = ()  # pairs over all tasks
     ranks: tuple[Rank, ...] = ()  # per task, and the mean over all tasks of a protocol
+    warned: tuple[tuple[str, str, tuple[str, ...]], ...] = ()  # encoder, task, what of its clips
+    defects: tuple[Defect, ...] = ()  # of the runs: files that are not trusted
+    left_out: tuple[Defect, ...] = ()  # records of which nothing is known
 
 
 @dataclass(frozen=True)

@@ -63,3 +63,4 @@ class Flag:
 
     code: str  # one of LETTERS
     text: str  # a sentence for people, without the names of clips
+    shown: str = ""  # printed behind the letter: a share, such as "12%"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,10 @@ from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.report.exchange.overall import overall_scores
 from mambabench.report.exchange.published import published_beside
 from mambabench.report.exchange.superb_score import superb_scores
-from mambabench.report.flags import flags_of, unsound
+from mambabench.report.flags import decoded_with_language_model, flags_of, unsound
 from mambabench.report.names import chosen
 from mambabench.report.places import ranks_of
-from mambabench.report.results import group_runs, read_runs
+from mambabench.report.results import collect, group_runs, warn_of
 from mambabench.report.rows import Row, Summary
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds, units_note
@@ -27,10 +29,10 @@ from mambabench.report.statistics.families import corrected, smallest_difference
 from mambabench.report.statistics.intervals import tie_groups
 from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.versus import versus
+from mambabench.report.versions import apart, flag_older
+from mambabench.report.workers import Progress, fill_cache, one_thread, verify_records
 
-__all__ = ["summarise"]
-
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+__all__ = ["Progress", "summarise"]
 
 
 def summarise(
@@ -41,20 +43,39 @@ def summarise(
     encoders: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
+    jobs: int | None = None,
 ) -> Summary:
     """Read the output folders and compute every statistic.
 
     `baseline` compares all encoders with this one only (EncoderError where it has no results).
     `tasks` and `encoders` are globs: the others are left out before anything is compared, so that
     ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
-    fits nothing). `cache` is the folder of resampled scores. Raises StoreError as `read_runs` does.
+    fits nothing). `cache` is the folder of resampled scores; `jobs` processes read and compute, as
+    many as there are cores where there is much to do and none are named: the digits are the same.
+    Raises StoreError as `read_runs` does.
     """
-    runs = read_runs(outs)
+    found = collect(outs, lambda paths: verify_records(paths, jobs, progress))
+    left_out = warn_of(found)
+    runs = found.runs
     groups = group_runs(runs)
     if tasks or encoders:
         groups = _chosen(groups, tasks, encoders)
         runs = tuple(run for group in groups for run in group.runs)
-    return _summary(runs, groups, baseline, cache, progress)
+    with one_thread(), _folder(cache) as kept:
+        fill_cache(groups, baseline, kept, jobs=jobs, progress=progress)
+        summary = _summary(runs, groups, baseline, kept, progress)
+    refused = tuple(defect for run in runs for defect in run.defects)
+    return replace(summary, defects=refused, left_out=left_out)
+
+
+@contextmanager
+def _folder(cache: Path | None) -> Iterator[Path]:
+    """Give the cache, or a temporary one where there is none."""
+    if cache is not None:
+        yield cache
+        return
+    with tempfile.TemporaryDirectory(prefix="mambabench-") as folder:
+        yield Path(folder)
 
 
 def _chosen(
@@ -82,6 +103,7 @@ def _summary(
             f"--baseline {baseline!r}: no results of this encoder; there are "
             f"{', '.join(encoders)}{nearest_names(baseline, encoders)}"
         )
+    groups = flag_older(groups)
     evidence: dict[Group, Evidence] = {}
     for number, group in enumerate(groups):
         if progress:
@@ -92,16 +114,24 @@ def _summary(
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
     rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
+    placed = [row for row in rows if not apart(row.flags)]
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=(*overall_scores(rows), *superb_scores(rows, groups)),
+        overall=(*overall_scores(placed), *superb_scores(placed, groups)),
         published=published_beside(rows),
         baseline=baseline,
         runs=runs,
         versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
-        ranks=ranks_of(rows, groups, evidence),
+        ranks=ranks_of(placed, groups, evidence),
+        warned=_warned(runs),
     )
+
+
+def _warned(runs: Sequence[Run]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Return the warnings on clips, by encoder and task: those of the last run of each."""
+    found = {(run.record.encoder, run.record.task): run.record.warnings for run in runs}
+    return tuple((*names, lines) for names, lines in sorted(found.items()) if lines)
 
 
 def _row(group: Group, evidence: Evidence) -> Row:
@@ -135,6 +165,8 @@ def _row(group: Group, evidence: Evidence) -> Row:
     if len(known) < len(scores):
         return row
     row = _with_statistics(row, known, evidence)
+    if said := decoded_with_language_model(group):
+        row = replace(row, note="; ".join(filter(None, (row.note, said))))
     if evidence.units is None:
         return row
     return replace(row, n_units=evidence.units.n, clustered=evidence.units.clustered)

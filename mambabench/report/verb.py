@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +20,8 @@ from mambabench.report.exchange.exports import (
 )
 from mambabench.report.formats import FORMATS
 from mambabench.report.names import read_names, warn_of_unknown
+from mambabench.report.remembered import can_draw, look
+from mambabench.report.results import read_runs
 from mambabench.report.rows import Summary
 from mambabench.report.summary import Progress, summarise
 from mambabench.report.view import View
@@ -59,6 +60,7 @@ def report(
     names: str | Path | None = None,
     page_clips: str = "auto",
     progress: Progress | None = None,
+    jobs: int | None = None,
     **view: Any,
 ) -> ReportResult:
     """Report the union of one or several output folders.
@@ -68,7 +70,8 @@ def report(
     choose before anything is compared; what is written then stays that of everything. `names` is a
     CSV of labels and display names; `export` names the trees of other tools to be written, of
     `EXPORTS`; `page_clips` says whether the page holds every clip ("auto": while it stays small,
-    "all", "none"). `view` are the fields of `View`: table, rows, interval, sort, digits, published,
+    "all", "none"); `jobs` processes compute, by default one per core where there is much to do.
+    `view` are the fields of `View`: table, rows, interval, sort, digits, published,
     columns, and width and color of the terminal. What cannot be written (a full disk, a read-only
     folder) is said in `note`, and the text is there all the same. Raises StoreError for missing,
     empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError for an
@@ -82,18 +85,39 @@ def report(
     folder, note = _folder(outs[0])
     cache = folder / "cache" if folder else None
     tasks, encoders = _patterns(task), _patterns(encoder)
-    summary = summarise(
-        outs, baseline=baseline, tasks=tasks, encoders=encoders, cache=cache, progress=progress
+    whole = cache if not tasks and not encoders else None
+    memory = look(outs, baseline, whole) if whole else None
+    made_with = [page_clips, sorted(export), can_draw()]
+    recalled = memory.recall(made_with, lambda: read_runs(outs)) if memory else None
+    summary = (
+        recalled.summary
+        if recalled
+        else summarise(
+            outs,
+            baseline=baseline,
+            tasks=tasks,
+            encoders=encoders,
+            cache=cache,
+            progress=progress,
+            jobs=jobs,
+        )
     )
     if names is not None:
         rows = summary.rows
         labels = sorted({row.encoder for row in rows} | {row.task for row in rows})
         if not tasks and not encoders:
             warn_of_unknown(Path(names), seen.labels, labels)
+    if folder and whole and recalled and recalled.files is not None:
+        files, note = list(recalled.files), None
+        stored = folder / "report.json" if format == "json" else None
+        text = stored.read_text(encoding="utf-8") if stored else render(summary, format, seen)
+        return ReportResult(text, summary, tuple(files), note)
     text = render(summary, format, seen)  # first: what is wrong with the view writes nothing
-    files: list[Path] = []
-    if folder and not tasks and not encoders:
+    files = []
+    if folder and whole:
         files, note = _write(folder, summary, export, page_clips)
+        if memory and note is None:
+            memory.keep(summary, made_with, files)
     return ReportResult(text, summary, tuple(files), note)
 
 
@@ -198,7 +222,7 @@ def _write(
 
 def _draw(folder: Path, summary: Summary, json_text: str) -> list[Path]:
     """Draw the plots where matplotlib is installed and what they show has changed."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not can_draw():
         return []
     from mambabench.report.formats.plot import draw, plot_files
 

@@ -37,6 +37,7 @@ __all__ = [
     "encoder_key",
     "open_array",
     "read_manifest",
+    "require_frames",
     "store_folder",
     "stored_task",
 ]
@@ -59,6 +60,7 @@ class EmbeddingSet:
     split: str
     clip_names: tuple[str, ...]
     # [n_rows, n_layers, dim], memory-mapped; float16 where a task keeps frames of all layers
+    # (encoded at reading where the store has none: `store/again.py`)
     embeddings: npt.NDArray[np.float32]
     offsets: npt.NDArray[np.int64]  # [n_clips + 1]
     timestamps_ms: npt.NDArray[np.float32] | None  # [n_rows], timestamp tasks only
@@ -79,6 +81,7 @@ class StoredTask:
     precision: str = ""  # of the encoder; "" where unknown
     sample_rate_hz: int | None = None  # the encoder's
     resampled_from_hz: int | None = None  # the audio's, where that is another
+    frames: str = "store"  # or "recompute": the rows of frames are encoded when they are read
 
 
 def encoder_key(label: str) -> str:
@@ -153,11 +156,22 @@ def stored_task(directory: Path) -> StoredTask | None:
             precision=manifest.get("precision", ""),
             sample_rate_hz=manifest.get("sample_rate_hz"),
             resampled_from_hz=manifest.get("resampled_from_hz"),
+            frames=manifest.get("frames", "store"),
         )
     except KeyError as error:
         raise StoreError(
             f"{directory / MANIFEST} lacks the field {error}: remove the folder and extract again"
         ) from error
+
+
+def require_frames(stored: StoredTask, frames: str) -> None:
+    """Refuse (StoreError) to run an encoder at every step unless `frames` is "recompute"."""
+    if stored.frames != frames == "store":
+        raise StoreError(
+            f"{stored.directory} holds no frames, only how to encode them again: give --frames "
+            "recompute (the encoder then runs at every step), or remove the folder and extract "
+            "with --frames store"
+        )
 
 
 def check_file(path: Path, sha256: str) -> None:

@@ -52,6 +52,7 @@ class Gathered(NamedTuple):
     failures: dict[str, str]  # clip -> reason
     audio_sha256: dict[str, str]  # clip -> hash of its file
     seen: dict[str, Seen]  # clip -> how its file looked before it was read
+    frames_sha256: dict[str, str]  # clip -> hash of its frames, where these are not kept
 
 
 def missing_clips(directory: Path, plan: TaskPlan) -> dict[str, str] | None:
@@ -102,12 +103,14 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
     failures: dict[str, str] = {}
     audio: dict[str, str] = {}
     looks: dict[str, Seen] = {}
+    frames: dict[str, str] = {}
     shapes: set[tuple[int, int, bool]] = set()
     for shard in shards:
         record = _checked_record(directory, shard)
         failures |= record.failures
         audio |= record.audio_sha256
         looks |= record.seen
+        frames |= record.frames_sha256
         path = rows_path(directory, split, shard.key)
         first, total = 0, sum(record.n_rows)
         for index, n_rows in zip(record.indices, record.n_rows, strict=True):
@@ -126,6 +129,7 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
         failures=dict(sorted(failures.items())),
         audio_sha256=audio,
         seen=looks,
+        frames_sha256=dict(sorted(frames.items())),
     )
 
 
@@ -155,6 +159,8 @@ def read_place(
 def read_chunks(gathered: Gathered, *, timestamps: bool) -> Iterator[npt.NDArray[np.float32]]:
     """Yield all rows (or times) of the split, flat and in order, in pieces of bounded size."""
     width = 1 if timestamps else gathered.n_layers * gathered.dim
+    if width == 0:
+        return
     at_once = max(1, CHUNK_ROWS_BYTES // (4 * width))
     for run in _runs(gathered.places):
         base = run.total_rows * gathered.n_layers * gathered.dim if timestamps else 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mambabench.errors import StoreError, nearest_names
 from mambabench.selfhash import sha256_of_json
 from mambabench.store import hear_eval_kit
+from mambabench.store.again import RowsAgain
 from mambabench.store.embeddings import (
     LAYOUTS,
     EmbeddingSet,
@@ -67,13 +69,16 @@ def read_embeddings(stored: StoredTask, split: str) -> EmbeddingSet:
     manifest = read_manifest(stored.directory)
     if manifest is None:
         raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")
-    arrays = {
+    arrays: dict[str, Any] = {
         name: open_array(array_path(stored.directory, split, name), entry)
         for name, entry in manifest["splits"][split]["arrays"].items()
     }
+    names = tuple(clip.name for clip in present_clips(stored, split))
+    if stored.frames == "recompute":
+        arrays["embeddings"] = RowsAgain(stored.directory, split, names, arrays["offsets"])
     return EmbeddingSet(
         split=split,
-        clip_names=tuple(clip.name for clip in present_clips(stored, split)),
+        clip_names=names,
         embeddings=arrays["embeddings"],
         offsets=arrays["offsets"],
         timestamps_ms=arrays.get("timestamps"),
@@ -91,9 +96,9 @@ def content_sha256(stored: StoredTask) -> str:
     manifest = read_manifest(stored.directory)
     if manifest is None:
         raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")
-    return sha256_of_json(
-        {
-            split: {name: array["sha256"] for name, array in entry["arrays"].items()}
-            for split, entry in manifest["splits"].items()
-        }
-    )
+    arrays = {
+        split: {name: array["sha256"] for name, array in entry["arrays"].items()}
+        for split, entry in manifest["splits"].items()
+    }
+    again = {"frames": manifest["frames_sha256"]} if "frames_sha256" in manifest else {}
+    return sha256_of_json(arrays | again)

@@ -29,6 +29,7 @@ class EncoderSpec:
     layers: tuple[int, ...] | None
     precision: str
     device: str  # as the encoder reports it: "cpu", "cuda"
+    frames: str = "store"  # or "recompute": of a task that keeps frames, only how to make them
 
 
 @dataclass(frozen=True)

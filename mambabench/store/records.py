@@ -102,6 +102,7 @@ class RunRecord:
     resampled_from_hz: int | None = None  # the audio's, where that is another
     limited: str = ""  # what of the task was used, where that is not all of it
     notes: tuple[str, ...] = ()  # what a reader of the score must know, such as deviations
+    frames: str = "store"  # or "recompute": encoded again at every step; the same numbers
 
 
 def protocol_folder(protocol: str) -> str:

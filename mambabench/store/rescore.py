@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.store.records import RunRecord
 
 if TYPE_CHECKING:
@@ -48,25 +49,8 @@ def score_of(metric: str, own: Arrays) -> tuple[bool, float | None]:
 
     `own` are the arrays of one fold without the fold's name.
     """
-    from mambabench.benchmarks.metrics import METRICS
-
-    known = METRICS.get(metric)
-    if f"counts:{metric}" in own and known is not None:
-        return True, _finite(float(known.score(own[f"counts:{metric}"].sum(axis=0))))
-    if metric == "eer" and "trial_score" in own:
-        from mambabench.benchmarks.superb.metrics import equal_error_rate
-
-        return True, _finite(equal_error_rate(own["trial_same"], own["trial_score"])[0])
-    if metric == "mtwv" and "query_score" in own:
-        from mambabench.benchmarks.superb.metrics import TERM_BETA, maximum_term_weighted_value
-
-        value = maximum_term_weighted_value(
-            own["query_relevant"], own["query_score"], beta=TERM_BETA
-        )
-        return True, _finite(value)
-    if known is not None and known.scene is not None and "probability" in own:
-        return True, _finite(float(known(own["target"], own["probability"])))
-    return False, None
+    known, value = metric_of(metric).stored(own)
+    return known, _finite(value)
 
 
 def _tolerance(record: RunRecord, n_test: int) -> float:

@@ -20,6 +20,7 @@ from mambabench.files import (
     sha256_file,
 )
 from mambabench.selfhash import parse_hashed, write_hashed_json
+from mambabench.store.again import AGAIN, write_again
 from mambabench.store.embeddings import (
     MANIFEST,
     STORE_SCHEMA,
@@ -119,9 +120,15 @@ def check_same_encoder(directory: Path, found: dict[str, Any], spec: EncoderSpec
             f"{found['encoder_identity'][:8]}, now {spec.label!r} with {spec.identity[:8]}; "
             f"{_REMEDY}"
         )
-    settings = {"layers": spec.layers, "precision": spec.precision, "device": spec.device}
+    settings = {
+        "layers": spec.layers,
+        "precision": spec.precision,
+        "device": spec.device,
+        "frames": spec.frames,
+    }
     for field, value in settings.items():
-        before, now = _shown(found[field]), _shown(value)
+        before = _shown(found.get(field, "store") if field == "frames" else found[field])
+        now = _shown(value)
         if before != now:
             raise StoreError(
                 f"{directory} was made with {field} {before}, now {now} is asked for; {_REMEDY}"
@@ -138,6 +145,7 @@ def claim(directory: Path, plan: TaskPlan) -> None:
         "layers": spec.layers,
         "precision": spec.precision,
         "device": spec.device,
+        "frames": spec.frames,
         "shards": len(plan.shards),
     }
     try:
@@ -173,6 +181,7 @@ def seal(
                 atomic_write(directory / name, _writer(data))
             manifest = manifest_head(plan, configuration) | {"splits": {}, "missing": {}}
             sources = Sources({}, {})
+            frames: dict[str, str] = {}
             for split in plan.task.splits:
                 shards = [shard for shard in plan.shards if shard.split == split]
                 gathered = gather_split(directory, split, shards)
@@ -180,10 +189,15 @@ def seal(
                     directory, split, gathered, half=plan.task.pooling == "frames"
                 )
                 manifest["missing"] |= {f"{split}/{c}": r for c, r in gathered.failures.items()}
+                frames |= {f"{split}/{c}": h for c, h in gathered.frames_sha256.items()}
                 sources.sha256[split] = gathered.audio_sha256
                 sources.seen[split] = gathered.seen
             write_sources(directory, sources)
             manifest["files"] = {name: sha256_bytes(data) for name, data in files.items()}
+            if plan.spec.frames == "recompute":
+                manifest["frames"] = "recompute"
+                manifest["frames_sha256"] = sha256_bytes(canonical_json(frames))
+                manifest["files"][AGAIN] = write_again(directory, plan, frames)
             if notes := shard_notes(directory, plan):
                 manifest["warnings"] = notes
             manifest["audio"] = sha256_file(directory / AUDIO)

@@ -53,6 +53,8 @@ class ShardRecord:
     sha256: str  # of the rows file
     notes: dict[str, str] = field(default_factory=dict)  # clip -> what the user must know of it
     seen: dict[str, Seen] = field(default_factory=dict)  # clip -> its file, before it was read
+    # clip -> hash of its frames, where these are not kept (dim is then 0)
+    frames_sha256: dict[str, str] = field(default_factory=dict)
 
 
 def work_folder(store: Path) -> Path:
@@ -132,6 +134,7 @@ class _Writer:
         self._audio: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._seen: dict[str, Seen] = {}
+        self._frames: dict[str, str] = {}
         self._hash = hashlib.sha256()
         self._n_bytes = 0
 
@@ -143,6 +146,8 @@ class _Writer:
                 continue
             if one.note is not None:
                 self._notes[one.clip.name] = one.note
+            if one.frames_sha256 is not None:
+                self._frames[one.clip.name] = one.frames_sha256
             self._indices.append(one.clip.index)
             self._n_rows.append(len(one.embeddings))
             self._shape = (one.embeddings.shape[1], one.embeddings.shape[2])
@@ -183,6 +188,7 @@ class _Writer:
             sha256=self._hash.hexdigest(),
             notes=dict(sorted(self._notes.items())),
             seen=dict(sorted(self._seen.items())),
+            frames_sha256=dict(sorted(self._frames.items())),
         )
 
 
@@ -195,3 +201,4 @@ class ClipRows(NamedTuple):
     audio_sha256: str | None
     failure: str | None
     note: str | None = None  # what the user must know of a clip that is embedded all the same
+    frames_sha256: str | None = None  # where embeddings [n_rows, n_layers, 0] stand for frames

@@ -81,27 +81,23 @@ def _sentiment(dataset: str, scores: Any, true: Any, sessions: Sequence[Session]
     import numpy as np
 
     from mambabench.benchmarks.sentiment.metrics import COLUMNS, NoNonZeroError, sentiment_scores
+    from mambabench.report.statistics.honest import cluster_draws, percentiles
 
     columns = COLUMNS[dataset]
     per_seed = [sentiment_scores(row, true, dataset) for row in scores]
-    names, index = np.unique([s.cluster for s in sessions], return_inverse=True)
-    rng = np.random.default_rng(0)
     drawn: list[list[float]] = []
-    for _ in range(200):
-        counts = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        rows = np.repeat(np.arange(len(true)), counts[index])
+    for counts in cluster_draws([s.cluster for s in sessions], 200):
+        rows = np.repeat(np.arange(len(true)), counts)
         try:
             parts = [sentiment_scores(row[rows], true[rows], dataset) for row in scores]
         except NoNonZeroError:
             continue
         drawn.append([float(np.mean([part[c] for part in parts])) for c in columns])
-    table = np.array(drawn)
+    table = np.array(drawn).reshape(-1, len(columns))
     intervals = {}
     for i, column in enumerate(columns):
-        values = table[:, i][~np.isnan(table[:, i])]
-        intervals[column] = (
-            [float(v) for v in np.percentile(values, (2.5, 97.5))] if len(values) else None
-        )
+        found = percentiles(table[:, i])
+        intervals[column] = None if found is None else list(found)
     mean = {c: _number(float(np.mean([row[c] for row in per_seed]))) for c in columns}
     return {
         "columns": list(columns),

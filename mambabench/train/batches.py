@@ -6,7 +6,7 @@ random about a clip is drawn from the stream of (seed, epoch, place), in the wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -16,10 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 from mambabench.errors import DataError, MambabenchError, ProtocolError
 from mambabench.train.orders import Order, part_of
 from mambabench.train.ranks import Ranks
+from mambabench.train.state import seeded
 
 __all__ = [
     "Batch",
     "ClipBatches",
+    "Epochs",
     "Item",
     "LoaderSource",
     "Place",
@@ -27,6 +29,7 @@ __all__ = [
     "Step",
     "collate",
     "first_of",
+    "moved",
 ]
 
 
@@ -51,13 +54,13 @@ class Item(NamedTuple):
 class Batch:
     """Clips that go through the model together."""
 
-    inputs: torch.Tensor  # [n, ...]
+    inputs: Any  # [n, ...], or whatever of tensors the model's forward takes
     targets: torch.Tensor | None  # [n, ...]
     draws: Mapping[str, torch.Tensor]  # name -> [n, ...]
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.inputs if self.targets is None else self.targets)
 
     def to(self, device: str) -> Batch:
         """Return the batch on a device."""
@@ -65,10 +68,18 @@ class Batch:
             return self
         return replace(
             self,
-            inputs=self.inputs.to(device, non_blocking=True),
+            inputs=moved(self.inputs, device),
             targets=None if self.targets is None else self.targets.to(device, non_blocking=True),
             draws={k: v.to(device, non_blocking=True) for k, v in self.draws.items()},
         )
+
+
+def moved(value: Any, device: str) -> Any:
+    """Return a tensor, or a (named) tuple of such, on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    parts = (moved(part, device) for part in value)
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 
 class Step(NamedTuple):
@@ -79,6 +90,9 @@ class Step(NamedTuple):
     counts: list[int]  # clips of each part that count; 0 for the stand-in of a rank without any
 
 
+Steps = Generator[Step, None, None]  # closed where its training ends
+
+
 class Source(Protocol):
     """Where training clips come from."""
 
@@ -86,7 +100,7 @@ class Source(Protocol):
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch."""
 
-    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Iterator[Step]:
+    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Steps:
         """Yield the steps of an epoch (from 0) from step `first` of it on."""
 
 
@@ -153,7 +167,7 @@ class LoaderSource:
         whole = self.n_places // self.batch_size
         return whole if self.drop_last else -(-self.n_places // self.batch_size)
 
-    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Iterator[Step]:
+    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Steps:
         """Yield the steps of an epoch from step `first` of it on, for one rank."""
         check_division(self.batch_size, ranks.world, accumulate)
         order = self.order(epoch)
@@ -183,6 +197,31 @@ class LoaderSource:
             prefetch_factor=4 if self.workers else None,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Batches that are at hand: `batches(epoch)` gives the `steps_per_epoch` batches of an epoch.
+
+    Torch's generators start every epoch from (seed, epoch) and run through it, so such a training
+    continues from the end of an epoch only, on one rank.
+    """
+
+    batches: Callable[[int], Iterable[Batch]]
+    steps_per_epoch: int
+    seed: int = 0
+
+    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Steps:
+        """Yield the steps of an epoch; ProtocolError for anything but a whole one on one rank."""
+        if first or ranks.world > 1 or accumulate > 1:
+            raise ProtocolError("this training goes epoch by epoch, on one rank")
+        n = 0
+        with seeded(self.seed, "epoch", epoch):
+            for batch in self.batches(epoch):
+                n += 1
+                yield Step(len(batch), [batch], [len(batch)])
+        if n != self.steps_per_epoch:
+            raise ProtocolError(f"epoch {epoch} has {n} batches, not {self.steps_per_epoch}")
 
 
 def _raised(found: Batch | MambabenchError) -> Batch:

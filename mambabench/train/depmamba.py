@@ -8,7 +8,7 @@ accuracy, precision, recall and F1 on the validation set is strictly the best so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,15 +25,12 @@ from mambabench.benchmarks.depression.scores import (
     published_scores,
 )
 from mambabench.errors import DataError, ProtocolError, nearest_names
-from mambabench.train.sequences import Batch
-from mambabench.train.state import (
-    load_tensors,
-    optimiser_tensors,
-    restore_optimiser,
-    save_tensors,
-    seeded,
-    weights_of,
-)
+from mambabench.train.batches import Batch, Epochs
+from mambabench.train.log import EpochRows
+from mambabench.train.loop import Evaluation, Losses, Progress, Work, run_training
+from mambabench.train.ranks import Ranks
+from mambabench.train.rates import Constant
+from mambabench.train.state import weights_of
 
 __all__ = ["SELECTION", "Fit", "Predictions", "fit", "predict"]
 
@@ -60,28 +57,18 @@ class Fit:
     history: tuple[Row, ...]  # per epoch: {"train": {...}, "val": {...}, "score": float}
 
 
-def _train_epoch(
-    model: nn.Module, batches: Iterable[Batch], optimiser: torch.optim.Optimizer, device: str
-) -> dict[str, float]:
-    """One pass; loss and accuracy come from the logits before each step."""
-    model.train()
-    n, loss_sum, right = 0, 0.0, 0
-    for batch in batches:
-        y = batch.y.to(device).reshape(-1, 1).float()
-        logit = model(batch.x.to(device), batch.mask.to(device))
-        loss = F.binary_cross_entropy_with_logits(logit, y)
-        if not torch.isfinite(loss):
-            raise DataError(
-                "the training loss is not finite: a sequence whose frames are all zero has no mean "
-                "(published behaviour); mode 'masked' counts such frames"
-            )
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
-        n += len(y)
-        loss_sum += loss.item() * len(y)
-        right += int(((logit > 0) == (y == 1)).sum())
-    return {"loss": loss_sum / n, "acc": right / n}
+def _objective(model: nn.Module, batch: Batch) -> Losses:
+    """Cross-entropy of the logits; loss and accuracy are those before each step."""
+    assert batch.targets is not None
+    y = batch.targets.reshape(-1, 1).float()
+    logit = model(batch.inputs, batch.draws["mask"])
+    loss = F.binary_cross_entropy_with_logits(logit, y)
+    if not torch.isfinite(loss):
+        raise DataError(
+            "the training loss is not finite: a sequence whose frames are all zero has no mean "
+            "(published behaviour); mode 'masked' counts such frames"
+        )
+    return Losses(loss, {"acc": ((logit > 0) == (y == 1)).double().mean()})
 
 
 @torch.no_grad()
@@ -90,11 +77,12 @@ def predict(model: nn.Module, batches: Iterable[Batch], device: str = "cpu") -> 
     model.eval()
     logits, labels, loss = [], [], 0.0
     for batch in batches:
-        y = batch.y.reshape(-1, 1).float()
-        logit = model(batch.x.to(device), batch.mask.to(device)).cpu()
+        assert batch.targets is not None
+        y = batch.targets.reshape(-1, 1).float()
+        logit = model(batch.inputs.to(device), batch.draws["mask"].to(device)).cpu()
         loss += F.binary_cross_entropy_with_logits(logit, y).item() * len(y)
         logits.append(logit[:, 0])
-        labels.append(batch.y)
+        labels.append(batch.targets)
     logit, label = torch.cat(logits).numpy(), torch.cat(labels).numpy()
     return Predictions(logit, label, loss / len(label))
 
@@ -113,20 +101,19 @@ def _validate(result: Predictions, select: str) -> tuple[dict[str, float], float
 
 def fit(
     model: nn.Module,
-    train: Callable[[int], Iterable[Batch]],
+    train: Epochs,
     valid: Callable[[], Iterable[Batch]],
     *,
     epochs: int,
     lr: float,
     select: str = "published",
-    seed: int = 0,
     device: str = "cpu",
-    state: Path | None = None,
+    folder: Path | None = None,
     log: Callable[[Row], None] | None = None,
 ) -> Fit:
-    """Train `model` for `epochs`; `train(epoch)` gives that epoch's batches.
+    """Train `model` for `epochs`.
 
-    What selects sees the validation set only. With `state`, every finished epoch is saved there,
+    What selects sees the validation set only. With `folder`, every finished epoch is saved there,
     and a run that was cut off continues after its last finished epoch with equal results.
     Raises ProtocolError for an unknown `select`, DataError where the loss is not finite.
     """
@@ -136,54 +123,21 @@ def fit(
             f"{nearest_names(select, SELECTION)}"
         )
     optimiser = torch.optim.Adam(model.parameters(), lr=lr)
-    history: list[Row] = []
-    best, best_epoch, best_score = weights_of(model), -1, -math.inf
-    if state is not None and state.is_file():
-        best, header = _restore(state, model, optimiser)
-        history, best_epoch = header["history"], header["best_epoch"]
-        best_score = history[best_epoch]["score"] if best_epoch >= 0 else -math.inf
-    for row in history:
-        _emit(log, row)
-    for epoch in range(len(history), epochs):
-        with seeded(seed, "epoch", epoch):
-            train_scores = _train_epoch(model, train(epoch), optimiser, device)
+    kept = weights_of(model)  # the best so far
+
+    def evaluate(progress: Progress, _ranks: Ranks) -> Evaluation:
         scores, score = _validate(predict(model, valid(), device), select)
-        if score > best_score:
-            best, best_epoch, best_score = weights_of(model), epoch, score
-        history.append({"epoch": epoch, "train": train_scores, "val": scores, "score": score})
-        if state is not None:
-            _save(state, model, optimiser, best, {"history": history, "best_epoch": best_epoch})
-        _emit(log, history[-1])
-    return Fit(best, max(best_epoch, 0), tuple(history))
+        if score > (-math.inf if progress.best is None else progress.best):
+            kept.update(weights_of(model))
+        means = {name: progress.mean(name, "epoch") for name in ("loss", "acc")}
+        row = {"epoch": progress.epoch - 1, "train": means, "val": scores, "score": score}
+        return Evaluation(score, score, row)
 
-
-def _emit(log: Callable[[Row], None] | None, row: Row) -> None:
-    if log is not None:
-        log(row)
-
-
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    best: Mapping[str, Tensor],
-    header: Row,
-) -> None:
-    tensors = {f"model.{k}": v for k, v in weights_of(model).items()}
-    tensors |= {f"best.{k}": v for k, v in best.items()}
-    tensors |= {f"optimiser.{k}": v for k, v in optimiser_tensors(optimiser).items()}
-    save_tensors(path, tensors, header)
-
-
-def _restore(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], Row]:
-    tensors, header = load_tensors(path)
-
-    def part(name: str) -> dict[str, Tensor]:
-        start = f"{name}."
-        return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-
-    model.load_state_dict(part("model"))
-    restore_optimiser(optimiser, part("optimiser"))
-    return part("best"), header
+    work = Work(
+        model, optimiser, Constant(optimiser), _objective, train, epochs,
+        device=device, evaluate=evaluate, kept=kept,
+    )  # fmt: skip
+    rows = EpochRows(log)
+    progress = run_training(work, folder, Ranks(), save_seconds=math.inf, saved=rows)
+    best = max(progress.best_step // train.steps_per_epoch - 1, 0)
+    return Fit(dict(kept), best, tuple(rows.of(progress)))

@@ -7,6 +7,7 @@ bootstrap intervals over speakers, results by gender, and the speaker-overlap au
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -42,8 +43,10 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate a folder of `train` (an experiment or one seed of it) or an output folder of probes.
 
-    Sources default to those that the training used. Raises StoreError for a folder that holds
-    neither, for unfinished seeds and for weights that are not those of the training.
+    Sources default to those that the training used. Beside the row a run record is written per
+    seed, below the output folder that `train` wrote to, for `mambabench report`. Raises StoreError
+    for a folder that holds neither, for unfinished seeds and for weights that are not those of the
+    training.
     """
     run = Path(run)
     if (run / "probes").is_dir():
@@ -58,10 +61,10 @@ def evaluate(
             "folder with probes/"
         )
     sources = _sources(folders[0], data, store, encoder, text_encoder, device)
-    row = _evaluate_records(run, folders, records, sources, n_resamples)
+    row, written = _evaluate_records(folders, records, sources, n_resamples)
     target = run / "evaluation.json"
     write_json(target, row)
-    return Evaluated((row,), (target,))
+    return Evaluated((row,), (target, *written))
 
 
 def _record(folder: Path) -> Row:
@@ -99,14 +102,12 @@ def _sources(
 
 
 def _evaluate_records(
-    run: Path,
-    folders: Sequence[Path],
-    records: Sequence[Row],
-    sources: Sources,
-    n_resamples: int,
-) -> Row:
+    folders: Sequence[Path], records: Sequence[Row], sources: Sources, n_resamples: int
+) -> tuple[Row, tuple[Path, ...]]:
+    """Return the row of all seeds, and the run records that were written."""
     import numpy as np
 
+    from mambabench.train.run_records import output_folder, write_run_records
     from mambabench.train.verb import system_module
 
     system = records[0]["system"]
@@ -132,11 +133,24 @@ def _evaluate_records(
     sessions = data.sessions
     if isinstance(settings, MmmlSettings):
         by_name = {s.name.replace("/", "__") + ".wav": s for s in sessions}
-        row = honest_row([by_name[n] for n in names], sessions, scores, thresholds, n_resamples)
-        row |= _sentiment(data.dataset, scores, found[0][2], [by_name[n] for n in names])
     else:
         by_name = {s.name: s for s in sessions}
-        row = honest_row([by_name[n] for n in names], sessions, scores, thresholds, n_resamples)
+    test = [by_name[n] for n in names]
+    row = honest_row(test, sessions, scores, thresholds, n_resamples)
+    if isinstance(settings, MmmlSettings):
+        row |= _sentiment(data.dataset, scores, found[0][2], test)
+    out = output_folder(folders[0])
+    if out is None:
+        warnings.warn(
+            f"{folders[0]} does not lie below an output folder (OUT/train/...): no run records for "
+            "`mambabench report` were written",
+            stacklevel=3,
+        )
+        written: tuple[Path, ...] = ()
+    else:
+        written = write_run_records(
+            out, records, names, scores, test, restricted=data.restricted, notes=data.notes
+        )
     first = records[0]
     return {
         "schema": SCHEMA,
@@ -153,7 +167,7 @@ def _evaluate_records(
         "notes": list(data.notes),
         "disclaimer": DISCLAIMER,
         **row,
-    }
+    }, written
 
 
 def _hash(weights: Any) -> str:

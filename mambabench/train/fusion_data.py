@@ -27,7 +27,8 @@ from mambabench.models.encoder import Encoded
 from mambabench.store.embeddings import EmbeddingSet
 from mambabench.store.open import read_embeddings
 from mambabench.store.texts import read_text, text_folder
-from mambabench.train.mmml import FusionBatch
+from mambabench.train.batches import Batch, moved
+from mambabench.train.mmml import fusion_batch
 from mambabench.train.settings import MmmlSettings
 from mambabench.train.sources import Sources, stored_task
 from mambabench.train.state import derived_seed
@@ -79,7 +80,7 @@ def batches(
     *,
     order: tuple[int, int] | None = None,
     device: str = "cpu",
-) -> Iterator[FusionBatch]:
+) -> Iterator[Batch]:
     """Yield the batches of a split, in order or shuffled by ``order=(seed, epoch)``."""
     items = data.items[split]
     index = list(range(len(items)))
@@ -92,15 +93,7 @@ def batches(
             head: torch.tensor([item.targets[head] for item in part], device=device)
             for head in "MTA"
         }
-        yield FusionBatch(_to(data.collate(part), device), targets)
-
-
-def _to(value: Any, device: str) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, Modality):
-        return Modality(*(_to(v, device) for v in value))
-    return tuple(_to(v, device) for v in value)
+        yield fusion_batch(moved(data.collate(part), device), targets)
 
 
 def _pad(arrays: Sequence[Array]) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.files import write_bytes
 
-__all__ = ["LOGGERS", "JsonLog", "RunLog", "WandbLog", "check_loggers", "read_log"]
+__all__ = ["LOGGERS", "EpochRows", "JsonLog", "RunLog", "WandbLog", "check_loggers", "read_log"]
 
 LOGGERS = ("jsonl", "wandb", "tensorboard")
 Row = dict[str, Any]
@@ -65,6 +65,33 @@ class JsonLog:
         """Add a row; NaN becomes null."""
         self._lines.append(json.dumps(_plain(row), sort_keys=True, allow_nan=False))
         write_bytes(self._path, ("\n".join(self._lines) + "\n").encode())
+
+
+class EpochRows:
+    """Hands the rows of a training that is told epoch by epoch to a log, each once it is saved.
+
+    Call it with every saved `mambabench.train.loop.Progress`; after a restart the old rows come
+    first, so that a log that is written whole is whole again.
+    """
+
+    def __init__(self, log: Callable[[Row], None] | None) -> None:
+        self._log, self._n = log, 0
+
+    def __call__(self, progress: Any) -> None:
+        """Log the rows that were not yet."""
+        rows = self.of(progress)
+        while self._n < len(rows):
+            self._n += 1
+            if self._log is not None:
+                self._log(rows[self._n - 1])
+
+    @staticmethod
+    def of(progress: Any) -> list[Row]:
+        """Return the history without what the loop adds."""
+        return [
+            {key: value for key, value in row.items() if key not in ("step", "lr")}
+            for row in progress.history
+        ]
 
 
 class WandbLog:

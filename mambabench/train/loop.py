@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,8 +26,10 @@ from mambabench.train.rates import Rates
 from mambabench.train.state import (
     load_tensors,
     optimiser_tensors,
+    plain,
     restore_optimiser,
     save_tensors,
+    unplain,
 )
 
 __all__ = ["Evaluation", "Losses", "Progress", "Tick", "Work", "restore", "run_training"]
@@ -112,6 +115,7 @@ class Work:
     after_epoch: Callable[[Work, Progress, Ranks], None] | None = None
     kept: dict[str, torch.Tensor] = field(default_factory=dict)  # tensors that must survive
     max_steps: int | None = None  # stop here, for trials
+    enough: Callable[[Progress], bool] = lambda _: False  # asked before every epoch
     clip_s: float = 0.0  # seconds of audio in a clip: for the speed
     scaler: torch.amp.GradScaler | None = None
 
@@ -129,60 +133,70 @@ class Work:
 
 def run_training(
     work: Work,
-    folder: Path,
+    folder: Path | None,
     ranks: Ranks,
     *,
     save_steps: int | None = None,
     save_seconds: float = 600.0,
     tick: Callable[[Tick], None] | None = None,
+    saved: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Train from where `folder` stands to the end; return the final progress.
 
     The state is written after every evaluation and epoch, every `save_steps` steps and at least
-    every `save_seconds`. Raises ProtocolError where the loss is no number (step, clips, rate), or
+    every `save_seconds`; `saved` hears of each, and of the state that a run continues from. None
+    writes nothing. Raises ProtocolError where the loss is no number (step, clips, rate), or
     StoreError where a file cannot be written: the last good state stays.
     """
-    progress = restore(work, folder / "state.safetensors")
-    begun, saved = time.perf_counter() - progress.seconds, time.perf_counter()
+    progress = Progress() if folder is None else restore(work, folder / "state.safetensors")
+    if saved is not None:
+        saved(progress)
+    begun, kept_at = time.perf_counter() - progress.seconds, time.perf_counter()
     if progress.step == 0:
         _files("start", work, progress, ranks)
         if work.after_epoch is not None:
             work.after_epoch(work, progress, ranks)  # where it starts from
     work.model.train()
-    while progress.epoch < work.n_epochs and progress.step < work.n_steps:
+    while not _finished(work, progress):
         first = progress.step - progress.epoch * work.source.steps_per_epoch
         started, clips = time.perf_counter(), progress.clips
-        for step in work.source.steps(progress.epoch, first, ranks, work.accumulate):
-            shown = _one_step(work, step, progress, ranks)
-            now = time.perf_counter()
-            progress.seconds = now - begun
-            if tick is not None and ranks.first:
-                speed = (progress.clips - clips) / max(now - started, 1e-9)
-                left = (
-                    (work.n_steps - progress.step)
-                    * (now - started)
-                    / ((progress.clips - clips) / max(step.n_clips, 1))
-                )
-                rate = float(work.optimiser.param_groups[0]["lr"])
-                at = (progress.step, work.n_steps, progress.epoch)
-                tick(Tick(*at, rate, shown, speed, left, work.clip_s))
-            evaluated = False
-            if work.evaluate_every and progress.step % work.evaluate_every == 0:
-                _evaluate(work, progress, ranks)
-                evaluated = True
-            at_end = progress.step % work.source.steps_per_epoch == 0
-            by_step = save_steps is not None and progress.step % save_steps == 0
-            if not at_end and (evaluated or by_step or now - saved > save_seconds):
-                _save(work, folder, progress, ranks)
-                saved = time.perf_counter()
-            if progress.step >= work.n_steps:
-                break
+        with closing(work.source.steps(progress.epoch, first, ranks, work.accumulate)) as steps:
+            for step in steps:
+                shown = _one_step(work, step, progress, ranks)
+                now = time.perf_counter()
+                progress.seconds = now - begun
+                if tick is not None and ranks.first:
+                    speed = (progress.clips - clips) / max(now - started, 1e-9)
+                    left = (
+                        (work.n_steps - progress.step)
+                        * (now - started)
+                        / ((progress.clips - clips) / max(step.n_clips, 1))
+                    )
+                    rate = float(work.optimiser.param_groups[0]["lr"])
+                    at = (progress.step, work.n_steps, progress.epoch)
+                    tick(Tick(*at, rate, shown, speed, left, work.clip_s))
+                evaluated = False
+                if work.evaluate_every and progress.step % work.evaluate_every == 0:
+                    _evaluate(work, progress, ranks)
+                    evaluated = True
+                at_end = progress.step % work.source.steps_per_epoch == 0
+                by_step = save_steps is not None and progress.step % save_steps == 0
+                if not at_end and (evaluated or by_step or now - kept_at > save_seconds):
+                    _save(work, folder, progress, ranks, saved)
+                    kept_at = time.perf_counter()
+                if progress.step >= work.n_steps:
+                    break
         if progress.step % work.source.steps_per_epoch == 0:
             _end_epoch(work, progress, ranks)
-        _save(work, folder, progress, ranks)
-        saved = time.perf_counter()
+        _save(work, folder, progress, ranks, saved)
+        kept_at = time.perf_counter()
     _files("end", work, progress, ranks)
     return progress
+
+
+def _finished(work: Work, progress: Progress) -> bool:
+    over = progress.epoch >= work.n_epochs or progress.step >= work.n_steps
+    return over or work.enough(progress)
 
 
 def _one_step(work: Work, step: Step, progress: Progress, ranks: Ranks) -> dict[str, float]:
@@ -279,7 +293,8 @@ def _evaluate(work: Work, progress: Progress, ranks: Ranks) -> None:
     work.model.train()
     rate = float(work.optimiser.param_groups[0]["lr"])
     progress.history.append({"step": progress.step, **found.row, "lr": rate})
-    if progress.best is None or found.selection > progress.best:
+    better = progress.best is None or found.selection > progress.best
+    if better and not math.isnan(found.selection):
         progress.best, progress.best_step = found.selection, progress.step
     work.rates.after_evaluation(found.score)
     _files("evaluation", work, progress, ranks)
@@ -323,38 +338,30 @@ class writing:  # noqa: N801 (a context manager that reads as a verb)
             ) from error
 
 
-def _save(work: Work, folder: Path, progress: Progress, ranks: Ranks) -> None:
-    if not ranks.first:
-        return
+def _save(
+    work: Work,
+    folder: Path | None,
+    progress: Progress,
+    ranks: Ranks,
+    saved: Callable[[Progress], None] | None,
+) -> None:
+    if ranks.first and folder is not None:
+        _write(work, folder / "state.safetensors", progress)
+    if saved is not None:
+        saved(progress)
+
+
+def _write(work: Work, path: Path, progress: Progress) -> None:
     tensors = {f"model/{k}": v.detach().cpu() for k, v in work.model.state_dict().items()}
     tensors |= {f"optimiser/{k}": v for k, v in optimiser_tensors(work.optimiser).items()}
     tensors |= {f"kept/{k}": v.detach().cpu() for k, v in work.kept.items()}
     header = {
-        "progress": _plain(asdict(progress)),
+        "progress": plain(asdict(progress)),
         "rates": work.rates.snapshot(),
         "scaler": {} if work.scaler is None else work.scaler.state_dict(),
     }
-    with writing(f"the state {folder / 'state.safetensors'}"):
-        save_tensors(folder / "state.safetensors", tensors, header)
-
-
-def _plain(value: Any) -> Any:
-    """Return JSON: NaN and infinities as text, which `float` reads back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": str(value)}
-    return value
-
-
-def _unplain(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"float"}:
-            return float(value["float"])
-        return {key: _unplain(item) for key, item in value.items()}
-    return [_unplain(item) for item in value] if isinstance(value, list) else value
+    with writing(f"the state {path}"):
+        save_tensors(path, tensors, header)
 
 
 def restore(work: Work, path: Path) -> Progress:
@@ -362,6 +369,8 @@ def restore(work: Work, path: Path) -> Progress:
     if not path.is_file():
         return Progress()
     tensors, header = load_tensors(path)
+    if "progress" not in header:
+        raise StoreError(f"{path} is of another version: remove its folder and train again")
 
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {
@@ -377,4 +386,4 @@ def restore(work: Work, path: Path) -> Progress:
     work.kept.update(part("kept/"))
     if work.scaler is not None and header["scaler"]:
         work.scaler.load_state_dict(header["scaler"])
-    return Progress(**_unplain(header["progress"]))
+    return Progress(**unplain(header["progress"]))

@@ -9,7 +9,8 @@ test set is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,22 +24,20 @@ from torch.nn import functional as F
 from mambabench.benchmarks.sentiment.metrics import sentiment_scores
 from mambabench.errors import DataError
 from mambabench.models.affect.mmml import FusionOutput
-from mambabench.train.state import load_tensors, save_tensors, seeded, weights_of
+from mambabench.train.batches import Batch, Epochs
+from mambabench.train.log import EpochRows
+from mambabench.train.loop import Evaluation, Losses, Progress, Work, run_training
+from mambabench.train.ranks import Ranks
+from mambabench.train.rates import Constant
+from mambabench.train.state import weights_of
 
-__all__ = ["ACCURACY", "Fit", "FusionBatch", "Rules", "fit", "predict", "score"]
+__all__ = ["ACCURACY", "Fit", "Rules", "fit", "fusion_batch", "predict", "score"]
 
 Tensor = torch.Tensor
 Row = dict[str, Any]
 Forward = Callable[[nn.Module, Any], FusionOutput]
 
 ACCURACY = {"mosi": "Has0_acc_2", "mosei": "Has0_acc_2", "sims": "Mult_acc_2"}
-
-
-class FusionBatch(NamedTuple):
-    """Inputs as the model's `forward` takes them, and targets M, T, A, [batch] float32 each."""
-
-    inputs: Any
-    targets: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -66,39 +65,36 @@ class Fit:
     history: tuple[Row, ...]  # per epoch: {"train": {"Loss"}, "val": {...}}
 
 
-def _losses(output: FusionOutput, targets: Mapping[str, Tensor], rules: Rules) -> Tensor:
+def _losses(output: FusionOutput, batch: Batch, rules: Rules) -> Tensor:
     criterion = F.l1_loss if rules.loss == "L1" else F.mse_loss
     parts = [
-        criterion(getattr(output, head).reshape(-1), targets[head].to(output.M.device))
+        criterion(getattr(output, head).reshape(-1), batch.draws[head].to(output.M.device))
         for head in rules.tasks
     ]
     return torch.stack(parts).sum()
 
 
-def _train_epoch(
-    model: nn.Module,
-    batches: Iterable[FusionBatch],
-    optimiser: torch.optim.Optimizer,
-    rules: Rules,
-    forward: Forward,
-) -> float:
-    model.train()
-    total, n = 0.0, 0
-    for batch in batches:
-        optimiser.zero_grad()
-        loss = _losses(forward(model, batch.inputs), batch.targets, rules)
+def _objective(rules: Rules, forward: Forward) -> Callable[[nn.Module, Batch], Losses]:
+    def objective(model: nn.Module, batch: Batch) -> Losses:
+        loss = _losses(forward(model, batch.inputs), batch, rules)
         if not torch.isfinite(loss):
             raise DataError("the training loss is not finite; look for NaN in the stored features")
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        size = len(batch.targets["M"])
-        total, n = total + loss.item() * size, n + size
-    return total / n
+        return Losses(loss, {})
+
+    return objective
+
+
+def fusion_batch(inputs: Any, targets: Mapping[str, Tensor]) -> Batch:
+    """Return inputs as the model's `forward` takes them with the targets of M, T and A.
+
+    Targets are [batch] float32 each.
+    """
+    return Batch(inputs, targets["M"], dict(targets))
 
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, batches: Iterable[FusionBatch], rules: Rules, forward: Forward
+    model: nn.Module, batches: Iterable[Batch], rules: Rules, forward: Forward
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]], float]:
     """Return (predictions by head, targets by head, mean loss over items), items in order."""
     model.eval()
@@ -107,17 +103,17 @@ def predict(
     total, n = 0.0, 0
     for batch in batches:
         output = forward(model, batch.inputs)
-        size = len(batch.targets["M"])
-        total, n = total + _losses(output, batch.targets, rules).item() * size, n + size
+        size = len(batch)
+        total, n = total + _losses(output, batch, rules).item() * size, n + size
         outputs.append(FusionOutput(*(part.reshape(-1).cpu() for part in output)))
-        targets.append(batch.targets)
+        targets.append(batch.draws)
     predicted = {h: torch.cat([getattr(o, h) for o in outputs]).numpy() for h in "MTA"}
     wanted = {h: torch.cat([t[h] for t in targets]).numpy() for h in "MTA"}
     return predicted, wanted, total / n
 
 
 def score(
-    model: nn.Module, batches: Iterable[FusionBatch], rules: Rules, forward: Forward
+    model: nn.Module, batches: Iterable[Batch], rules: Rules, forward: Forward
 ) -> dict[str, float]:
     """Return the dataset's scores of the first head and the loss, rounded to four decimals."""
     predicted, wanted, loss = predict(model, batches, rules, forward)
@@ -134,113 +130,79 @@ def call(model: nn.Module, inputs: Any) -> FusionOutput:
     return output
 
 
-@dataclass
-class _Progress:
-    history: list[Row]
-    by_loss: dict[str, Tensor]
-    by_accuracy: dict[str, Tensor]
-    loss_epoch: int = -1
-    accuracy_epoch: int = -1
-    lowest: float = math.inf
-    highest: float = -math.inf
-
-    def take(self, model: nn.Module, row: Row, accuracy: float) -> None:
-        epoch, loss = row["epoch"], row["val"]["Loss"]
-        if loss < self.lowest:
-            self.lowest, self.loss_epoch, self.by_loss = loss, epoch, weights_of(model)
-        if accuracy >= self.highest:
-            self.highest, self.accuracy_epoch = accuracy, epoch
-            self.by_accuracy = weights_of(model)
-        self.history.append(row)
-
-
 def fit(
     model: nn.Module,
-    train: Callable[[int], Iterable[FusionBatch]],
-    valid: Callable[[], Iterable[FusionBatch]],
+    train: Epochs,
+    valid: Callable[[], Iterable[Batch]],
     rules: Rules,
     *,
-    seed: int = 0,
     forward: Forward = call,
-    state: Path | None = None,
+    device: str = "cpu",
+    folder: Path | None = None,
     log: Callable[[Row], None] | None = None,
 ) -> Fit:
     """Train until the validation loss has not fallen for `rules.early_stop` epochs.
 
-    `train(epoch)` gives that epoch's batches; selection sees the validation set only. With `state`,
-    every finished epoch is saved there, and a run that was cut off continues with equal results.
+    Selection sees the validation set only. With `folder`, every finished epoch is saved there, and
+    a run that was cut off continues with equal results.
     """
-    progress = _restore(state, model)
-    for row in progress.history:
-        _emit(log, row)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser: torch.optim.Optimizer | None = None
-    while not _finished(progress, rules):
-        epoch = len(progress.history)
-        if optimiser is None or not rules.one_optimiser:
-            optimiser = torch.optim.AdamW(parameters, lr=rules.lr, weight_decay=rules.weight_decay)
-        with seeded(seed, "epoch", epoch):
-            loss = _train_epoch(model, train(epoch), optimiser, rules, forward)
+    optimiser = torch.optim.AdamW(parameters, lr=rules.lr, weight_decay=rules.weight_decay)
+    kept: dict[str, Tensor] = {}
+
+    def keep(rule: str) -> None:
+        kept.update({f"{rule}/{key}": value for key, value in weights_of(model).items()})
+
+    def evaluate(progress: Progress, _ranks: Ranks) -> Evaluation:
         scores = score(model, valid(), rules, forward)
-        row = {"epoch": epoch, "train": {"Loss": round(loss, 4)}, "val": scores}
-        progress.take(model, row, scores[ACCURACY[rules.dataset]])
-        if state is not None and not rules.one_optimiser:
-            _save(state, model, progress)
-        _emit(log, row)
-    return Fit(
-        progress.by_loss,
-        progress.by_accuracy,
-        progress.loss_epoch,
-        progress.accuracy_epoch,
-        tuple(progress.history),
-    )
+        loss = round(progress.mean("loss", "epoch"), 4)
+        row = {"epoch": progress.epoch - 1, "train": {"Loss": loss}, "val": scores}
+        now = _chosen([*progress.history, row], rules)
+        for rule, epoch in now._asdict().items():
+            if epoch == row["epoch"]:
+                keep(rule)
+        return Evaluation(-scores["Loss"], -scores["Loss"], row)
+
+    keep("loss")
+    keep("accuracy")
+    work = Work(
+        model, optimiser, Constant(optimiser, fresh=not rules.one_optimiser),
+        _objective(rules, forward), train, sys.maxsize if rules.max_epochs is None else
+        rules.max_epochs, device=device, evaluate=evaluate, kept=kept,
+        enough=lambda progress: _stale(progress.history, rules),
+    )  # fmt: skip
+    rows = EpochRows(log)
+    progress = run_training(work, folder, Ranks(), save_seconds=math.inf, saved=rows)
+    history = rows.of(progress)
+    chosen = _chosen(history, rules)
+
+    def weights(rule: str) -> dict[str, Tensor]:
+        start = f"{rule}/"
+        return {k.removeprefix(start): v for k, v in kept.items() if k.startswith(start)}
+
+    return Fit(weights("loss"), weights("accuracy"), *chosen, tuple(history))
 
 
-def _finished(progress: _Progress, rules: Rules) -> bool:
-    done = len(progress.history)
-    if rules.max_epochs is not None and done >= rules.max_epochs:
-        return True
-    return done > 0 and done - 1 - progress.loss_epoch >= rules.early_stop
+class _Chosen(NamedTuple):
+    """The epochs that the two rules choose; -1 for none."""
+
+    loss: int
+    accuracy: int
 
 
-def _emit(log: Callable[[Row], None] | None, row: Row) -> None:
-    if log is not None:
-        log(row)
+def _chosen(history: Sequence[Row], rules: Rules) -> _Chosen:
+    """Return the first epoch of the lowest loss and the last of the highest accuracy."""
+    loss, accuracy = -1, -1
+    lowest, highest = math.inf, -math.inf
+    for row in history:
+        scores = row["val"]
+        if scores["Loss"] < lowest:
+            lowest, loss = scores["Loss"], row["epoch"]
+        if scores[ACCURACY[rules.dataset]] >= highest:
+            highest, accuracy = scores[ACCURACY[rules.dataset]], row["epoch"]
+    return _Chosen(loss, accuracy)
 
 
-def _save(path: Path, model: nn.Module, progress: _Progress) -> None:
-    parts = {
-        "model": weights_of(model),
-        "by_loss": progress.by_loss,
-        "by_accuracy": progress.by_accuracy,
-    }
-    tensors = {f"{name}.{k}": v for name, part in parts.items() for k, v in part.items()}
-    header = {
-        "history": progress.history,
-        "loss_epoch": progress.loss_epoch,
-        "accuracy_epoch": progress.accuracy_epoch,
-        "lowest": progress.lowest,
-        "highest": progress.highest,
-    }
-    save_tensors(path, tensors, header)
-
-
-def _restore(path: Path | None, model: nn.Module) -> _Progress:
-    start = weights_of(model)
-    if path is None or not path.is_file():
-        return _Progress([], start, start)
-    tensors, header = load_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "by_loss": {}, "by_accuracy": {}}
-    for key, value in tensors.items():
-        name, _, rest = key.partition(".")
-        parts[name][rest] = value
-    model.load_state_dict(parts.pop("model"))
-    return _Progress(
-        header["history"],
-        parts["by_loss"],
-        parts["by_accuracy"],
-        header["loss_epoch"],
-        header["accuracy_epoch"],
-        header["lowest"],
-        header["highest"],
-    )
+def _stale(history: Sequence[Row], rules: Rules) -> bool:
+    """Whether the validation loss has not fallen for long enough."""
+    return bool(history) and len(history) - 1 - _chosen(history, rules).loss >= rules.early_stop

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 __all__ = [
+    "Constant",
     "Cosine",
     "EpicRates",
     "Milestones",
@@ -77,6 +78,19 @@ class _Kept:
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Put the rates back."""
         self.write(kept["rates"])
+
+
+class Constant(_Kept):
+    """The first rates throughout; with `fresh` the optimiser forgets its moments every epoch."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer, *, fresh: bool = False) -> None:
+        super().__init__(optimiser)
+        self.fresh = fresh
+
+    def after_epoch(self, epoch: int) -> None:
+        """Make the optimiser as good as a new one, where wanted."""
+        if self.fresh:
+            self._optimiser.state.clear()
 
 
 def cosine_rate(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
+
+from mambabench.train.batches import Batch
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Batch", "Item", "batches", "collate"]
+__all__ = ["Item", "batches", "collate"]
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,11 @@ class Item:
     label: int
 
 
-class Batch(NamedTuple):
-    """Padded sequences x [batch, frames, dim], labels y [batch], mask [batch, frames] int64."""
-
-    x: torch.Tensor
-    y: torch.Tensor
-    mask: torch.Tensor
-
-
 def collate(items: Sequence[Item], *, parity: bool) -> Batch:
-    """Pad with zeros to the longest.
+    """Return padded sequences [batch, frames, dim], labels [batch], draws mask [batch, frames].
 
-    The mask marks the frames before each sequence's end; with `parity` those whose values do not
-    sum to exactly 0, as published.
+    Zeros fill up to the longest. The mask, int64, marks the frames before each sequence's end; with
+    `parity` those whose values do not sum to exactly 0, as published.
     """
     lengths = torch.tensor([len(item.features) for item in items])
     x = torch.zeros(len(items), int(lengths.max()), items[0].features.shape[1])
@@ -44,7 +38,8 @@ def collate(items: Sequence[Item], *, parity: bool) -> Batch:
         row[: len(item.features)] = torch.from_numpy(item.features)
     inside = torch.arange(x.shape[1]) < lengths[:, None]
     mask = x.sum(-1) != 0 if parity else inside
-    return Batch(x, torch.tensor([item.label for item in items]), mask.long())
+    labels = torch.tensor([item.label for item in items])
+    return Batch(x, labels, {"mask": mask.long()}, tuple(item.name for item in items))
 
 
 def batches(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mambabench.benchmarks.affect import Affect
 from mambabench.benchmarks.depression.scores import ccc
+from mambabench.report.statistics.honest import cluster_draws, percentiles
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.open import read_embeddings
 
@@ -75,16 +76,13 @@ def severity(stored: StoredTask, affect: Affect, n_resamples: int = 1000) -> dic
 
     alpha = min(ALPHAS, key=error)
     pred, true = predict(fitted[alpha], "test"), score["test"]
-    rng = np.random.default_rng(0)
-    clusters = np.array([affect.sessions[n].cluster for n in parts["test"][0]])
-    names, index = np.unique(clusters, return_inverse=True)
+    clusters = [affect.sessions[n].cluster for n in parts["test"][0]]
     drawn = []
-    for _ in range(n_resamples):
-        weights = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        rows = np.repeat(np.arange(len(true)), weights[index])
+    for counts in cluster_draws(clusters, n_resamples):
+        rows = np.repeat(np.arange(len(true)), counts)
         drawn.append(_scores(pred[rows], true[rows]))
     intervals = {
-        name: [float(v) for v in np.percentile([d[name] or 0.0 for d in drawn], (2.5, 97.5))]
+        name: percentiles(np.array([one[name] or 0.0 for one in drawn]))
         for name in ("mae", "rmse", "ccc")
     }
     return {
@@ -92,6 +90,6 @@ def severity(stored: StoredTask, affect: Affect, n_resamples: int = 1000) -> dic
         "alpha": alpha,
         "selection": {"rule": "lowest mean squared error", "split": "valid"},
         "scores": _scores(pred, true),
-        "intervals": intervals,
+        "intervals": {name: found and list(found) for name, found in intervals.items()},
         "trivial_mean": _scores(np.full(len(true), score["train"].mean()), true),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,11 @@ __all__ = [
     "derived_seed",
     "load_tensors",
     "optimiser_tensors",
+    "plain",
     "restore_optimiser",
     "save_tensors",
     "seeded",
+    "unplain",
     "weights_of",
     "weights_sha256",
 ]
@@ -100,3 +103,23 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def plain(value: Any) -> Any:
+    """Return JSON: NaN and infinities as text, which `float` reads back."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    return value
+
+
+def unplain(value: Any) -> Any:
+    """Return what `plain` was given."""
+    if isinstance(value, dict):
+        if set(value) == {"float"}:
+            return float(value["float"])
+        return {key: unplain(item) for key, item in value.items()}
+    return [unplain(item) for item in value] if isinstance(value, list) else value

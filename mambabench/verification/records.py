@@ -41,8 +41,10 @@ class Fingerprints:
         name, exact = record.protocol.removesuffix("+exact"), record.protocol.endswith("+exact")
         base, _, grid = name.partition("/")
         protocol = resolve_protocol(base, grid or "default", exact)
+        models = {fold.grid_point.get("language_model_sha256") for fold in record.folds} - {None}
+        more = "".join(f" {sha256}" for sha256 in models)  # as `Protocol.adds_to` has it
         return all(
-            inputs_sha256(fingerprint, protocol, record.seed) != record.inputs_sha256
+            inputs_sha256(fingerprint + more, protocol, record.seed) != record.inputs_sha256
             for fingerprint in self._known[key]
         )
 

@@ -53,7 +53,11 @@ def run_depression(case: Case) -> None:
         Item(s.name, corpus.features(root, s), s.label) for s in select(sessions, "valid", "both")
     ]
     batch = collate(valid, parity=True)
-    got = {"collate_x": batch.x, "collate_y": batch.y, "collate_mask": batch.mask}
+    got = {
+        "collate_x": batch.inputs,
+        "collate_y": batch.targets,
+        "collate_mask": batch.draws["mask"],
+    }
     assert_outputs(case, got)
 
 

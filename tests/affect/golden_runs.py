@@ -14,7 +14,7 @@ from mambabench.benchmarks.depression.scores import confusion, published_scores
 from mambabench.models.affect.mmml import Fusion, Modality
 from mambabench.models.weights.strict import load_strict
 from mambabench.train import depmamba, mmml
-from mambabench.train.sequences import Batch
+from mambabench.train.batches import Batch, Epochs
 
 
 def _count(case: Case, split: str) -> int:
@@ -23,7 +23,11 @@ def _count(case: Case, split: str) -> int:
 
 def _sequences(case: Case, split: str) -> list[Batch]:
     return [
-        Batch(*(case.inputs[f"{split}{i}.{name}"] for name in ("x", "y", "mask")))
+        Batch(
+            case.inputs[f"{split}{i}.x"],
+            case.inputs[f"{split}{i}.y"],
+            {"mask": case.inputs[f"{split}{i}.mask"]},
+        )
         for i in range(_count(case, split))
     ]
 
@@ -32,7 +36,7 @@ def run_depmamba(case: Case) -> None:
     model = golden_depmamba.build(case)
     result = depmamba.fit(
         model,
-        lambda _epoch: _sequences(case, "train"),
+        Epochs(lambda _epoch: _sequences(case, "train"), _count(case, "train")),
         lambda: _sequences(case, "val"),
         epochs=case.info["epochs"],
         lr=case.info["lr"],
@@ -72,7 +76,7 @@ def _modality(case: Case, prefix: str, part: str) -> Modality:
     )
 
 
-def _batches(case: Case, split: str) -> Iterator[mmml.FusionBatch]:
+def _batches(case: Case, split: str) -> Iterator[Batch]:
     for i in range(_count(case, split)):
         prefix = f"{split}{i}"
         parts = [_modality(case, prefix, "")]
@@ -82,7 +86,7 @@ def _batches(case: Case, split: str) -> Iterator[mmml.FusionBatch]:
         targets = {
             head: case.inputs.get(f"{prefix}.y_{head}", single).reshape(-1) for head in "MTA"
         }
-        yield mmml.FusionBatch(tuple(parts), targets)
+        yield mmml.fusion_batch(tuple(parts), targets)
 
 
 def run_mmml(case: Case) -> None:
@@ -94,7 +98,10 @@ def run_mmml(case: Case) -> None:
         dataset=info["dataset"], tasks=info["tasks"], lr=info["lr"], early_stop=info["early_stop"]
     )
     result = mmml.fit(
-        model, lambda _epoch: _batches(case, "train"), lambda: _batches(case, "val"), rules
+        model,
+        Epochs(lambda _epoch: _batches(case, "train"), _count(case, "train")),
+        lambda: _batches(case, "val"),
+        rules,
     )
     assert len(result.history) == info["n_epochs_run"]
     logged = [part for row in result.history for part in (row["train"], row["val"])]

@@ -40,7 +40,7 @@ def _items(lengths: tuple[int, ...] = (9, 4, 14, 1), size: int = 12) -> list[Ite
 def _logits(model: DepMamba, items: list[Item], *, parity: bool = False) -> torch.Tensor:
     batch = collate(items, parity=parity)
     with torch.no_grad():
-        return model(batch.x, batch.mask)[:, 0]
+        return model(batch.inputs, batch.draws["mask"])[:, 0]
 
 
 def test_masked_logits_are_the_same_alone_padded_and_in_any_order() -> None:
@@ -65,11 +65,11 @@ def test_masked_training_does_not_see_padding_either() -> None:
     for extra in (0, 11):
         model = _model(config).train()
         batch = collate(_items(), parity=False)
-        x = torch.nn.functional.pad(batch.x, (0, 0, 0, extra))
-        mask = torch.nn.functional.pad(batch.mask, (0, extra))
+        x = torch.nn.functional.pad(batch.inputs, (0, 0, 0, extra))
+        mask = torch.nn.functional.pad(batch.draws["mask"], (0, extra))
         logit = model(x, mask)
         torch.nn.functional.binary_cross_entropy_with_logits(
-            logit[:, 0], batch.y.float()
+            logit[:, 0], batch.targets.float()
         ).backward()
         gradients.append(model.conv_audio.weight.grad.clone())
         statistics = model.cossm_encoder.cnn_layers[0].a_bn.running_var
@@ -170,7 +170,7 @@ def test_wrong_inputs_are_explained() -> None:
 def test_without_a_mask_parity_pools_the_maximum_and_masked_mode_the_mean() -> None:
     items = _items((6,))
     parity, masked = _model(replace(SMALL, mode="parity")), _model()
-    x = collate(items, parity=True).x
+    x = collate(items, parity=True).inputs
     captured = []
     for model in (parity, masked):
         model.output.register_forward_pre_hook(lambda _m, i: captured.append(i[0].detach()))
@@ -185,19 +185,26 @@ def test_the_simple_baseline_can_leave_padding_out() -> None:
     masked = TMeanNet(12, (6,), 0.0, masked=True).eval()
     batch, alone = collate(items, parity=False), collate(items[:1], parity=False)
     with torch.no_grad():
-        torch.testing.assert_close(masked(batch.x, batch.mask)[:1], masked(alone.x, alone.mask))
+        torch.testing.assert_close(
+            masked(batch.inputs, batch.draws["mask"])[:1], masked(alone.inputs, alone.draws["mask"])
+        )
         parity = TMeanNet(12, (6,), 0.0).eval()
-        assert not torch.allclose(parity(batch.x, batch.mask)[:1], parity(alone.x, alone.mask))
+        assert not torch.allclose(
+            parity(batch.inputs, batch.draws["mask"])[:1], parity(alone.inputs, alone.draws["mask"])
+        )
 
 
 def test_collate_masks() -> None:
     items = _items((3, 5))
     items[1].features[2] = 0  # a real frame of zeros
-    inside, parity = collate(items, parity=False).mask, collate(items, parity=True).mask
+    inside, parity = (
+        collate(items, parity=False).draws["mask"],
+        collate(items, parity=True).draws["mask"],
+    )
     assert inside.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
     assert parity.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 1, 1]]
     order = torch.Generator().manual_seed(0)
-    found = [tuple(b.y.shape) for b in batches(items * 3, 4, parity=False, order=order)]
+    found = [tuple(b.targets.shape) for b in batches(items * 3, 4, parity=False, order=order)]
     assert found == [(4,), (2,)]
 
 

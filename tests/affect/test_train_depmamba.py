@@ -16,6 +16,10 @@ import torch
 import mambabench.train as train_package
 from mambabench.benchmarks.depression.generated import generate
 from mambabench.errors import DataError, ProtocolError, StoreError
+from mambabench.report.results import group_runs, read_runs
+from mambabench.report.verb import report
+from mambabench.store.records import read_predictions, read_record, record_paths
+from mambabench.store.rescore import contradiction
 from mambabench.train.depmamba import Predictions
 from mambabench.train.evaluate import evaluate
 from mambabench.train.state import load_tensors, save_tensors, seeded
@@ -118,10 +122,32 @@ def test_training_opens_no_test_data_and_evaluation_trains_nothing(
     assert row["baselines"]["metadata_probe"]["fields"] == ["duration", "gender"]
     assert row["audit"]["verdict"] == "no speaker in two splits"
     assert "not a diagnostic" in row["disclaimer"]
+    _stands_in_a_report(tmp_path / "out", row, seeds=2)
     written = (run / "evaluation.json").read_text()
     assert json.loads(written)["seeds"] == [0, 1]
     again = evaluate(run, data=corpus, n_resamples=20)
     assert again.files[0].read_text() == written
+
+
+def _stands_in_a_report(out: Path, row: dict[str, Any], seeds: int) -> None:
+    """The run records hold by the report's own checks, and say what the evaluation said."""
+    records = record_paths(out)
+    assert [path.relative_to(out).parts[1:4] for path in records] == [
+        ("depmamba", "generated", "trained")
+    ] * seeds
+    for path, one in zip(records, row["result"]["per_seed"], strict=True):
+        record = read_record(path)
+        assert contradiction(record, read_predictions(path), every=True) is None
+        (fold,) = record.folds
+        assert record.score == fold.scores["uar"] == pytest.approx(one["balanced_acc"], abs=1e-12)
+        assert fold.scores["aucroc"] == pytest.approx(one["auc"], abs=1e-12)
+        assert fold.scores["macro_f1"] == pytest.approx(one["macro_f1"], abs=1e-12)
+    (group,) = group_runs(read_runs([out]))
+    assert (group.encoder, group.protocol, len(group.runs)) == ("depmamba", "trained", seeds)
+    assert not group.defects
+    text = report(out).text
+    assert "depmamba" in text
+    assert "trained" in text
 
 
 def test_changed_weights_are_noticed(corpus: Path, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.models.affect.mmml import FusionOutput
 from mambabench.train import fusion_data
 from mambabench.train.audio_inputs import mel_spectrogram, smile_features, spec_input
+from mambabench.train.batches import Batch, Epochs
 from mambabench.train.evaluate import evaluate
-from mambabench.train.mmml import FusionBatch, Rules, fit
+from mambabench.train.mmml import Rules, fit, fusion_batch
 from mambabench.train.settings import MmmlSettings
 from mambabench.train.sources import Sources
 from mambabench.train.systems import mmml as mmml_system
@@ -54,10 +55,10 @@ class _Two(nn.Module):
         return FusionOutput(*(w * x[:, None] * 0 + w for w in self.weight))
 
 
-def _batches(n: int = 2, value: float = 1.0) -> Iterator[FusionBatch]:
+def _batches(n: int = 2, value: float = 1.0) -> Iterator[Batch]:
     for _ in range(n):
         targets = {h: torch.tensor([value, -value, value]) for h in "MTA"}
-        yield FusionBatch((torch.ones(3),), targets)
+        yield fusion_batch((torch.ones(3),), targets)
 
 
 def test_weights_decay_as_adamw_and_the_optimiser_is_new_in_every_epoch() -> None:
@@ -65,7 +66,7 @@ def test_weights_decay_as_adamw_and_the_optimiser_is_new_in_every_epoch() -> Non
     for one, count in ((False, 2), (True, 2)):
         model = _Two()
         rules = Rules(tasks="M", lr=0.1, max_epochs=count, one_optimiser=one)
-        fit(model, lambda _e: _batches(1), lambda: _batches(1), rules)
+        fit(model, Epochs(lambda _e: _batches(1), 1), lambda: _batches(1), rules)
         expected = 5.0
         for _ in range(count):  # constant gradient: Adam's normalised step is 1 either way
             expected = expected * (1 - 0.1 * 0.01) - 0.1
@@ -79,11 +80,11 @@ def test_a_new_optimiser_forgets_its_moments() -> None:
         model = _Two()
         rules = Rules(tasks="M", lr=0.1, weight_decay=0.0, max_epochs=2, one_optimiser=one)
 
-        def epoch(e: int) -> Iterator[FusionBatch]:
+        def epoch(e: int) -> Iterator[Batch]:
             value = -9.0 if e == 0 else 9.0
-            yield FusionBatch((torch.ones(1),), {h: torch.tensor([value]) for h in "MTA"})
+            yield fusion_batch((torch.ones(1),), {h: torch.tensor([value]) for h in "MTA"})
 
-        fit(model, epoch, lambda: _batches(1), rules)
+        fit(model, Epochs(epoch, 1), lambda: _batches(1), rules)
         found[one] = model.weight[0].item()
     assert found[False] == pytest.approx(5.0, abs=1e-5)
     assert abs(found[True] - 5.0) > 0.01
@@ -91,19 +92,19 @@ def test_a_new_optimiser_forgets_its_moments() -> None:
 
 def test_training_stops_when_the_loss_has_not_fallen() -> None:
     rules = Rules(tasks="MTA", lr=1e-12, early_stop=3)
-    result = fit(_Two(), lambda _e: _batches(1), lambda: _batches(1), rules)
+    result = fit(_Two(), Epochs(lambda _e: _batches(1), 1), lambda: _batches(1), rules)
     assert len(result.history) == 4  # the first epoch is the best, three more
     assert (result.best_loss_epoch, result.best_accuracy_epoch) == (0, 3)  # strict, and latest
 
 
 def test_losses_are_means_over_items_and_mse_where_asked() -> None:
-    def uneven() -> Iterator[FusionBatch]:
+    def uneven() -> Iterator[Batch]:
         for size, value in ((3, 1.0), (1, 9.0)):
-            yield FusionBatch((torch.ones(size),), {h: torch.full((size,), value) for h in "MTA"})
+            yield fusion_batch((torch.ones(size),), {h: torch.full((size,), value) for h in "MTA"})
 
     for loss, want in (("L1", (3 * 4 + 4) / 4), ("MSE", 16.0)):
         rules = Rules(tasks="A", loss=loss, lr=0.0, max_epochs=1)
-        result = fit(_Two(), lambda _e: uneven(), uneven, rules)
+        result = fit(_Two(), Epochs(lambda _e: uneven(), 2), uneven, rules)
         assert result.history[0]["train"]["Loss"] == pytest.approx(want)
         assert result.history[0]["val"]["Loss"] == pytest.approx(want)
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sk
 
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.benchmarks.metrics.scenes import average_precisions, class_aucs
+from mambabench.benchmarks.metrics.ranks import average_precisions, class_aucs
 
 SCENE = [name for name, metric in METRICS.items() if metric.kind == "scene"]
 RNG = np.random.default_rng(11)
@@ -80,21 +80,28 @@ def test_perfect_scores() -> None:
         assert METRICS[name](target, probability) == expected, name
 
 
-def test_constant_probabilities_are_chance() -> None:
-    target = np.arange(40) % 4
-    probability = np.full((40, 4), 0.25, dtype=np.float32)
-    expected = {
-        "top1_acc": 0.25,
-        "pitch_acc": 0.25,
-        "chroma_acc": 0.25,
-        "mAP": 0.25,
-        "d_prime": 0.0,
-        "aucroc": 0.5,
-        "macro_f1": 0.1,
-        "uar": 0.25,
-    }
-    for name in SCENE:
-        assert METRICS[name](target, probability) == pytest.approx(expected[name]), name
+@pytest.mark.parametrize("name", SCENE)
+@pytest.mark.parametrize("shares", [(0.25, 0.25, 0.25, 0.25), (0.6, 0.2, 0.1, 0.1)])
+def test_chance_is_what_guesses_get(name: str, shares: tuple[float, ...]) -> None:
+    """Guesses are random probabilities, equal in law for every label; labels may be unequal."""
+    target = np.repeat(np.arange(4), [round(500 * share) for share in shares])
+    rng = np.random.default_rng(8)
+    scores = [METRICS[name](target, rng.random((500, 4), np.float32)) for _ in range(60)]
+    chance = METRICS[name].chance
+    assert chance is not None
+    error = np.std(scores) / np.sqrt(60)
+    bias = 0.01 if name in ("mAP", "macro_f1") else 0.0  # of order 1 / clips
+    assert chance(target, 4) == pytest.approx(np.mean(scores), abs=4 * error + bias)
+
+
+def test_chroma_has_a_chance_of_every_octave() -> None:
+    target = np.arange(480) % 24
+    rng = np.random.default_rng(5)
+    scores = [METRICS["chroma_acc"](target, rng.random((480, 24))) for _ in range(60)]
+    chance = METRICS["chroma_acc"].chance
+    assert chance is not None
+    assert chance(target, 24) == pytest.approx(1 / 12)
+    assert np.mean(scores) == pytest.approx(1 / 12, abs=0.01)
 
 
 @pytest.mark.parametrize("name", SCENE)
@@ -152,4 +159,4 @@ def test_every_metric_is_described(name: str) -> None:
     assert metric.name == name
     assert metric.title
     assert metric.higher_is_better is (name != "segment_1s_er")
-    assert (metric.scene is None) == (metric.kind == "event")
+    assert (metric.compute is None) == (metric.kind == "event")

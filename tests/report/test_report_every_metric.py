@@ -12,7 +12,9 @@ import mambabench
 from mambabench.benchmarks.metrics import METRICS
 
 SCENES = tuple(name for name, metric in METRICS.items() if metric.kind == "scene")
-COUNTED = tuple(name for name, metric in METRICS.items() if metric.parts_function)
+COUNTED = tuple(
+    name for name, metric in METRICS.items() if metric.kind != "scene" and not metric.of_arrays
+)
 
 
 @pytest.fixture(autouse=True)

@@ -228,11 +228,3 @@ def test_a_collapsed_seed_is_said_in_the_row(tmp_path):
         write_answers(tmp_path, "task", [np.arange(100) < right], seed=seed)
     (row,) = rows_of(tmp_path)
     assert "seed 3 (0.300) far from the median" in row.note
-
-
-def test_trials_say_why_they_have_no_interval(tmp_path):
-    arrays = {"test/clip": np.array(["a.wav"]), "test/cluster": np.array([""])}
-    results = [("test", {"eer": 0.1}, 1)]
-    write_run(tmp_path, "a", "asv", 0, results, arrays, metric="eer", n_labels=2)
-    (row,) = rows_of(tmp_path)
-    assert "a trial joins two clips" in row.reason

@@ -11,8 +11,13 @@ from synthetic_results import write_events, write_run, write_scene
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.report.statistics import permutation
+from mambabench.report.statistics.segment_kernels import (
+    LANES,
+    has_numba,
+    segments,
+    sweep_segments,
+)
 from mambabench.report.statistics.swap_kernels import (
-    _both_sides_numpy,
     _merge_numpy,
     merge,
     sweep_both_sides,
@@ -247,15 +252,30 @@ def test_sweep_and_merge_without_numba_are_the_same():
     order, marks, places = merge(*merged, one[0]["positive"])
     plain_order, plain_marks, plain = _merge_numpy(*merged, one[0]["positive"])
     np.testing.assert_array_equal(places, plain)
-    kept = np.random.default_rng(4).integers(0, 2, (2, 30, 64)).astype(np.uint8)
-    sweeps = [
-        sweep_both_sides(order, marks, kept),
-        sweep_both_sides(plain_order, plain_marks, kept),
-        _both_sides_numpy(plain_order, plain_marks, kept),
-    ]
-    for other_sweep in sweeps[1:]:
-        for a, b in zip(sweeps[0], other_sweep, strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-12)
+    kept = np.random.default_rng(4).integers(0, 2, (2, 30, LANES)).astype(np.uint8)
+    assert has_numba()
+    found = segments(*merged, one[0]["positive"])
+    for entries in ((order, marks), (plain_order, plain_marks)):
+        for precision, plain_scores in zip(
+            (True, False), sweep_both_sides(*entries, kept), strict=True
+        ):
+            scores = sweep_segments(found, kept, precision)
+            expected = plain_scores.reshape(scores.shape)
+            np.testing.assert_allclose(scores, expected, atol=1e-12)
+            mean = sweep_segments(found, kept, precision, mean=True)
+            np.testing.assert_allclose(mean, np.nanmean(expected, axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["mAP", "aucroc", "d_prime"])
+def test_sides_and_slopes_without_numba_are_the_same(metric, monkeypatch):
+    one, other = random_pair(metric, 6, n=30)
+    kept = np.random.default_rng(4).integers(0, 2, (30, 40)).astype(np.uint8)
+    compiled = exchange(metric, one, other)
+    sides, slopes = compiled.sides(kept), compiled.slopes()
+    monkeypatch.setattr("mambabench.report.statistics.swaps.has_numba", lambda: False)
+    plain = exchange(metric, one, other)
+    np.testing.assert_allclose(sides, plain.sides(kept), atol=1e-12)
+    np.testing.assert_allclose(slopes, plain.slopes(), atol=1e-14)
 
 
 @pytest.mark.parametrize("metric", ["mAP", "aucroc", "d_prime", "macro_f1"])
@@ -289,7 +309,7 @@ def test_the_data_themselves_count_among_the_draws():
     """However few draws: a p-value of 0 would say that what was observed cannot happen."""
     one, other = random_pair("macro_f1", 10, n=40)
     test = permutation._Test([(exchange("macro_f1", one, other), np.arange(40))], 40)
-    p = [test.steered(np.random.default_rng(seed), 1) for seed in range(60)]
+    p = [test.steered(permutation._Draws(f"{seed:032x}", 40), 1) for seed in range(60)]
     assert min(p) > 0
 
 
@@ -308,7 +328,7 @@ def test_steered_draws_estimate_the_exact_p_value(monkeypatch):
         pair = exchange("event_onset_200ms_fms", [{name: counts[0]}], [{name: counts[1]}])
         fold = [(pair, np.arange(12))]
         exact = permutation.exchange_test(fold, 12, KEY).p
-        steered = permutation._Test(fold, 12).steered(np.random.default_rng(case), 4999)
+        steered = permutation._Test(fold, 12).steered(permutation._Draws(f"{case:032x}", 12), 4999)
         ratios.append(steered / exact)
     assert np.max(np.abs(np.log(ratios))) < np.log(1.35)
     assert abs(np.mean(np.log(ratios))) < 0.08

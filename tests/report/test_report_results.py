@@ -186,9 +186,12 @@ def test_metric_without_a_rule_is_resampled_by_repetition(tmp_path, monkeypatch)
     from dataclasses import replace
 
     from mambabench.benchmarks.metrics import METRICS
+    from mambabench.benchmarks.metrics.metric import Opaque
     from mambabench.report.statistics import resampling, scoring
 
-    monkeypatch.setitem(METRICS, "odd", replace(METRICS["top1_acc"], name="odd"))
+    monkeypatch.setitem(
+        METRICS, "odd", replace(METRICS["top1_acc"], name="odd", statistic=Opaque())
+    )
     write_scene(tmp_path, "weak", "task", skill=1.0, metric="odd", seeds=2)
     seeds = [
         {"target": np.arange(60) % 3, "probability": np.random.default_rng(s).random((60, 3))}

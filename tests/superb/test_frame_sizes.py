@@ -30,7 +30,10 @@ def test_frames_are_announced_and_refused_with_both_remedies(tmp_path, monkeypat
     said = []
     arguments = (["logmel_stats"], [tmp_path / "tasks"])
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(0, 0, 1_000))
-    with pytest.raises(StoreError, match=r"are free .* --layers last .* --out on a larger disk"):
+    with pytest.raises(
+        StoreError,
+        match=r"are free .* --layers last .* --frames recompute .* --out on a larger disk",
+    ):
         mambabench.extract(*arguments, out=tmp_path / "out", jobs=1, progress=said.append)
     assert not said
     monkeypatch.undo()

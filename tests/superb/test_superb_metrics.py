@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
+from mambabench.benchmarks.metrics.eer import equal_error_rate
+from mambabench.benchmarks.metrics.mtwv import maximum_term_weighted_value
 from mambabench.benchmarks.superb import ks, qbe
 from mambabench.benchmarks.superb.metrics import (
     edit_distance,
-    equal_error_rate,
     error_rate,
-    maximum_term_weighted_value,
 )
 from mambabench.benchmarks.superb.score import points, superb_score
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mambabench.benchmarks.layout.read import load_task
-from mambabench.benchmarks.superb.metrics import equal_error_rate
+from mambabench.benchmarks.metrics.eer import equal_error_rate
 from mambabench.benchmarks.task import clip_path
 from mambabench.extract.audio import decode
 from mambabench.models.encoders.frontends import SsamLogMel

@@ -368,4 +368,4 @@ def test_a_foreign_text_task_is_probed_and_its_test_labels_do_not_choose(monkeyp
     assert before.head_sha256 == after.head_sha256
     assert before.grid_point == after.grid_point
     assert set(before.scores) == {"wer", "uer"}
-    assert before.grid_point["width"] == 128
+    assert before.grid_point["width"] == 64

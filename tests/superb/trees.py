@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
+LETTER_NOISE = 0.003  # the same in letters and in the turns of readers
 NOISE = 0.02  # deviation of the white noise in tones: raise it for a harder task
 
 
@@ -261,13 +262,14 @@ def _letters(text: str, rng: np.random.Generator, seconds: float = 0.08) -> np.n
         pieces.append(0.3 * np.sin(2 * np.pi * pitch * t) * np.hanning(len(t)) ** 0.3)
         pieces.append(np.zeros(int(0.02 * RATE)))  # tells doubled letters apart
     signal = np.concatenate(pieces)
-    return (signal + 0.003 * rng.normal(size=len(signal))).astype(np.float32)
+    return (signal + LETTER_NOISE * rng.normal(size=len(signal))).astype(np.float32)
 
 
-def speech_recognition(root: Path, n_train: int = 96) -> Path:
+def speech_recognition(root: Path, n_train: int = 96, n_test: int | None = None) -> Path:
     """Write LibriSpeech folders with transcripts; each letter is a tone of its own."""
     rng = np.random.default_rng(8)
-    sizes = {"train-clean-100": n_train, "dev-clean": n_train // 4, "test-clean": n_train // 4}
+    n_test = n_test or n_train // 4
+    sizes = {"train-clean-100": n_train, "dev-clean": n_train // 4, "test-clean": n_test}
     for folder, n in sizes.items():
         lines: dict[Path, list[str]] = {}
         for index in range(n):
@@ -285,14 +287,14 @@ def speech_recognition(root: Path, n_train: int = 96) -> Path:
     return root
 
 
-def slot_filling(root: Path, n_train: int = 96) -> Path:
+def slot_filling(root: Path, n_train: int = 96, n_test: int | None = None) -> Path:
     """Write Audio SNIPS: artists are words of C and D, times words of A and B after an E."""
     from mambabench.benchmarks.superb.sf import SPEAKERS
 
     rng = np.random.default_rng(9)
     base = root / "SNIPS"
     lines = []
-    for split, n in (("train", n_train), ("valid", n_train // 4), ("test", n_train // 4)):
+    for split, n in (("train", n_train), ("valid", n_train // 4), ("test", n_test or n_train // 4)):
         (base / split).mkdir(parents=True)
         for index in range(n):
             speaker = SPEAKERS[split][index % 4]
@@ -309,7 +311,7 @@ def slot_filling(root: Path, n_train: int = 96) -> Path:
     return root
 
 
-def speaker_diarization(root: Path, n_train: int = 40) -> Path:
+def speaker_diarization(root: Path, n_train: int = 40, n_test: int | None = None) -> Path:
     """Write Libri2Mix with alignments: two readers with tones of their own, turns that overlap."""
     rng = np.random.default_rng(10)
     readers = {"11": 400.0, "23": 1500.0, "9": 520.0, "31": 1900.0}  # a low and a high one each
@@ -317,7 +319,7 @@ def speaker_diarization(root: Path, n_train: int = 40) -> Path:
     for chapter, split, part, n in (
         (1000, "train-clean-100", "train-100", n_train),
         (2000, "dev-clean", "dev", n_train // 4),
-        (3000, "test-clean", "test", n_train // 4),
+        (3000, "test-clean", "test", n_test or n_train // 4),
     ):
         audio = root / "Libri2Mix" / "wav16k" / "max" / part / "mix_both"
         audio.mkdir(parents=True)
@@ -327,7 +329,7 @@ def speaker_diarization(root: Path, n_train: int = 40) -> Path:
         turns = []
         for index in range(n):
             pair = ("11", "23") if index % 2 else ("31", "9")
-            signal = 0.002 * rng.normal(size=2 * RATE)
+            signal = LETTER_NOISE * rng.normal(size=2 * RATE)
             halves = []
             for side, reader in enumerate(pair):
                 utterance = f"{chapter + index}-{side:04d}"

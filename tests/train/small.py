@@ -11,10 +11,11 @@ from mambabench.train.state import load_tensors
 from mambabench.train.verb import train_encoder
 
 TINY: dict[str, Any] = {"embed_dim": 16, "depth": 2, "workers": 0, "batch_size": 8, "epochs": 2}
+SHORT: dict[str, Any] = {"ranks": 1, "n_frames": 40}  # 50 patches of SSAM's
 # name -> (system, which data, settings)
 SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "ssam": ("ssam", "tars", {"ranks": 1, "warmup_epochs": 1, "lr": 0.05, "d_state": 8}),
-    "ssast": ("ssast", "tars", {"ranks": 1, "warmup_epochs": 1, "lr": 0.05}),
+    "ssam": ("ssam", "tars", {**SHORT, "warmup_epochs": 1, "lr": 0.05, "d_state": 8}),
+    "ssast": ("ssast", "tars", {**SHORT, "warmup_epochs": 1, "lr": 0.05}),
     "ssamba": (
         "ssamba",
         "lists",
@@ -36,7 +37,7 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ssam-classify": (
         "ssam",
         "lists",
-        {"objective": "classify", "clip_frames": 100, "lr": 1e-3, "loss": "CE", "ranks": 1},
+        {**SHORT, "objective": "classify", "clip_frames": 100, "lr": 1e-3, "loss": "CE"},
     ),
 }  # fmt: skip
 

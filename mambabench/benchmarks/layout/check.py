@@ -14,6 +14,7 @@ from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.benchmarks.hear import DIRECTORIES
 from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.read import METADATA, SOURCES, VOCABULARY, read_task
+from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Clip, Defect, Task, clip_path, folds
 from mambabench.errors import DataError
 from mambabench.files import read_json
@@ -182,15 +183,10 @@ def _labels(task: Task) -> Iterator[Defect]:
                 "no head can predict it: redraw the splits, or accept the lost points",
                 "warning",
             )
-    numbers = [int(label) for label in task.labels if label.lstrip("-").isdecimal()]
-    gapless = list(range(min(numbers, default=0), min(numbers, default=0) + len(task.labels)))
-    if "chroma_acc" in task.evaluation and sorted(numbers) != gapless:
-        yield Defect(
-            VOCABULARY,
-            "chroma_acc compares indices modulo 12, but the labels are not consecutive notes",
-            "list every semitone of the range, or drop chroma_acc",
-            "warning",
-        )
+    for name in task.evaluation:
+        asked = METRICS[name].labels_problem if name in METRICS else None
+        if asked is not None and (found := asked(task.labels)) is not None:
+            yield Defect(VOCABULARY, *found, "warning")
 
 
 def _labels_of(clips: tuple[Clip, ...]) -> set[str]:

@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.json_values import Json, is_number, is_plain
+from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import (
     Defect,
     EmbeddingType,
@@ -84,6 +85,12 @@ def _optional_fields(metadata: Json, wrong: _Wrong) -> Json:
     for field, known in (("pooling", get_args(Pooling)), ("layers", ("last", "all"))):
         present = field in metadata
         fields[field] = _choice(metadata, field, known, wrong) if present else known[0]
+    fields["limited"] = metadata.get("limited", "")
+    if not isinstance(fields["limited"], str):
+        wrong(
+            "limited", f"is {fields['limited']!r}", "say which part of a task this is, or nothing"
+        )
+        fields["limited"] = ""
     notes = metadata.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         wrong("notes", f"is {notes!r}", "list sentences")
@@ -116,8 +123,6 @@ def _splits(metadata: Json, split_mode: str, wrong: _Wrong) -> tuple[str, ...]:
 
 
 def _evaluation(metadata: Json, kind: str, wrong: _Wrong) -> tuple[str, ...]:
-    from mambabench.benchmarks.metrics import METRICS
-
     names = metadata.get("evaluation")
     if not isinstance(names, list) or not names:
         wrong("evaluation", f"is {names!r}", "list the metrics, the primary one first")

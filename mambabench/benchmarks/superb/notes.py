@@ -38,8 +38,8 @@ BY_KIND: dict[str, tuple[str, ...]] = {
     ),
     "text": (
         *_FRAMES,
-        "ASR's learning rate is the published 1e-4; the language model of the second published "
-        "column is left out.",
+        "ASR's learning rate is the published 1e-4; the second column, with a language "
+        "model, is there only where --lm names one.",
     ),
     "slot_text": (
         *_FRAMES,

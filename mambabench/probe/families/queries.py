@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.benchmarks.metrics.mtwv import TERM_BETA, maximum_term_weighted_value
 from mambabench.benchmarks.superb import qbe
-from mambabench.benchmarks.superb.metrics import TERM_BETA, maximum_term_weighted_value
 from mambabench.benchmarks.superb.prepare import RELEVANCE
 from mambabench.benchmarks.task import Fold
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows

@@ -28,6 +28,7 @@ class Recipe:
     balanced: bool = False  # sample with replacement, inversely to class counts
     width: int | None = None  # of recurrent heads; others are as wide as published
     shortened_rates: tuple[float, ...] | None = None  # instead, where a preset shortens
+    shortened_batch_size: int | None = None  # likewise
 
     def __post_init__(self) -> None:
         assert self.learning_rates
@@ -42,9 +43,11 @@ RECIPES: dict[str, Recipe] = {
     "PR": Recipe((1e-2, 1e-3), 100_000, 100, batch_size=16, accumulation=2),
     "ASV": Recipe((1e-4,), 200_000, 10, batch_size=50),
     # a slice of 32 is two batches of 16; few steps need larger rates
-    "ASR": Recipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(1e-3,)),
-    "SF": Recipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(1e-3,)),
-    "SD": Recipe((1e-4,), 30_000, 60, 8, 4, width=512, shortened_rates=(1e-3,)),
+    "ASR": Recipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,)),
+    "SF": Recipe(
+        (1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,), shortened_batch_size=16
+    ),
+    "SD": Recipe((1e-4,), 30_000, 60, 8, 4, width=512, shortened_rates=(5e-3,)),
 }
 BY_KIND = {
     "multiclass": "IC",
@@ -55,18 +58,20 @@ BY_KIND = {
     "slot_text": "SF",
     "diarization": "SD",
 }
-_NARROWER = {1: 1, 10: 4, 100: 8}  # shortened presets divide the width of recurrent heads too
+MOST_SHORTENED_EVALUATIONS = 20
+_NARROWER = {1: 1, 10: 4, 100: 16}  # shortened presets divide the width of recurrent heads too
 
 
 def recipe_of(task: Task, protocol: Protocol | None = None) -> Recipe:
     """Return the recipe of a SUPERB task, of another task that of its kind.
 
-    With a preset that shortens, its learning rates are those for few steps.
+    With a preset that shortens, learning rates and batches are those for few steps.
     """
     known = TASKS.get(task.name)
     recipe = RECIPES[known.superb_name if known else BY_KIND[task.prediction_type]]
     if protocol is not None and protocol.shorten > 1 and recipe.shortened_rates:
-        return replace(recipe, learning_rates=recipe.shortened_rates)
+        size = recipe.shortened_batch_size or recipe.batch_size
+        return replace(recipe, learning_rates=recipe.shortened_rates, batch_size=size)
     return recipe
 
 
@@ -77,6 +82,12 @@ def width_of(recipe: Recipe, protocol: Protocol) -> int:
 
 
 def steps_of(recipe: Recipe, protocol: Protocol) -> tuple[int, int]:
-    """Return (total steps, steps between evaluations) under a preset that may shorten."""
+    """Return (total steps, steps between evaluations) under a preset that may shorten.
+
+    Recurrent heads decode validation clips one by one: few steps have fewer evaluations.
+    """
     total = max(1, recipe.total_steps // protocol.shorten)
-    return total, max(1, total // recipe.evaluations)
+    evaluations = recipe.evaluations
+    if recipe.width is not None and protocol.shorten > 1:
+        evaluations = min(evaluations, MOST_SHORTENED_EVALUATIONS)
+    return total, max(1, total // evaluations)

@@ -21,6 +21,7 @@ from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sh
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.frame_training import FrameSettings, window_batches
 from mambabench.probe.heads.frame_heads import Speech
+from mambabench.probe.language_model import KIND, METRIC
 from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
@@ -161,6 +162,29 @@ class SequenceFold:
         ]
         return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
 
+    def _named_model(self) -> dict[str, str]:
+        model = self.preset.language_model
+        if model is None or self.stored.task.prediction_type != KIND:
+            return {}
+        return {"language_model": model.path.name, "language_model_sha256": model.sha256}
+
+    def _with_language_model(
+        self, head: sequence_heads.TextHead, part: Split, tested: Speech
+    ) -> Counts | None:
+        """Return word errors and words of every clip, decoded with the preset's language model."""
+        model = self.preset.language_model
+        if model is None or self.stored.task.prediction_type != KIND:
+            return None
+        rows = []
+        for clip, frames in zip(
+            part.clips, sequence_heads.letter_probabilities(head, tested.frames), strict=True
+        ):
+            said = asr.words_of(clip.labels)
+            rows.append(
+                (edit_distance_of(said, model.words(frames, self._table.symbols)), len(said))
+            )
+        return np.array(rows, np.float64)
+
     def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
         """Choose the learning rate (the first of equals) and test its head."""
         best = min(trained, key=lambda one: one.value)
@@ -179,6 +203,11 @@ class SequenceFold:
         for name in self.stored.task.evaluation:
             found, length = counts[name].sum(axis=0)
             scores[name] = float(found / length) if length else None
+        second = self._with_language_model(head, part, tested)
+        if second is not None:
+            counts[METRIC] = second
+            found, length = second.sum(axis=0)
+            scores[METRIC] = float(found / length) if length else None
         total, _ = steps_of(recipe, self.preset)
         value = -best.value if self._reading.higher else best.value
         lengths = [len(clip) for clip in tested.frames]
@@ -192,6 +221,7 @@ class SequenceFold:
                 "spec_augment": self.preset.shorten == 1,
                 "selected_on": "validation",
                 "targets_longer_than_frames": share_too_long(tested.targets, lengths),
+                **self._named_model(),
             },
             validation_score=value if math.isfinite(value) else None,
             best_epoch=best.step,
@@ -199,5 +229,5 @@ class SequenceFold:
             n_test=len(decoded),
             head_sha256=tensors_sha256(list(head.cpu().parameters())),
         )
-        found_arrays = {f"counts:{name}": counts[name] for name in self.stored.task.evaluation}
+        found_arrays = {f"counts:{name}": counts[name] for name in scores}
         return FoldOutcome(result, clip_arrays(part.clips) | found_arrays)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mambabench.benchmarks.superb.metrics import equal_error_rate
+from mambabench.benchmarks.metrics.eer import equal_error_rate
 from mambabench.benchmarks.superb.prepare import TRIALS
 from mambabench.benchmarks.task import Fold
 from mambabench.errors import DataError

@@ -15,16 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["superb_scores"]
 
+# how the SUPERB website calls each task's metrics: those of our tasks, in the same order
 _NAMES = {
-    "top1_acc": "acc",
-    "joint_acc": "acc",
-    "per": "per",
-    "eer": "eer",
-    "mtwv": "mtwv",
-    "wer": "wer",
-    "slot_type_f1": "f1",
-    "slot_value_cer": "cer",
-    "der": "der",
+    (task.name, ours): theirs
+    for task in TASKS.values()
+    for ours, theirs in zip(task.metrics, TASK_METRICS[task.superb_name], strict=False)
 }
 
 
@@ -41,7 +36,7 @@ def superb_scores(rows: Sequence[Row], groups: Sequence[Group] = ()) -> list[Ove
     for row in rows:
         if row.protocol.startswith("superb") and row.task in names and row.mean is not None:
             values = found.setdefault((row.protocol, row.encoder), {})
-            values[names[row.task]] = {_NAMES[row.metric]: 100.0 * row.mean}
+            values[names[row.task]] = {_NAMES[row.task, row.metric]: 100.0 * row.mean}
     for group in groups:
         owned = found.get((group.protocol, group.encoder), {}).get(names.get(group.task, ""))
         if owned is not None:
@@ -77,8 +72,9 @@ def _second_metrics(group: Group) -> dict[str, float]:
     for run in group.runs:
         for fold in run.record.folds:
             for metric, score in fold.scores.items():
-                if metric != group.metric and metric in _NAMES and score is not None:
-                    values.setdefault(_NAMES[metric], []).append(100.0 * score)
+                name = _NAMES.get((group.task, metric))
+                if metric != group.metric and name is not None and score is not None:
+                    values.setdefault(name, []).append(100.0 * score)
     return {name: sum(scores) / len(scores) for name, scores in values.items()}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from mambabench.report.flags import single
 from mambabench.report.formats import Format
 from mambabench.report.formats.json_text import ROW_KEYS
 from mambabench.report.matrix import Cell, matrices
@@ -69,7 +70,7 @@ def matrix_csv(matrices: Iterable[Matrix]) -> str:
 
 
 def _values(cell: Cell) -> tuple[object, object, str]:
-    marks = ["best"] * cell.best + ["same"] * cell.same + list(cell.flags)
+    marks = ["best"] * cell.best + ["same"] * cell.same + single(cell.flags)
     half = cell.half_value if cell.half_value is not None else cell.half
     number = cell.text if "/" in cell.text else cell.value  # won/tied/lost is no number
     return number, half or None, " ".join(marks)

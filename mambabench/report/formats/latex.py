@@ -244,7 +244,7 @@ def _cell(cell: Cell, line: Head, column: Head) -> str:
     if cell.half:
         rank = "rank" in (line.kind, column.kind)
         small = f"[{escaped(cell.half)}]" if rank else f"$\\pm${escaped(cell.half)}"
-    small += f" [{cell.flags}]" if cell.flags else ""
+    small += f" [{escaped(cell.flags)}]" if cell.flags else ""
     small += escaped(cell.marks) + ("$^=$" if cell.same else "")
     return text + (f"{{\\tiny {small}}}" if small else "")
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.errors import StoreError
 from mambabench.files import read_json
-from mambabench.report.formats.tables import UNSCALED
 from mambabench.report.names import short_task
 from mambabench.report.results import group_runs
 from mambabench.report.runs import Group
@@ -113,7 +113,7 @@ def _cell(group: Group, row: Row, rank: Sequence[float | None] | None) -> dict[s
         "task": group.task,
         "protocol": group.protocol,
         "metric": group.metric,
-        "scale": 1 if group.metric in UNSCALED else 100,
+        "scale": 100 if metric_of(group.metric).share else 1,
         "mean": _short(row.mean),
         "n_test": row.n_test,
         "ties": row.ties,

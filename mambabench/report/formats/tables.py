@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.report.flags import letters
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADINGS",
-    "UNSCALED",
     "notes",
     "pools",
     "remarks",
@@ -27,14 +27,12 @@ __all__ = [
     "tables_of",
 ]
 
-UNSCALED = ("d_prime", "segment_1s_er")  # not shares of anything: printed as they are
-
 
 def shown(metric: str, value: float | None) -> str:
     """Return a score as printed: percent with two decimals, or three decimals where no share."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if metric in UNSCALED else f"{100 * value:.2f}"
+    return f"{100 * value:.2f}" if metric_of(metric).share else f"{value:.3f}"
 
 
 def shown_interval(metric: str, low: float | None, high: float | None) -> str:
@@ -46,7 +44,7 @@ def shown_interval(metric: str, low: float | None, high: float | None) -> str:
 
 def unit(metric: str, higher_is_better: bool) -> str:
     """Return what stands behind a metric's name: its unit, and the direction if it is unusual."""
-    text = "" if metric in UNSCALED else " %"
+    text = " %" if metric_of(metric).share else ""
     return text + ("" if higher_is_better else " (lower is better)")
 
 
@@ -150,12 +148,10 @@ def _common(summary: Summary) -> list[str]:
 
 def _warned(summary: Summary) -> list[str]:
     """Return one line per encoder and task in whose embeddings clips are that need a warning."""
-    warned = {(r.record.encoder, r.record.task): r.record.warnings for r in summary.runs}
     return [
         f"{encoder} on {task}: {'; '.join(found[:3])}"
         + (f" and {len(found) - 3} more warnings" if len(found) > 3 else "")
-        for (encoder, task), found in sorted(warned.items())
-        if found
+        for encoder, task, found in summary.warned
     ]
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.benchmarks.metrics import metric_of
+from mambabench.benchmarks.metrics.metric import PerClip
 from mambabench.report.statistics.intervals import Interval
-from mambabench.report.statistics.scoring import ACCURACIES
 
 __all__ = [
+    "FEWEST_DRAWS",
     "FEWEST_UNITS",
     "Units",
     "clip_interval",
@@ -26,9 +28,7 @@ FEWEST_UNITS = 6  # of which 2^6 exchanges reach p = .031; fewer cannot show a d
 _FEW_ERRORS = 15  # below so many clips wrong (or right) an accuracy takes Wilson's interval
 _FEW_UNITS = 12  # below so many, a row says so
 _FEW_OF_A_LABEL = 10  # test clips, below which a row says so
-_LEAST_DEFINED = 100  # resamples with a score that an interval needs
-_NO_SHARES = ("d_prime", "segment_1s_er", "per", "mtwv")  # may leave 0 to 1
-_RATES = ("segment_1s_er", "per")  # not below 0
+FEWEST_DRAWS = 100  # resamples with a score that an interval needs
 _LEVEL = 0.95
 
 
@@ -74,7 +74,7 @@ def clip_interval(
     """
     known = resampled[np.isfinite(resampled)]
     share = len(known) / len(resampled)
-    if len(known) < _LEAST_DEFINED:
+    if len(known) < FEWEST_DRAWS:
         text = f"no bootstrap: the score is undefined on {_percent(1 - share)} of resamples"
         return None, share, (text,)
     notes = []
@@ -82,7 +82,9 @@ def clip_interval(
         notes.append(
             f"interval over clips from the {_percent(share)} of resamples that have a score"
         )
-    clips = _wilson(score, known, units) if metric in ACCURACIES else None
+    statistic = metric_of(metric).statistic
+    hits = isinstance(statistic, PerClip) and statistic.binary
+    clips = _wilson(score, known, units) if hits else None
     if clips is not None:
         notes.append("few errors or few hits: Wilson's interval over clips")
     elif float(np.ptp(known)) <= 1e-12:
@@ -124,9 +126,8 @@ def _wilson(score: float, resampled: Array, units: Units) -> Interval | None:
 
 
 def _within_range(metric: str, interval: Interval) -> Interval:
-    if metric in _NO_SHARES:
-        return Interval(max(0.0, interval.low), interval.high) if metric in _RATES else interval
-    return Interval(max(0.0, interval.low), min(1.0, interval.high))
+    known = metric_of(metric)
+    return Interval(max(known.lowest, interval.low), min(known.highest, interval.high))
 
 
 def difference_intervals(
@@ -145,7 +146,7 @@ def difference_intervals(
         limits[whole] = np.quantile(differences[whole], levels, axis=1).T
     for number in np.flatnonzero(~whole).tolist():
         known = differences[number][np.isfinite(differences[number])]
-        if len(known) >= _LEAST_DEFINED:
+        if len(known) >= FEWEST_DRAWS:
             limits[number] = np.quantile(known, levels)
     for number, ((low, high), centre) in enumerate(zip(limits, observed, strict=True)):
         if np.isfinite(low) and np.isfinite(high):
@@ -175,8 +176,8 @@ def units_note(units: Units, metric: str) -> tuple[str, ...]:
             f"a label has {units.fewest} test clips in a fold: the interval over clips may be too "
             "narrow"
         )
-    if metric == "mAP":
-        notes.append("interval over clips for the mAP of test sets of this size")
+    if note := metric_of(metric).interval_note:
+        notes.append(note)
     return tuple(notes)
 
 

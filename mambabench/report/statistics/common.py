@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.errors import MambabenchError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import Comparison, compare
 from mambabench.report.statistics.evidence import Evidence, gather
 from mambabench.report.statistics.scoring import fold_score
+from mambabench.report.versions import other_versions
 from mambabench.store.records import read_predictions
 
 __all__ = ["on_common_ground"]
@@ -57,7 +59,7 @@ def on_common_ground(
 def _may_share(one: Group, other: Group, evidence: dict[Group, Evidence]) -> bool:
     """Whether seeds or clips are all that keeps two groups from being compared."""
     a, b = evidence[one], evidence[other]
-    if a.reason or b.reason or one.metric != other.metric:
+    if a.reason or b.reason or one.metric != other.metric or other_versions(one, other):
         return False
     return one.seeds != other.seeds or a.test_key != b.test_key
 
@@ -134,10 +136,9 @@ def _cut(run: Run, clips: _Clips, folder: Path) -> Run:
     scores = []
     for fold, names in clips.items():
         own = {k.removeprefix(f"{fold}/"): v for k, v in arrays.items() if k.startswith(f"{fold}/")}
-        n_clips = len(own["clip"])
         place = {str(name): i for i, name in enumerate(own["clip"].tolist())}
-        rows = [place[name] for name in names]
-        part = {k: v[rows] for k, v in own.items() if k[:6] != "event_" and len(v) == n_clips}
+        rows = np.array([place[name] for name in names], np.int64)
+        part = metric_of(run.record.metric).rows(own, rows)
         kept |= {f"{fold}/{name}": value for name, value in part.items()}
         scores.append(fold_score(run.record.metric, [part]).score)
     path = folder / f"seed-{run.record.seed:03d}.json"

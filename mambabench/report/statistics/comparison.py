@@ -11,16 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from mambabench.files import canonical_json, read_json, write_json
+from mambabench.benchmarks.metrics import metric_of
+from mambabench.benchmarks.metrics.metric import Drawn
+from mambabench.errors import MambabenchError
+from mambabench.files import canonical_json, read_json, write_bytes
 from mambabench.report.cache import keep
 from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import FEWEST_UNITS, difference_intervals
+from mambabench.report.statistics.drawn import drawn_test
 from mambabench.report.statistics.evidence import FENCED, Evidence, described, read_test
 from mambabench.report.statistics.intervals import Interval, flip_test
 from mambabench.report.statistics.permutation import ExchangeTest, exchange_test
-from mambabench.report.statistics.resampling import N_PERMUTATIONS, TestClips
+from mambabench.report.statistics.resampling import N_PERMUTATIONS, N_RESAMPLES, TestClips
 from mambabench.report.statistics.scoring import Seed
 from mambabench.report.statistics.swaps import exchange, prepared
+from mambabench.report.versions import other_versions
 
 __all__ = ["Comparison", "compare"]
 
@@ -98,7 +103,7 @@ def _compare_task(
                 metric=one.metric,
                 encoder=one.encoder,
                 other=other.encoder,
-                difference=_difference(one, other),
+                difference=None if other_versions(one, other) else _difference(one, other),
                 boot_low=interval.low if interval else None,
                 boot_high=interval.high if interval else None,
                 p=tests[pair].p if pair in tests else None,
@@ -160,6 +165,8 @@ def _intervals(
 
 def _incomparable(one: Group, other: Group, evidence: dict[Group, Evidence]) -> str | None:
     """Return why two groups cannot be compared clip by clip, or None."""
+    if versions := other_versions(one, other):
+        return versions
     a, b = evidence[one], evidence[other]
     for group, own in ((one, a), (other, b)):
         if own.reason:
@@ -198,7 +205,7 @@ def _tests(
             stored |= {names[pair]: one for pair, one in zip(new, found, strict=True)}
             if file:
                 tests = {name: list(one) for name, one in stored.items()}
-                keep(partial(write_json, file, {"tests": tests}))
+                keep(partial(write_bytes, file, canonical_json({"tests": tests}), durable=False))
         result |= {pair: stored[names[pair]] for pair in own}
     return [result[pair] for pair in pairs]
 
@@ -223,6 +230,8 @@ def _test(
     pairs: Sequence[tuple[Group, Group]], evidence: dict[Group, Evidence], test_key: str
 ) -> list[ExchangeTest]:
     """Test pairs on the same clips: sums over clips by their parts, others by exchanging clips."""
+    if isinstance(metric_of(pairs[0][0].metric).statistic, Drawn):
+        return [_drawn_test(one, other, evidence) for one, other in pairs]
     members = list(dict.fromkeys(group for pair in pairs for group in pair))
     parts = [own for group in members if (own := evidence[group].parts) is not None]
     if len(parts) == len(members):
@@ -241,6 +250,18 @@ def _test(
         ]
         found.append(exchange_test(folds, test.n_units, test_key))
     return found
+
+
+def _drawn_test(one: Group, other: Group, evidence: dict[Group, Evidence]) -> ExchangeTest:
+    """Test one pair from the draws that both share."""
+    a, b = evidence[one], evidence[other]
+    difference = _difference(one, other)
+    if a.resampled is None or b.resampled is None or a.units is None or difference is None:
+        raise MambabenchError("no drawn scores to compare")
+    p = drawn_test(a.resampled - b.resampled, difference, a.units)
+    if p is None:
+        raise MambabenchError("too few draws in which both encoders have a score")
+    return ExchangeTest(p, N_RESAMPLES)
 
 
 _Read = tuple[TestClips, list[list[Seed]]]  # the clips and, per fold and seed, what is compared

@@ -11,7 +11,7 @@ import hashlib
 import json
 import traceback
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.benchmarks.hear.clusters import cluster_names
+from mambabench.benchmarks.metrics import Metric, metric_of
+from mambabench.benchmarks.metrics.metric import Drawn, Ranked, Untested
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import atomic_write, canonical_json
 from mambabench.reading.arrays import UNREADABLE
@@ -28,7 +30,6 @@ from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import Units
 from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
 from mambabench.report.statistics.scoring import (
-    RANKED,
     FoldScore,
     fewest_of_a_label,
     fold_score,
@@ -36,7 +37,7 @@ from mambabench.report.statistics.scoring import (
 )
 from mambabench.store.records import read_predictions
 
-__all__ = ["FENCED", "Evidence", "described", "gather", "read_test"]
+__all__ = ["FENCED", "Evidence", "described", "gather", "is_cached", "read_test"]
 
 Array = npt.NDArray[Any]
 _VERSION = 3  # of the numbers in the cache: raise it when the statistics change
@@ -47,14 +48,6 @@ FENCED = (
     *(MambabenchError, ArithmeticError, AssertionError, LookupError),
     *(AttributeError, OSError, TypeError, ValueError, zipfile.BadZipFile),
 )
-
-# metrics whose units are neither clips nor clusters
-_NO_UNITS = {
-    "eer": "a trial joins two clips and speakers stand in many trials, so that trials are not "
-    "independent and clips cannot be drawn one by one",
-    "mtwv": "its threshold is shared by all queries and documents stand in every query, so that "
-    "queries are not independent",
-}
 
 
 @dataclass(frozen=True)
@@ -75,8 +68,7 @@ def gather(group: Group, cache: Path | None) -> Evidence:
 
     What goes wrong with its files or its metric is the `reason` of this group alone.
     """
-    content = [_VERSION, N_RESAMPLES, [run.digest for run in group.runs]]
-    key = hashlib.sha256(canonical_json(content)).hexdigest()
+    key = _key(group)
     file = cache / f"{key}.npz" if cache else None
     if file and file.is_file() and (stored := _load(file, key)):
         return stored
@@ -88,6 +80,16 @@ def gather(group: Group, cache: Path | None) -> Evidence:
     if file:
         keep(lambda: _save(file, evidence))
     return evidence
+
+
+def _key(group: Group) -> str:
+    content = [_VERSION, N_RESAMPLES, [run.digest for run in group.runs]]
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def is_cached(group: Group, cache: Path) -> bool:
+    """Whether the cache has a file for the group, sound or not."""
+    return (cache / f"{_key(group)}.npz").is_file()
 
 
 def described(error: BaseException) -> str:
@@ -113,11 +115,15 @@ def _compute(group: Group, key: str) -> Evidence:
                 else (f"the predictions of seed {run.record.seed} are missing")
             )
             return Evidence(key, declared, f"no bootstrap: {what}")
-    if group.metric in _NO_UNITS:
-        return Evidence(key, declared, f"no bootstrap: {_NO_UNITS[group.metric]}")
+    metric = metric_of(group.metric)
+    if isinstance(metric.statistic, Untested):
+        return Evidence(key, declared, f"no bootstrap: {metric.statistic.reason}")
     test, ordered = read_test(group)
     try:
-        scores = [fold_score(group.metric, fold) for fold in ordered]
+        scores = [
+            fold_score(group.metric, fold, units)
+            for fold, units in zip(ordered, test.unit_of, strict=True)
+        ]
     except KeyError as error:
         return Evidence(key, test.n_clips, f"no bootstrap: nothing known of {error}")
     stored = float(
@@ -136,11 +142,30 @@ def _compute(group: Group, key: str) -> Evidence:
     return Evidence(
         key=key,
         n_test=test.n_clips,
-        test_key=test.key,
+        test_key=_test_key(test, metric, ordered),
         units=_units(group.metric, test, [fold[0] for fold in ordered]),
-        resampled=_resample(test, scores, recentre=group.metric in RANKED),
+        resampled=_resample(test, scores, recentre=_recentred(metric)),
         parts=_unit_parts(test, scores),
     )
+
+
+def _recentred(metric: Metric) -> bool:
+    """Whether drawing clips twice shifts the score: they rank beside themselves."""
+    statistic = metric.statistic
+    return isinstance(statistic, Ranked) or (isinstance(statistic, Drawn) and statistic.recentre)
+
+
+def _test_key(
+    test: TestClips, metric: Metric, ordered: Sequence[Sequence[Mapping[str, Array]]]
+) -> str:
+    """Return the content hash of what two encoders must share: clips and, if drawn, their truth."""
+    if not isinstance(metric.statistic, Drawn):
+        return test.key
+    digest = hashlib.sha256(test.key.encode())
+    for fold in ordered:
+        for name in metric.statistic.truth:
+            digest.update(np.ascontiguousarray(fold[0][name]).tobytes())
+    return digest.hexdigest()
 
 
 def _units(metric: str, test: TestClips, folds: Sequence[dict[str, Array]]) -> Units:
@@ -184,9 +209,7 @@ def _same_clips(
                     f"{run.path.name} and probe again"
                 )
             order = np.argsort(own["clip"], kind="stable")
-            n_clips = len(order)
-            per_clip = {k: v for k, v in own.items() if k[:6] != "event_" and len(v) == n_clips}
-            sorted_ = {k: v[order] for k, v in per_clip.items()}
+            sorted_ = metric_of(group.metric).rows(own, order)
             if rows and not np.array_equal(rows[0]["clip"], sorted_["clip"]):
                 raise StoreError(
                     f"{run.path}: the test clips of fold {fold!r} are not those of "
@@ -257,7 +280,7 @@ def _save(file: Path, evidence: Evidence) -> None:
         if getattr(evidence, name) is not None
     }
     text = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    atomic_write(file, lambda out: np.savez(out, facts=text, **arrays))
+    atomic_write(file, lambda out: np.savez(out, facts=text, **arrays), durable=False)
 
 
 def _load(file: Path, key: str) -> Evidence | None:

@@ -17,13 +17,16 @@ import numpy.typing as npt
 from mambabench.benchmarks.depression.scores import binary_scores, confusion
 from mambabench.benchmarks.depression.sessions import Session
 from mambabench.errors import DataError
+from mambabench.report.statistics.intervals import Interval
 
 __all__ = [
     "METRICS",
     "Audit",
-    "Interval",
+    "Estimate",
     "bootstrap",
+    "cluster_draws",
     "metadata_probe",
+    "percentiles",
     "speaker_audit",
     "summarise",
     "trivial_rows",
@@ -35,12 +38,21 @@ METRICS = ("f1", "macro_f1", "balanced_acc", "auc", "acc", "precision", "recall"
 
 
 @dataclass(frozen=True)
-class Interval:
+class Estimate:
     """A value with its 95 % bootstrap interval; None where it is undefined."""
 
     value: float | None
-    low: float | None
-    high: float | None
+    interval: Interval | None
+
+    @property
+    def low(self) -> float | None:
+        """The interval's lower end."""
+        return None if self.interval is None else self.interval.low
+
+    @property
+    def high(self) -> float | None:
+        """The interval's upper end."""
+        return None if self.interval is None else self.interval.high
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,7 @@ def bootstrap(
     threshold: float = 0.0,
     n_resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Interval]:
+) -> dict[str, Estimate]:
     """Return every metric, averaged over the rows of `scores`, with its percentile interval.
 
     scores: [n_seeds, n_sessions]; label: [n_sessions]; clusters are drawn with replacement and the
@@ -148,20 +160,36 @@ def bootstrap(
     scores, label = np.atleast_2d(scores), np.asarray(label)
     if scores.shape[1] != len(label) or len(label) != len(clusters):
         raise DataError(f"{scores.shape[1]} scores, {len(label)} labels, {len(clusters)} clusters")
-    names, index = np.unique(np.asarray(clusters), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
-    weights = draws[:, index].astype(float)  # [n_resamples, n_sessions]
+    weights = cluster_draws(clusters, n_resamples, seed).astype(float)
     point = [binary_scores(row, label, threshold) for row in scores]
     drawn = [_weighted_scores(row, label, weights, threshold) for row in scores]
     out = {}
     for name in METRICS:
         samples = np.mean([d[name] for d in drawn], axis=0)
-        samples = samples[~np.isnan(samples)]
         value = float(np.mean([p[name] for p in point]))
-        low, high = np.percentile(samples, (2.5, 97.5)) if len(samples) else (np.nan, np.nan)
-        out[name] = Interval(_defined(value), _defined(low), _defined(high))
+        out[name] = Estimate(_defined(value), percentiles(samples))
     return out
+
+
+def cluster_draws(clusters: Sequence[str], n_resamples: int, seed: int = 0) -> Values:
+    """Return how often each item is drawn, int64 [n_resamples, n_items].
+
+    Clusters are drawn with replacement, as many as there are; items of one cluster go together.
+    """
+    names, index = np.unique(np.asarray(clusters), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
+    return draws[:, index]
+
+
+def percentiles(samples: Values) -> Interval | None:
+    """Return the 95 % percentile interval of those that are defined; None where none is."""
+    samples = np.asarray(samples, float)
+    samples = samples[~np.isnan(samples)]
+    if not len(samples):
+        return None
+    low, high = np.percentile(samples, (2.5, 97.5))
+    return Interval(float(low), float(high))
 
 
 def _defined(value: float) -> float | None:
@@ -245,8 +273,11 @@ def summarise(
     return row
 
 
-def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
-    return {name: dict(vars(interval)) for name, interval in intervals.items()}
+def _plain(intervals: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {"value": one.value, "low": one.low, "high": one.high}
+        for name, one in intervals.items()
+    }
 
 
 def _finite(scores: Mapping[str, float]) -> dict[str, float | None]:

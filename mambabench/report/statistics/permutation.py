@@ -8,7 +8,8 @@ weighted back, with Harrison's correction, which keeps them valid (Biometrika 99
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ _SETTLED = 32  # so many of them as extreme as the data: p is above .1, and no m
 _FEWEST, _MOST = 255, 4_999  # steered exchanges
 _WORK = 2e9  # elementary steps that one test may take before it draws fewer
 _BATCH = 256
+_KEPT_BYTES = 64_000_000  # random numbers of a task that are kept for its next pair
 _STRENGTHS = (0.0, 1.5, 3.0, 5.0, 7.5, 11.0, 16.0, 23.0, 32.0)  # of the steering, in deviations
 
 
@@ -46,12 +48,52 @@ def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: st
     work = sum(one.work for one, _ in folds)
     if n_units <= _MOST_UNITS and work * 2 ** (n_units - 1) <= 10 * _WORK:
         return test.every()
-    rng = np.random.default_rng([int(key[:32], 16), 2])
-    hits = test.count(rng, _FIRST)
+    draws = _draws(key, n_units)
+    hits = int(test.extreme(draws.first()).sum())
     if hits >= _SETTLED:
         return ExchangeTest((hits + 1) / (_FIRST + 1), _FIRST)
     n = int(np.clip(_WORK / work, _FEWEST, _MOST))
-    return ExchangeTest(test.steered(rng, n), n)
+    return ExchangeTest(test.steered(draws, n), n)
+
+
+class _Draws:
+    """Random numbers for tests of one task: all of its pairs take the same."""
+
+    def __init__(self, key: str, n_units: int) -> None:
+        self._seed = [int(key[:32], 16), 2]
+        self._n_units = n_units
+        self._first: Array | None = None
+        self._kept: dict[int, list[tuple[Array, Array]]] = {}
+
+    def first(self) -> Array:
+        """Return random exchanges uint8 [n_units, _FIRST]."""
+        if self._first is None:
+            self._first = self._start()[1]
+        return self._first
+
+    def _start(self) -> tuple[np.random.Generator, Array]:
+        rng = np.random.default_rng(self._seed)
+        return rng, rng.integers(0, 2, (self._n_units, _FIRST), np.uint8)
+
+    def steered(self, n: int) -> Iterable[tuple[Array, Array]]:
+        """Yield batches: indices of strengths [size] and uniform numbers [n_units, size]."""
+        if n in self._kept:
+            return self._kept[n]
+        if 8 * n * self._n_units > _KEPT_BYTES:
+            return self._steered(n)
+        self._kept = {n: list(self._steered(n))}
+        return self._kept[n]
+
+    def _steered(self, n: int) -> Iterator[tuple[Array, Array]]:
+        rng, _ = self._start()
+        for start in range(0, n, _BATCH):
+            size = min(_BATCH, n - start)
+            yield rng.integers(0, 2 * len(_STRENGTHS) - 1, size), rng.random((self._n_units, size))
+
+
+@lru_cache(maxsize=1)
+def _draws(key: str, n_units: int) -> _Draws:
+    return _Draws(key, n_units)
 
 
 class _Test:
@@ -87,12 +129,7 @@ class _Test:
             hits += int(self.extreme(kept).sum())
         return ExchangeTest(hits / count, 2 * count)
 
-    def count(self, rng: np.random.Generator, n: int) -> int:
-        """Return how many of `n` random exchanges are extreme."""
-        kept = rng.integers(0, 2, (self.n_units, n), np.uint8)
-        return int(self.extreme(kept).sum())
-
-    def steered(self, rng: np.random.Generator, n: int) -> float:
+    def steered(self, draws: _Draws, n: int) -> float:
         """Return Harrison's p-value from `n` draws of a mixture of steered exchanges.
 
         Unit i stays with probability 1 / (1 + exp(-2 z u_i)), u_i its slope in deviations of the
@@ -105,21 +142,26 @@ class _Test:
         spread = float(np.sqrt((slopes**2).sum()))
         slopes = slopes / spread if spread > 0 else slopes
         strengths = np.array([*_STRENGTHS, *(-z for z in _STRENGTHS[1:])])
-        total = float(_weights(np.ones((self.n_units, 1)), slopes, strengths)[0])
-        for start in range(0, n, _BATCH):
-            size = min(_BATCH, n - start)
-            steer = np.outer(slopes, strengths[rng.integers(0, len(strengths), size)])
-            stays = rng.random((self.n_units, size)) < 1 / (1 + np.exp(-2 * steer))
-            weights = _weights(np.where(stays, 1.0, -1.0), slopes, strengths)
+        log_cosh = _log_cosh(slopes, strengths)
+        total = float(_weights(np.ones((self.n_units, 1)), slopes, strengths, log_cosh)[0])
+        stay = 1 / (1 + np.exp(-2 * np.outer(slopes, strengths)))  # [n_units, n_strengths]
+        for chosen, uniform in draws.steered(n):
+            stays = uniform < stay[:, chosen]
+            signs = np.where(stays, 1.0, -1.0)
+            weights = _weights(signs, slopes, strengths, log_cosh)
             total += float(weights[self.extreme(stays.astype(np.uint8))].sum())
         return min(1.0, total / (n + 1))
 
 
-def _weights(signs: Array, slopes: Array, strengths: Array) -> Array:
+def _log_cosh(slopes: Array, strengths: Array) -> Array:
+    """Return the sum over units of log cosh(z u), per strength z."""
+    steer = np.abs(np.outer(strengths, slopes))
+    return np.asarray((steer + np.log1p(np.exp(-2 * steer)) - np.log(2)).sum(axis=1))
+
+
+def _weights(signs: Array, slopes: Array, strengths: Array, log_cosh: Array) -> Array:
     """Return how much likelier exchanges [n_units, n] of +-1 are at random than steered: [n]."""
     from scipy.special import logsumexp
 
-    steer = np.abs(np.outer(strengths, slopes))
-    log_cosh = (steer + np.log1p(np.exp(-2 * steer)) - np.log(2)).sum(axis=1)
     log_ratio = np.outer(strengths, slopes @ signs) - log_cosh[:, None]
     return np.asarray(np.exp(np.log(len(strengths)) - logsumexp(log_ratio, axis=0)))

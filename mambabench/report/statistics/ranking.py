@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RankScores", "sorted_marks", "sweep_numpy", "weighted"]
+__all__ = [
+    "RankScores",
+    "class_scores",
+    "in_lanes",
+    "mean_scores",
+    "sorted_marks",
+    "sweep_numpy",
+    "weighted",
+]
 
 Array = npt.NDArray[Any]
 _LANES = 64  # resamples handled side by side: one row of weights is one vector load
@@ -36,17 +44,36 @@ def weighted(target: Array, score: Array, weights: Array) -> RankScores:
     negatives) in a resample is NaN there. Equals scikit-learn's average_precision_score and
     roc_auc_score on the clips repeated by their weights.
     """
-    n_clips, n_resamples = weights.shape
     order, marks = sorted_marks(target, score)
+    lanes = in_lanes(weights)
+    found = [_kernel()(order, marks, lanes, precision, True)[0] for precision in (True, False)]
+    shape = (len(order), -1)
+    return RankScores(*(one.reshape(shape)[:, : weights.shape[1]] for one in found))
+
+
+def in_lanes(weights: Array) -> Array:
+    """Return weights uint8 [n_clips, n] in blocks of lanes: [n_blocks, n_clips, lanes]."""
+    n_clips, n_resamples = weights.shape
     blocks = -(-n_resamples // _LANES)
     padded = np.zeros((n_clips, blocks * _LANES), np.uint8)
     padded[:, :n_resamples] = weights
-    lanes = np.ascontiguousarray(padded.reshape(n_clips, blocks, _LANES).transpose(1, 0, 2))
-    precision, auc = _kernel()(order, marks, lanes)
-    return RankScores(
-        precision.reshape(len(order), -1)[:, :n_resamples],
-        auc.reshape(len(order), -1)[:, :n_resamples],
-    )
+    return np.ascontiguousarray(padded.reshape(n_clips, blocks, _LANES).transpose(1, 0, 2))
+
+
+def class_scores(order: Array, marks: Array, lanes: Array, *, precision: bool) -> Array:
+    """Return average precision, or else the AUC, per class and resample: [n_classes, n] float64.
+
+    order and marks as of `sorted_marks`, lanes as of `in_lanes`, n with its padding. NaN where
+    undefined.
+    """
+    return _kernel()(order, marks, lanes, precision, True)[0].reshape(len(order), -1)
+
+
+def mean_scores(order: Array, marks: Array, lanes: Array, *, precision: bool) -> Array:
+    """Return the mean of `class_scores` over the classes in which they are defined: [n] float64."""
+    total, n = _kernel()(order, marks, lanes, precision, False)
+    total, n = total.ravel(), n.ravel()
+    return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
 
 
 def sorted_marks(target: Array, score: Array) -> tuple[Array, Array]:
@@ -69,7 +96,7 @@ def sorted_marks(target: Array, score: Array) -> tuple[Array, Array]:
 
 
 @cache
-def _kernel() -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+def _kernel() -> Callable[[Array, Array, Array, bool, bool], tuple[Array, Array]]:
     try:
         import numba
     except ImportError:
@@ -78,59 +105,117 @@ def _kernel() -> Callable[[Array, Array, Array], tuple[Array, Array]]:
             RuntimeWarning,
             stacklevel=2,
         )
-        return sweep_numpy
-    compiled: Callable[[Array, Array, Array], tuple[Array, Array]]
-    compiled = numba.njit(nogil=True, cache=True)(_sweep)
+        return _without_numba
+    compiled: Callable[[Array, Array, Array, bool, bool], tuple[Array, Array]]
+    compiled = numba.njit(nogil=True, cache=True, error_model="numpy")(_sweep)
     return compiled
 
 
-def _sweep(order: Array, marks: Array, weights: Array) -> tuple[Array, Array]:
-    """Go down every class's order once per block of resamples.
+def _without_numba(
+    order: Array, marks: Array, weights: Array, precision: bool, whole: bool
+) -> tuple[Array, Array]:
+    values = sweep_numpy(order, marks, weights)[0 if precision else 1]
+    known = ~np.isnan(values)
+    return (values if whole else np.where(known, values, 0.0).sum(axis=0)), known.sum(axis=0)
 
-    order [n_classes, n_clips] int32, marks alike uint8, weights [n_blocks, n_clips, lanes] uint8;
-    returns average precision and AUC [n_classes, n_blocks, lanes] float64.
+
+def _sweep(
+    order: Array, marks: Array, weights: Array, precision: bool, whole: bool
+) -> tuple[Array, Array]:
+    """Go down every class's order once per block of resamples, as far as its last positive clip.
+
+    order [n_classes, n_clips] int32, marks alike uint8, weights [n_blocks, n_clips, lanes] uint8.
+    Returns the scores [n_classes, n_blocks, lanes] float64 if `whole`, else their sum over the
+    classes where they are defined, [n_blocks, lanes]; and the number of these, alike. Weights are
+    summed in bytes until these could run over.
     """
     n_classes, n_clips = order.shape
-    n_blocks, _, lanes = weights.shape
-    precision = np.empty((n_classes, n_blocks, lanes))
-    area = np.empty((n_classes, n_blocks, lanes))
+    n_blocks = len(weights)
+    scores = np.zeros((n_classes if whole else 1, n_blocks, _LANES))
+    n_known = np.zeros((n_blocks, _LANES), np.int64)
+    largest = 1
     for block in range(n_blocks):
+        for clip in range(n_clips):
+            for lane in range(_LANES):
+                largest = max(largest, weights[block, clip, lane])
+    most = 255 // largest
+    last = np.zeros(n_classes, np.int64)
+    for label in range(n_classes):
+        for position in range(n_clips):
+            if marks[label, position] & 4:
+                last[label] = position + 1
+    everything = np.zeros(_LANES, np.int32)  # weight of all clips
+    recent = np.zeros(_LANES, np.uint8)  # weight since the last transfer to `total`
+    total = np.zeros(_LANES, np.int32)  # weight of all clips so far
+    found = np.zeros(_LANES, np.int32)  # of the positives up to the last marked group
+    tied = np.zeros(_LANES, np.int32)  # of the positives in this group
+    start = np.zeros(_LANES, np.int32)  # of the negatives above this group
+    gained = np.zeros(_LANES)
+    for block in range(n_blocks):
+        everything[:] = 0
+        for clip in range(n_clips):
+            for lane in range(_LANES):
+                everything[lane] += weights[block, clip, lane]
         for label in range(n_classes):
-            total = np.zeros(lanes, np.int32)  # weight of all clips so far
-            found = np.zeros(lanes, np.int32)  # of the positives up to the last marked group
-            tied = np.zeros(lanes, np.int32)  # of the positives in this group
-            start = np.zeros(lanes, np.int32)  # of the negatives above this group
-            gained = np.zeros(lanes)
-            passed = np.zeros(lanes)
-            for position in range(n_clips):
+            if last[label] == 0:
+                if whole:
+                    scores[label, block, :] = np.nan
+                continue
+            for lane in range(_LANES):
+                total[lane] = found[lane] = tied[lane] = 0
+                gained[lane] = 0.0
+            n_recent = 0
+            for position in range(last[label]):
                 mark = marks[label, position]
-                if mark & 2:
-                    start[:] = total - found
+                if mark & 2 or n_recent == most:
+                    for lane in range(_LANES):
+                        total[lane] += recent[lane]
+                        recent[lane] = 0
+                        start[lane] = total[lane] - found[lane] if mark & 2 else start[lane]
+                    n_recent = 0
                 row = weights[block, order[label, position]]
-                for lane in range(lanes):
-                    total[lane] += row[lane]
+                for lane in range(_LANES):
+                    recent[lane] += row[lane]
+                n_recent += 1
                 if mark & 1:
-                    for lane in range(lanes):
+                    for lane in range(_LANES):
                         tied[lane] += row[lane]
                 if mark & 4:
-                    for lane in range(lanes):
-                        found[lane] += tied[lane]
-                        wrong = total[lane] - found[lane]
-                        if tied[lane] > 0:
-                            gained[lane] += tied[lane] * (found[lane] / total[lane])
-                            passed[lane] += tied[lane] * (0.5 * (start[lane] + wrong))
-                        tied[lane] = 0
-            for lane in range(lanes):
+                    n_recent = 0
+                    if precision:
+                        for lane in range(_LANES):
+                            total[lane] += recent[lane]
+                            recent[lane] = 0
+                            new = tied[lane]
+                            found[lane] += new
+                            share = float(found[lane]) / float(max(total[lane], 1))
+                            gained[lane] += new * share
+                            tied[lane] = 0
+                    else:
+                        for lane in range(_LANES):
+                            total[lane] += recent[lane]
+                            recent[lane] = 0
+                            new = tied[lane]
+                            found[lane] += new
+                            wrong = total[lane] - found[lane]
+                            gained[lane] += new * (0.5 * (start[lane] + wrong))
+                            tied[lane] = 0
+            for lane in range(_LANES):
                 n_positive = float(found[lane])
-                n_negative = float(total[lane] - found[lane])
-                precision[label, block, lane] = gained[lane] / n_positive if n_positive else np.nan
+                n_negative = float(everything[lane] - found[lane])
                 pairs = n_positive * n_negative
-                area[label, block, lane] = 1.0 - passed[lane] / pairs if pairs else np.nan
-    return precision, area
+                known = n_positive > 0 if precision else pairs > 0
+                value = gained[lane] / n_positive if precision else 1.0 - gained[lane] / pairs
+                n_known[block, lane] += known
+                if whole:
+                    scores[label, block, lane] = value if known else np.nan
+                else:
+                    scores[0, block, lane] += value if known else 0.0
+    return scores, n_known
 
 
 def sweep_numpy(order: Array, marks: Array, weights: Array) -> tuple[Array, Array]:
-    """Do what `_sweep` does with cumulative sums, where numba cannot be imported."""
+    """Return average precision and AUC, with cumulative sums, where numba cannot be imported."""
     n_blocks, _, lanes = weights.shape
     precision = np.full((len(order), n_blocks, lanes), np.nan)
     area = np.full((len(order), n_blocks, lanes), np.nan)

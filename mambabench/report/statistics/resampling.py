@@ -93,11 +93,24 @@ class TestClips:
         return per_fold
 
 
+_last_drawn: dict[tuple[str, int], Array] = {}  # one: encoders of a task come one after another
+
+
 def draw(test: TestClips, n_resamples: int = N_RESAMPLES) -> Array:
     """Return how often each unit is drawn: uint8 [n_units, n_resamples], the same for ever.
 
-    Every stratum is drawn with replacement to its own size.
+    Every stratum is drawn with replacement to its own size. The array is shared: it is read-only.
     """
+    found = _last_drawn.get((test.key, n_resamples))
+    if found is None:
+        found = _drawn(test, n_resamples)
+        found.flags.writeable = False
+        _last_drawn.clear()
+        _last_drawn[test.key, n_resamples] = found
+    return found
+
+
+def _drawn(test: TestClips, n_resamples: int) -> Array:
     rng = np.random.default_rng(int(test.key[:32], 16))
     counts = np.zeros((test.n_units, n_resamples), np.uint8)
     for units in test.strata:

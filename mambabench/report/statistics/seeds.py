@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mambabench.benchmarks.metrics import metric_of
 from mambabench.report.statistics.intervals import Interval, t_interval
 
 __all__ = ["FEWEST_SEEDS", "metric_range", "no_seed_interval", "seed_interval"]
 
 FEWEST_SEEDS = 5  # below, Student's factor is 3.2 to 12.7 and the interval says next to nothing
-_UNBOUNDED = {"d_prime": (-float("inf"), float("inf")), "mtwv": (-float("inf"), 1.0)}
-_ERROR_RATES = ("segment_1s_er", "per")  # insertions carry them beyond 1
 
 
 def metric_range(metric: str) -> tuple[float, float]:
     """Return the lowest and the highest value that a metric can take."""
-    if metric in _UNBOUNDED:
-        return _UNBOUNDED[metric]
-    if metric in _ERROR_RATES:
-        return 0.0, float("inf")
-    return 0.0, 1.0
+    known = metric_of(metric)
+    return known.lowest, known.highest
 
 
 def seed_interval(metric: str, scores: Sequence[float]) -> Interval | None:

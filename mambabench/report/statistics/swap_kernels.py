@@ -1,4 +1,4 @@
-"""Average precision and AUC of both sides of an exchange in one pass down the sorted entries."""
+"""Merge the ranks of two encoders, and score both sides of an exchange without numba."""
 
 from __future__ import annotations
 
@@ -9,20 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["merge", "sweep_both_sides"]
+__all__ = ["merge", "precision_slopes", "sweep_both_sides"]
 
 Array = npt.NDArray[Any]
-
-
-def sweep_both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Array]:
-    """Return average precision and AUC of both sides, each [2, n_labels, n_blocks, lanes] float64.
-
-    order [n_labels, 2 n] int32: entries of falling rank, the clip's index, plus n for the other
-    encoder's entry; marks alike uint8 as in `ranking`; kept [n_blocks, n, lanes] uint8: 1 where a
-    clip's predictions stay. The first side holds kept entries of the one encoder and changed ones
-    of the other, the second side all others. NaN for a label without positives or negatives.
-    """
-    return _kernels()[0](order, marks, kept)
 
 
 def merge(
@@ -34,19 +23,95 @@ def merge(
     marks are what `sweep_both_sides` takes; ranks int32 [n_labels, 2 n] are by clip (+ n for the
     other encoder's), the best 0, equal for equal keys.
     """
-    return _kernels()[1](order, key, other_order, other_key, positive)
+    return _kernel()(order, key, other_order, other_key, positive)
 
 
 @cache
-def _kernels() -> tuple[
-    Callable[..., tuple[Array, Array]], Callable[..., tuple[Array, Array, Array]]
-]:
+def _kernel() -> Callable[..., tuple[Array, Array, Array]]:
     try:
         import numba
     except ImportError:
-        return _both_sides_numpy, _merge_numpy
-    compile_ = numba.njit(nogil=True, cache=True)
-    return compile_(_both_sides), compile_(_merge)
+        return _merge_numpy
+    compiled: Callable[..., tuple[Array, Array, Array]]
+    compiled = numba.njit(nogil=True, cache=True)(_merge)
+    return compiled
+
+
+def precision_slopes(places: Array, positive: Array) -> Array:
+    """Return what a clip adds to the difference of two sides' mean average precision: [n_clips].
+
+    To first order: places int32 [n_labels, 2 n] are ranks in the pool as of `merge`, positive bool
+    [n_labels, n]; a clip's entries count with the derivative of their label's score by their
+    weight.
+    """
+    summands, slopes = _slope_kernels()
+    gained = summands(places, positive)
+    n_positive = np.maximum(2 * positive.sum(axis=1), 1)
+    average = gained.sum(axis=1) / n_positive
+    return np.asarray(slopes(places, positive, average) / len(places))
+
+
+@cache
+def _slope_kernels() -> tuple[Callable[..., Array], Callable[..., Array]]:
+    import numba
+
+    compile_ = numba.njit(nogil=True, cache=True, error_model="numpy")
+    return compile_(_summands), compile_(_slopes)
+
+
+def _summands(places: Array, positive: Array) -> Array:
+    """Return positive entries times precision of every rank, [n_labels, 2 n] float64."""
+    n_labels, n = positive.shape
+    gained = np.zeros((n_labels, 2 * n))
+    tied = np.empty(2 * n, np.int64)
+    found = np.empty(2 * n, np.int64)
+    for label in range(n_labels):
+        tied[:] = 0
+        found[:] = 0
+        for entry in range(2 * n):
+            tied[places[label, entry]] += 1
+            found[places[label, entry]] += positive[label, entry % n]
+        above = hits = 0
+        for rank in range(2 * n):
+            above += tied[rank]
+            if found[rank]:
+                hits += found[rank]
+                gained[label, rank] = found[rank] * (float(hits) / float(above))
+    return gained
+
+
+def _slopes(places: Array, positive: Array, average: Array) -> Array:
+    """Return the slopes of every clip, summed over the labels, [n] float64."""
+    n_labels, n = positive.shape
+    total = np.zeros(n)
+    tied = np.empty(2 * n, np.int64)
+    found = np.empty(2 * n, np.int64)
+    hit = np.empty(2 * n)  # derivatives by the weight of a positive entry of a rank
+    miss = np.empty(2 * n)  # of a negative one
+    for label in range(n_labels):
+        tied[:] = 0
+        found[:] = 0
+        for entry in range(2 * n):
+            tied[places[label, entry]] += 1
+            found[places[label, entry]] += positive[label, entry % n]
+        n_positive = found.sum()
+        above, hits = 2 * n, n_positive
+        n_positive = max(n_positive, 1)
+        gain = loss = 0.0
+        for rank in range(2 * n - 1, -1, -1):
+            precision = float(hits) / float(max(above, 1))
+            if found[rank]:
+                share = float(found[rank]) / float(max(above, 1))
+                gain += share
+                loss += share * precision
+            hit[rank] = (precision - average[label] + gain - loss) / n_positive
+            miss[rank] = -loss / n_positive
+            above -= tied[rank]
+            hits -= found[rank]
+        for clip in range(n):
+            values = hit if positive[label, clip] else miss
+            total[clip] += values[places[label, clip]] - values[places[label, clip + n]]
+    return total
 
 
 def _merge(
@@ -103,77 +168,14 @@ def _merge_numpy(
     return entries, marks, places
 
 
-def _both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Array]:
-    """Count entries of the first side in bytes; the second side has what is left of all seen."""
-    n_labels, n_entries = order.shape
-    n_blocks, n_clips, lanes = kept.shape
-    precision = np.empty((2, n_labels, n_blocks, lanes))
-    area = np.empty((2, n_labels, n_blocks, lanes))
-    for block in range(n_blocks):
-        for label in range(n_labels):
-            recent = np.zeros(lanes, np.uint8)  # entries since the last transfer to `total`
-            total = np.zeros(lanes, np.int32)  # entries so far
-            found = np.zeros(lanes, np.int32)  # positives up to the last marked group
-            tied = np.zeros(lanes, np.int32)  # positives in this group
-            start = np.zeros(lanes, np.int32)  # negatives above this group
-            gained = np.zeros((2, lanes))
-            passed = np.zeros((2, lanes))
-            n_recent = all_found = all_tied = all_start = 0
-            for position in range(n_entries):
-                mark = marks[label, position]
-                if mark & 2 or n_recent == 255:
-                    for lane in range(lanes):
-                        total[lane] += recent[lane]
-                        recent[lane] = 0
-                    n_recent = 0
-                    if mark & 2:
-                        start[:] = total - found
-                        all_start = position - all_found
-                clip = order[label, position]
-                other = np.uint8(0)
-                if clip >= n_clips:
-                    clip -= n_clips
-                    other = np.uint8(1)
-                row = kept[block, clip]
-                for lane in range(lanes):
-                    recent[lane] += row[lane] ^ other
-                n_recent += 1
-                if mark & 1:
-                    all_tied += 1
-                    for lane in range(lanes):
-                        tied[lane] += row[lane] ^ other
-                if mark & 4:
-                    all_found += all_tied
-                    for lane in range(lanes):
-                        total[lane] += recent[lane]
-                        recent[lane] = 0
-                        found[lane] += tied[lane]
-                        n, hits, new, above = total[lane], found[lane], tied[lane], start[lane]
-                        gained[0, lane] += new * (hits / max(n, 1))
-                        passed[0, lane] += new * (0.5 * (above + n - hits))
-                        n = position + 1 - n
-                        hits = all_found - hits
-                        new = all_tied - new
-                        above = all_start - above
-                        gained[1, lane] += new * (hits / max(n, 1))
-                        passed[1, lane] += new * (0.5 * (above + n - hits))
-                        tied[lane] = 0
-                    n_recent = all_tied = 0
-            n_positive = float(all_found) / 2
-            pairs = n_positive * (n_clips - n_positive)
-            for side in range(2):
-                for lane in range(lanes):
-                    precision[side, label, block, lane] = (
-                        gained[side, lane] / n_positive if n_positive else np.nan
-                    )
-                    area[side, label, block, lane] = (
-                        1.0 - passed[side, lane] / pairs if pairs else np.nan
-                    )
-    return precision, area
+def sweep_both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Array]:
+    """Return average precision and AUC of both sides, each [2, n_labels, n_blocks, lanes] float64.
 
-
-def _both_sides_numpy(order: Array, marks: Array, kept: Array) -> tuple[Array, Array]:
-    """Do what `_both_sides` does as two weighted sweeps, where numba cannot be imported."""
+    For where numba cannot be imported: two weighted sweeps. order [n_labels, 2 n] int32: entries of
+    falling rank, the clip's index, plus n for the other encoder's entry; marks alike uint8 as in
+    `ranking`; kept [n_blocks, n, lanes] uint8: 1 where a clip's predictions stay. NaN for a label
+    without positives or negatives.
+    """
     from mambabench.report.statistics.ranking import sweep_numpy
 
     changed = 1 - kept

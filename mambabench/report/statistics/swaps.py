@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mambabench.report.statistics.scoring import (
-    RANKED,
-    ScoreOfCounts,
-    Seed,
-    counts_of,
-    gradient,
-    macro,
-    multilabel,
+from mambabench.benchmarks.metrics import METRICS, Metric
+from mambabench.benchmarks.metrics.metric import Ranked
+from mambabench.benchmarks.metrics.targets import multilabel
+from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of, gradient, macro
+from mambabench.report.statistics.segment_kernels import (
+    LANES,
+    has_numba,
+    segments,
+    sweep_segments,
 )
-from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
+from mambabench.report.statistics.swap_kernels import merge, precision_slopes, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
 
 Array = npt.NDArray[Any]
 _SLOPE_SEEDS = 2  # the slopes only steer the draws: two seeds say enough
-_LANES = 256  # permutations that one sweep of the kernel handles side by side
 _WORK_OF_A_CALL = 50_000  # what one call of a scene metric costs, in the units of `work`
 
 
@@ -50,13 +50,14 @@ def exchange(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchang
     `one` and `other` hold the same clips in the same order, seed by seed: a clip changes sides in
     all seeds at once. Scores are averaged over the seeds. KeyError where the metric is unknown.
     """
-    if metric in RANKED:
-        return _ranked(metric, one, other)
-    if (own := counts_of(metric, one)) is not None:
-        theirs = counts_of(metric, other)
+    known = METRICS[metric]
+    if isinstance(known.statistic, Ranked):
+        return _ranked(known, known.statistic, one, other)
+    if (own := counts_of(known, one)) is not None:
+        theirs = counts_of(known, other)
         assert theirs is not None
         return _counted(own[0], theirs[0], own[1])
-    return _generic(metric, one, other)
+    return _generic(known, one, other)
 
 
 def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
@@ -82,32 +83,57 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
     return Exchange(sides, slopes, 2.0 * n_seeds * k * n_clips / 8)
 
 
-def _ranked(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
-    pairs = zip(one, other, strict=True)
-    pools = [_Pool.of(prepared(metric, a), prepared(metric, b)) for a, b in pairs]
-    present = float(np.mean(pools[0].positive.any(axis=1)))
+def _ranked(
+    metric: Metric, statistic: Ranked, one: Sequence[Seed], other: Sequence[Seed]
+) -> Exchange:
+    pairs = [
+        (prepared(metric.name, a), prepared(metric.name, b))
+        for a, b in zip(one, other, strict=True)
+    ]
+    cut = [_cut(statistic, a, b) for a, b in pairs]
 
     def sides(kept: Array) -> tuple[Array, Array]:
-        blocks = -(-kept.shape[1] // _LANES)
-        padded = np.ones((len(kept), blocks * _LANES), np.uint8)
+        blocks = -(-kept.shape[1] // LANES)
+        padded = np.ones((len(kept), blocks * LANES), np.uint8)
         padded[:, : kept.shape[1]] = kept
-        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, _LANES).transpose(1, 0, 2))
-        scores = np.zeros((2, blocks * _LANES))
-        for pool in pools:
-            precision, area = sweep_both_sides(pool.order, pool.marks, lanes)
-            for side in (0, 1):
-                flat = (len(pool.order), -1)
-                own = precision[side].reshape(flat), area[side].reshape(flat)
-                scores[side] += macro(metric, *own, present)
-        first, second = scores[:, : kept.shape[1]] / len(pools)
+        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, LANES).transpose(1, 0, 2))
+        scores = np.zeros((2, blocks * LANES))
+        for score in cut:
+            scores += score(lanes)
+        first, second = scores[:, : kept.shape[1]] / len(cut)
         return first, second
 
     def slopes() -> Array:
-        own = [pool.slopes(metric) for pool in pools[:_SLOPE_SEEDS]]
+        own = [_Pool.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
-    n_labels, n_entries = pools[0].order.shape
-    return Exchange(sides, slopes, float(len(pools) * n_labels * n_entries))
+    n_labels, n_clips = pairs[0][0]["order"].shape
+    return Exchange(sides, slopes, float(len(cut) * n_labels * 2 * n_clips))
+
+
+def _cut(statistic: Ranked, one: Seed, other: Seed) -> Callable[[Array], Array]:
+    """Return what scores both sides of one seed: lanes of kept clips -> [2, n] float64."""
+    present = float(np.mean(one["positive"].any(axis=1)))
+    precision = statistic.of == "precision"
+    if not has_numba():
+        pool = _Pool.of(one, other)
+
+        def plain(lanes: Array) -> Array:
+            own = sweep_both_sides(pool.order, pool.marks, lanes)[0 if precision else 1]
+            flat = own.reshape(2, len(pool.order), -1)
+            return np.stack([macro(statistic, side, side, present) for side in flat])
+
+        return plain
+    found = segments(one["order"], one["key"], other["order"], other["key"], one["positive"])
+
+    def score(lanes: Array) -> Array:
+        if statistic.value is None:
+            mean = sweep_segments(found, lanes, precision, mean=True)
+            return mean * present if statistic.absent_is_zero else mean
+        own = sweep_segments(found, lanes, precision)
+        return np.stack([macro(statistic, side, side, present) for side in own])
+
+    return score
 
 
 def prepared(metric: str, seed: Seed) -> Seed:
@@ -116,9 +142,9 @@ def prepared(metric: str, seed: Seed) -> Seed:
     Metrics of ranks: ``positive`` bool, ``key`` float64 (standardised log odds, in the order of the
     probabilities) and ``order`` int32 (clips by falling key), each [n_labels, n_clips].
     """
-    if metric not in RANKED or "key" in seed:
+    if not isinstance(METRICS[metric].statistic, Ranked) or "key" in seed:
         return seed
-    positive = multilabel(seed["target"], seed["probability"]).T
+    positive = multilabel(seed["target"], seed["probability"].shape[1]).T
     key = _standardised(np.asarray(seed["probability"].T, np.float64))
     order = np.argsort(-key, axis=1, kind="stable").astype(np.int32)
     return {"positive": np.ascontiguousarray(positive), "key": key, "order": order}
@@ -154,12 +180,14 @@ class _Pool:
         own = merge(one["order"], one["key"], other["order"], other["key"], positive)
         return cls(positive, *own)
 
-    def slopes(self, metric: str) -> Array:
+    def slopes(self, metric: Ranked) -> Array:
         """Return what a clip adds to the difference of the sides, to first order: [n_clips].
 
         It follows from the two predictions of a clip and from all predictions together, not from
         whose they are (but for the sign).
         """
+        if metric.of == "precision" and has_numba():
+            return precision_slopes(self.places, self.positive)
         n_labels, n_clips = self.positive.shape
         width = 2 * n_clips
         places = self.places + np.arange(n_labels)[:, None] * width
@@ -173,14 +201,14 @@ class _Pool:
         return np.asarray((own[0] - own[1]).mean(axis=0))
 
 
-def _slope_tables(metric: str, tied: Array, found: Array) -> tuple[Array, Array]:
+def _slope_tables(metric: Ranked, tied: Array, found: Array) -> tuple[Array, Array]:
     """Derivatives of a label's score by the weight of an entry of each rank: positive, negative.
 
     tied, found [n_labels, n_ranks]: entries and positive entries of each rank, the best first.
     """
     above, hits = np.cumsum(tied, axis=1), np.cumsum(found, axis=1)
     n_positive = np.maximum(hits[:, -1:], 1)
-    if metric == "mAP":
+    if metric.of == "precision":
         precision = hits / np.maximum(above, 1)
         average = (found * precision).sum(axis=1, keepdims=True) / n_positive
         per_rank = found / np.maximum(above, 1)
@@ -193,20 +221,15 @@ def _slope_tables(metric: str, tied: Array, found: Array) -> tuple[Array, Array]
     higher = hits - 0.5 * found
     area = (found * below).sum(axis=1, keepdims=True) / (n_positive * n_negative)
     scale = np.ones_like(area)
-    if metric == "d_prime":  # steeper near 1; kept finite there, as slopes only steer the draws
-        from scipy.special import ndtri
-
+    if metric.slope is not None:  # kept finite near 1, as slopes only steer the draws
         inside = np.clip(area, 0.5 / (n_positive * n_negative), 1 - 0.5 / (n_positive * n_negative))
-        scale = np.exp(0.5 * ndtri(inside) ** 2)
+        scale = metric.slope(inside)
     positive = scale * (below / n_negative - area) / n_positive
     return positive, scale * (higher / n_positive - area) / n_negative
 
 
-def _generic(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
+def _generic(metric: Metric, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
     """Exchange rows of any scene metric, one call per seed, side and permutation."""
-    from mambabench.benchmarks.metrics import METRICS
-
-    function = METRICS[metric]
 
     def sides(kept: Array) -> tuple[Array, Array]:
         scores = np.zeros((2, kept.shape[1]))
@@ -214,7 +237,7 @@ def _generic(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchang
             for a, b in zip(one, other, strict=True):
                 for side, (yes, no) in enumerate(((a, b), (b, a))):
                     chosen = np.where(stays[:, None], yes["probability"], no["probability"])
-                    scores[side, number] += function(a["target"], chosen) / len(one)
+                    scores[side, number] += metric(a["target"], chosen) / len(one)
         return scores[0], scores[1]
 
     n_clips = len(one[0]["target"])

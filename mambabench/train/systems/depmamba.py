@@ -28,6 +28,7 @@ from mambabench.errors import DataError, ProtocolError
 from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig, TMeanNet
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.open import read_embeddings
+from mambabench.train.batches import Epochs
 from mambabench.train.depmamba import Predictions, fit, predict
 from mambabench.train.sequences import Item, batches
 from mambabench.train.settings import DepMambaSettings
@@ -258,14 +259,17 @@ def train_seed(
 
     result = fit(
         model,
-        lambda epoch: batches(train, settings.batch_size, parity=parity, order=order(epoch)),
+        Epochs(
+            lambda epoch: batches(train, settings.batch_size, parity=parity, order=order(epoch)),
+            -(-len(train) // settings.batch_size),
+            seed,
+        ),
         lambda: batches(data.items["valid"], settings.batch_size, parity=parity),
         epochs=settings.epochs,
         lr=settings.lr,
         select=settings.select,
-        seed=seed,
         device=device,
-        state=folder / "state.safetensors",
+        folder=folder,
         log=log,
     )
     model.load_state_dict(result.weights)

@@ -15,6 +15,7 @@ from mambabench.errors import ProtocolError
 from mambabench.models.affect.mmml import FusionConfig, FusionOutput
 from mambabench.models.affect.mmml_audio import AudioRaw, AudioSmile, AudioSpec
 from mambabench.models.affect.mmml_heads import AdaptedFusion, SceneHead, Single, TextOnly
+from mambabench.train.batches import Epochs
 from mambabench.train.fusion_data import FusionData, batches, open_data
 from mambabench.train.mmml import Forward, Rules, call, fit, predict
 from mambabench.train.settings import MmmlSettings
@@ -131,12 +132,16 @@ def train_seed(
     size = settings.batch_size
     result = fit(
         model,
-        lambda epoch: batches(data, "train", size, order=(seed, epoch), device=device),
+        Epochs(
+            lambda epoch: batches(data, "train", size, order=(seed, epoch), device=device),
+            -(-len(data.items["train"]) // size),
+            seed,
+        ),
         lambda: batches(data, "valid", size, device=device),
         rules_of(settings, data.dataset),
-        seed=seed,
         forward=_forward(settings),
-        state=folder / "state.safetensors",
+        device=device,
+        folder=folder,
         log=log,
     )
     by_loss = settings.select == "loss"
