@@ -342,31 +342,49 @@ class _Crowd:
         except self._ray.exceptions.RayError as error:
             yield from self._died(given.worker, _first_line(error))
             return
-        del self._flight[ref]
+        yield self._told(ref, answer)
+
+    def _told(self, ref: Any, answer: dict[str, Any]) -> tuple[int, Any]:
+        """Take a finished unit off its worker; return its index and result."""
+        given = self._flight.pop(ref)
         given.worker.given.remove(ref)
         given.worker.since = time.monotonic()
         if "error" in answer:
-            yield given.index, told_error(answer)
-            return
+            return given.index, told_error(answer)
         for report in answer["reports"]:
             self._on_report(report)
-        yield given.index, answer["result"]
+        return given.index, answer["result"]
 
     def _late(self) -> Iterator[tuple[int, Any]]:
         if self._timeout_s is None:
             return
         now = time.monotonic()
         for worker in [w for w in self._workers if w.given and now - w.since > self._timeout_s]:
-            self._begun[self._flight[worker.given[0]].index] = self._attempts
             reason = f"it took longer than {self._timeout_s:g} s (--timeout)"
-            yield from self._died(worker, reason)
+            yield from self._died(worker, reason, at_once=True)
 
-    def _died(self, worker: _Worker, cause: str) -> Iterator[tuple[int, Any]]:
-        """Begin the unit in the hand of a dead worker again, or tell that it is lost."""
+    def _died(
+        self, worker: _Worker, cause: str, *, at_once: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        """Begin the unit in the hand of a dead worker again, or tell that it is lost.
+
+        What it finished before is taken first: the oldest without a result was in its hand.
+        """
+        for ref in list(worker.given):
+            if not self._ray.wait([ref], timeout=0)[0]:
+                break
+            try:
+                answer = self._ray.get(ref)
+            except self._ray.exceptions.RayError:
+                break
+            yield self._told(ref, answer)
+        if not worker.given:
+            self._let_go(worker)
+            return
         in_hand = self._flight[worker.given[0]]
         index = in_hand.index
         self._begun[index] = self._begun.get(index, 0) + 1
-        lost = self._begun[index] >= self._attempts
+        lost = at_once or self._begun[index] >= self._attempts
         if lost:
             del self._flight[worker.given.popleft()]
         self._let_go(worker)
