@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mambabench.benchmarks.task import Clip, Event, Task
-from mambabench.probe import data, verb
+from mambabench.probe import chosen, data
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
 
@@ -50,7 +50,9 @@ class Shelf:
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Replace the embedding store by one in memory."""
     shelf = Shelf()
-    monkeypatch.setattr(verb, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored))
+    monkeypatch.setattr(
+        chosen, "list_stored_tasks", lambda out, layout="store": tuple(shelf.stored)
+    )
     monkeypatch.setattr(data, "read_embeddings", shelf.read)
     monkeypatch.setattr(data, "content_sha256", shelf.content_sha256)
     return shelf
