@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -36,6 +37,7 @@ IN_FLIGHT = 2  # units at one worker: one in hand, one that waits
 LOOK_EVERY_S = 1.0  # how often nodes are counted
 PATIENCE_S = 60.0  # how long a cluster may be without any worker that answers
 MOST_FAILED_STARTS = 3  # of workers on one node, in a row
+KNOCK_S = 10.0  # how long a head may take to answer
 START_MEMORY = 200 << 20  # bytes of object store of a Ray that is started here, at least
 
 
@@ -44,8 +46,6 @@ class _Hand:
 
     def hello(self, path: list[str]) -> tuple[str, int]:
         """Import what a driver's interpreter can; return who answers."""
-        import socket
-
         sys.path.extend(entry for entry in path if entry not in sys.path)
         return socket.gethostname(), os.getpid()
 
@@ -142,6 +142,7 @@ def _connect(address: str, jobs: int) -> bool:
     handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         if address or os.environ.get("RAY_ADDRESS"):
+            _knock(address or os.environ["RAY_ADDRESS"])
             ray.init(address or "auto", log_to_driver=False, configure_logging=False)
         else:
             try:
@@ -159,6 +160,14 @@ def _connect(address: str, jobs: int) -> bool:
             for number, handler in handlers.items():  # Ray's own would end us without a word
                 signal.signal(number, handler)
     return True
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        with socket.create_connection((host, int(port)), timeout=KNOCK_S):
+            pass
 
 
 def _first_line(error: BaseException) -> str:
