@@ -9,6 +9,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from mambabench.engine.choice import engines_installed
+
 __all__ = ["info", "provenance", "usable_cores"]
 
 _PACKAGES = (
@@ -166,6 +168,7 @@ def info() -> Json:
     Keys: ``schema`` ("mambabench.info/1"), the fields of `provenance` (git_commit, python,
     platform, cpu, cpu_flags, cores, memory_gib, versions), ``devices``, ``scan`` (every backend of
     every device: chosen, version, reason), ``precision``, ``jobs`` (default number of workers),
+    ``engines`` (what ``--engine`` can be: local, ray, slurm, and whether it is installed),
     ``environment`` (the variables that mambabench reads, null where unset).
     """
     variables = (
@@ -182,5 +185,6 @@ def info() -> Json:
         "scan": _scan_backends(),
         "precision": _precisions(),
         "jobs": usable_cores(),
+        "engines": engines_installed(),
         "environment": {name: os.environ.get(name) for name in variables},
     }

@@ -20,7 +20,7 @@ FLOORS = (
     ("hear_api", "acquire", "provenance"),
     ("store",),
     ("extract", "probe", "report"),
-    ("train", "pipeline", "verification", "in_memory"),
+    ("train", "pipeline", "verification", "in_memory", "status"),
     ("cli",),
     ("__main__",),
 )

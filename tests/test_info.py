@@ -25,6 +25,7 @@ KEYS = {
     "scan",
     "precision",
     "jobs",
+    "engines",
     "environment",
 }
 

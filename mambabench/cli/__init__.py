@@ -33,6 +33,7 @@ VERBS: dict[str, str] = {
     "curves": "Plot the loss, rate, evaluations and probes of trainings.",
     "run": "Do extract, probe and report in one resumable folder.",
     "bundle": "Pack records and page, without audio, for a reviewer.",
+    "status": "Say how far every encoder is on every task.",
     "config": "Show and check the file that tells run all.",
     "verify": "Check everything below an output folder.",
     "forget": "Take wrong results away.",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.benchmarks.metrics import metric_of
 
 if TYPE_CHECKING:
+    from mambabench.engine.units import Crew
     from mambabench.extract.verb import Progress
     from mambabench.probe.verb import ProbeProgress
     from mambabench.store.records import RunRecord
@@ -35,9 +36,20 @@ def extraction_text(progress: Progress) -> str:
     rate = progress.audio_s / max(progress.elapsed_s, 1e-9)
     text = f"{progress.clips}/{progress.n_clips} clips"
     if rate <= 0:
-        return text
+        return text + crew_text(progress.crew)
     left = (progress.total_audio_s - progress.audio_s) / rate
-    return f"{text}, {rate:.1f} x real time, {time_left(left)}"
+    return f"{text}, {rate:.1f} x real time, {time_left(left)}{crew_text(progress.crew)}"
+
+
+def crew_text(crew: Crew | None) -> str:
+    """Return ", 3 nodes, 12 workers"; nothing for one machine's own processes."""
+    if crew is None:
+        return ""
+    return f", {_count(crew.nodes, 'node')}, {_count(crew.workers, 'worker')}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 class _ProbeText:
@@ -129,6 +141,7 @@ class Display:
         """Show how far the probes are, if it is time to."""
         self._warn(progress.record)
         text = self._probe_text(progress, time.monotonic())
+        text += crew_text(progress.crew)
         self._show(text, last=progress.n_done == progress.n_total)
 
     def report(self, what: str, done: int, total: int) -> None:

@@ -13,17 +13,27 @@ import queue
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import import_module
 from typing import Any
 
-import mambabench.errors
+from mambabench.engine.units import (
+    MOST_ATTEMPTS,
+    Crew,
+    Lost,
+    Spec,
+    Unit,
+    resolve_function,
+    tell_error,
+    told_error,
+)
 from mambabench.errors import MambabenchError
 
-__all__ = ["Unit", "run_units", "serve"]
+__all__ = ["LocalEngine", "run_units", "serve"]
 
-Unit = dict[str, Any]  # JSON-able
 Report = Callable[[Any], None]
+_HINT = ", out of memory perhaps: give fewer --jobs"
 
 _START = """
 import json, sys, warnings
@@ -34,71 +44,198 @@ serve()
 """
 
 
+class LocalEngine:
+    """Processes of this machine; one job alone runs in this very process."""
+
+    shares_out = True
+
+    def __init__(
+        self,
+        jobs: int,
+        *,
+        setups: Sequence[Spec] = ({},),
+        timeout_s: float | None = None,
+        separate: bool = False,
+    ) -> None:
+        """Worker i is told ``setups[i % len(setups)]``, whose keys are added to its units.
+
+        A unit that takes longer than `timeout_s` is lost at once: it would hang again. With
+        `separate` one job, too, has a process of its own, whose death is survived.
+        """
+        self._jobs = max(1, jobs)
+        self._setups = setups
+        self._timeout_s = timeout_s
+        self._separate = separate or timeout_s is not None
+
+    def run(
+        self,
+        function: str,
+        units: Iterable[Unit],
+        *,
+        attempts: int = MOST_ATTEMPTS,
+        on_report: Report = lambda report: None,
+        on_crew: Callable[[Crew], None] = lambda crew: None,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (index, result) as `Engine.run` says."""
+        if self._jobs == 1 and not self._separate:
+            yield from self._here(function, units, on_report)
+            return
+        crowd = _Crowd(function, self._setups, attempts, self._timeout_s, on_report)
+        try:
+            yield from crowd.work(units, self._jobs)
+        finally:
+            crowd.stop()
+
+    def _here(
+        self, function: str, units: Iterable[Unit], on_report: Report
+    ) -> Iterator[tuple[int, Any]]:
+        call = resolve_function(function)
+        for index, unit in enumerate(units):
+            try:
+                result = call({**unit.spec, **self._setups[0]}, on_report)
+            except MambabenchError as error:
+                result = error
+            yield index, result
+
+    def close(self) -> None:
+        """Nothing outlives a run."""
+
+
 def run_units(
     function: str,
-    units: Iterable[Unit],
+    units: Iterable[Spec],
     *,
     jobs: int,
-    setups: Sequence[Unit] = ({},),
-    on_report: Callable[[Any], None] = lambda report: None,
+    setups: Sequence[Spec] = ({},),
+    on_report: Report = lambda report: None,
 ) -> Iterator[tuple[int, Any]]:
-    """Yield (index of the unit, what `function` returned), in the order of completion.
-
-    `function` is "module:name" and is called as ``name(unit, report)``; unit, result and what it
-    hands to ``report`` are JSON-able; units are drawn as they are given out. With ``jobs=1`` it
-    runs here. Worker i is told ``setups[i % len(setups)]``, whose keys are added to its units. The
-    first error of a unit ends the whole: a MambabenchError is raised as it was, another as
-    RuntimeError with its traceback.
-    """
-    if jobs <= 1:
-        call = _resolve(function)
-        for index, unit in enumerate(units):
-            yield index, call({**unit, **setups[0]}, on_report)
-        return
-    workers = [_Worker(function, setups[i % len(setups)]) for i in range(jobs)]
-    try:
-        yield from _distribute(workers, units, on_report)
-    finally:
-        for worker in workers:
-            worker.stop()
+    """Yield (index, result) of units on this machine; the first that fails or is lost is raised."""
+    engine = LocalEngine(jobs, setups=setups)
+    results = engine.run(function, (Unit(spec) for spec in units), on_report=on_report)
+    with contextlib.closing(results):  # type: ignore[type-var]
+        for index, result in results:
+            if isinstance(result, MambabenchError):
+                raise result
+            if isinstance(result, Lost):
+                raise MambabenchError(
+                    f"{result.reason}; the same command continues where it stopped"
+                )
+            yield index, result
 
 
-def _distribute(
-    workers: list[_Worker], units: Iterable[Unit], on_report: Callable[[Any], None]
-) -> Iterator[tuple[int, Any]]:
-    inbox: queue.Queue[tuple[_Worker, Any]] = queue.Queue()
-    todo = iter(enumerate(units))
-    in_hand: dict[_Worker, int] = {}
+class _Crowd:
+    """Worker processes, the units in their hands, and those that lost their worker."""
 
-    def give(worker: _Worker) -> None:
-        following = next(todo, None)
+    def __init__(
+        self,
+        function: str,
+        setups: Sequence[Spec],
+        attempts: int,
+        timeout_s: float | None,
+        on_report: Report,
+    ) -> None:
+        self._function, self._setups = function, setups
+        self._attempts, self._timeout_s = attempts, timeout_s
+        self._on_report = on_report
+        self._inbox: queue.Queue[tuple[_Worker, Any]] = queue.Queue()
+        self._workers: list[_Worker] = []
+        self._in_hand: dict[_Worker, tuple[int, Unit]] = {}
+        self._deadlines: dict[_Worker, float] = {}
+        self._again: deque[tuple[int, Unit]] = deque()
+        self._deaths: dict[int, int] = {}
+        self._todo: Iterator[tuple[int, Unit]] = iter(())
+
+    def work(self, units: Iterable[Unit], jobs: int) -> Iterator[tuple[int, Any]]:
+        self._todo = iter(enumerate(units))
+        for i in range(jobs):
+            self._hire(self._setups[i % len(self._setups)])
+        while self._in_hand:
+            message = self._next_message()
+            if message is None:
+                yield from self._late()
+                continue
+            worker, answer = message
+            if worker not in self._in_hand:
+                continue  # it was let go
+            if answer is None:
+                yield from self._died(worker, _cause(worker))
+            elif "report" in answer:
+                self._on_report(answer["report"])
+            else:
+                index, _ = self._in_hand.pop(worker)
+                self._deadlines.pop(worker, None)
+                result = told_error(answer) if "error" in answer else answer["result"]
+                self._give(worker)
+                yield index, result
+
+    def _hire(self, setup: Spec) -> None:
+        following = self._following()
+        if following is None:
+            return
+        worker = _Worker(self._function, setup)
+        self._workers.append(worker)
+        worker.listen(self._inbox)
+        self._hand(worker, following)
+
+    def _following(self) -> tuple[int, Unit] | None:
+        return self._again.popleft() if self._again else next(self._todo, None)
+
+    def _give(self, worker: _Worker) -> None:
+        following = self._following()
         if following is not None:
-            in_hand[worker] = following[0]
-            worker.send(following[1])
+            self._hand(worker, following)
 
-    for worker in workers:
-        worker.listen(inbox)
-        give(worker)
-    while in_hand:
-        worker, answer = inbox.get()
-        if answer is None:
-            if worker in in_hand:
-                raise _death(worker)
-        elif "report" in answer:
-            on_report(answer["report"])
-        elif "error" in answer:
-            raise _error(answer)
-        else:
-            index = in_hand.pop(worker)
-            give(worker)
-            yield index, answer["result"]
+    def _hand(self, worker: _Worker, numbered: tuple[int, Unit]) -> None:
+        self._in_hand[worker] = numbered
+        if self._timeout_s is not None:
+            self._deadlines[worker] = time.monotonic() + self._timeout_s
+        with contextlib.suppress(BrokenPipeError):  # its end is told by its listener
+            worker.send(numbered[1].spec)
+
+    def _next_message(self) -> tuple[_Worker, Any] | None:
+        """Return the next answer, or None when a unit is late."""
+        if not self._deadlines:
+            return self._inbox.get()
+        rest = min(self._deadlines.values()) - time.monotonic()
+        try:
+            return self._inbox.get(timeout=max(rest, 0.0))
+        except queue.Empty:
+            return None
+
+    def _late(self) -> Iterator[tuple[int, Any]]:
+        now = time.monotonic()
+        for worker in [w for w, end in self._deadlines.items() if end <= now]:
+            worker.process.kill()
+            index, _ = self._in_hand[worker]
+            self._deaths[index] = self._attempts
+            yield from self._died(worker, f"it took longer than {self._timeout_s:g} s (--timeout)")
+
+    def _died(self, worker: _Worker, cause: str) -> Iterator[tuple[int, Any]]:
+        """Begin the unit of a dead worker again, or tell that it is lost; hire another."""
+        index, unit = self._in_hand.pop(worker)
+        self._deadlines.pop(worker, None)
+        self._workers.remove(worker)
+        worker.stop()
+        self._deaths[index] = self._deaths.get(index, 0) + 1
+        lost = self._deaths[index] >= self._attempts
+        if not lost:
+            self._again.append((index, unit))
+        self._hire(worker.setup)
+        if lost:
+            yield index, Lost(cause)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.terminate()
+        for worker in self._workers:
+            worker.stop()
 
 
 class _Worker:
     """One child interpreter."""
 
-    def __init__(self, function: str, setup: Unit) -> None:
-        self._setup = setup
+    def __init__(self, function: str, setup: Spec) -> None:
+        self.setup = setup
         self.process = subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
@@ -106,19 +243,17 @@ class _Worker:
             text=True,
             encoding="utf-8",
         )
-        self._write([str(path) for path in sys.path])
-        self._write(function)
+        with contextlib.suppress(BrokenPipeError):
+            self._write([str(path) for path in sys.path])
+            self._write(function)
 
-    def send(self, unit: Unit) -> None:
-        self._write({**unit, **self._setup})
+    def send(self, spec: Spec) -> None:
+        self._write({**spec, **self.setup})
 
     def _write(self, value: object) -> None:
         assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(value) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError as error:
-            raise _death(self) from error
+        self.process.stdin.write(json.dumps(value) + "\n")
+        self.process.stdin.flush()
 
     def listen(self, inbox: queue.Queue[tuple[_Worker, Any]]) -> None:
         """Put every answer into `inbox`, and None when the worker has ended."""
@@ -126,18 +261,23 @@ class _Worker:
         lines = self.process.stdout
 
         def forward() -> None:
-            for line in lines:
-                inbox.put((self, json.loads(line)))
+            with contextlib.suppress(ValueError):  # a line cut off by its death, or closed
+                for line in lines:
+                    inbox.put((self, json.loads(line)))
             inbox.put((self, None))
 
         threading.Thread(target=forward, daemon=True).start()
 
-    def stop(self) -> None:
-        """End the worker, whatever it is doing: units are idempotent."""
+    def terminate(self) -> None:
+        """Ask it to end."""
         if self.process.poll() is None:
             self.process.terminate()
+
+    def stop(self) -> None:
+        """End the worker, whatever it is doing: units are idempotent."""
+        self.terminate()
         try:
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=3)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -147,31 +287,10 @@ class _Worker:
                 pipe.close()
 
 
-def _death(worker: _Worker) -> MambabenchError:
+def _cause(worker: _Worker) -> str:
     code = worker.process.wait()
     cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-    hint = ", out of memory perhaps: give fewer --jobs" if code == -9 else ""
-    return MambabenchError(
-        f"a worker process ended with {cause}{hint}; the same command continues where it stopped"
-    )
-
-
-def _error(answer: dict[str, str]) -> Exception:
-    kind = getattr(mambabench.errors, answer["error"], None)
-    if kind is not None:
-        error = kind(answer["text"])
-        assert isinstance(error, MambabenchError)
-        error.traceback = answer.get("traceback", "")
-        if answer.get("notes"):
-            error.add_note(answer["notes"])
-        return error
-    return RuntimeError(f"a worker failed:\n{answer['text']}")
-
-
-def _resolve(function: str) -> Callable[[Unit, Report], Any]:
-    module, _, name = function.partition(":")
-    call: Callable[[Unit, Report], Any] = getattr(import_module(module), name)
-    return call
+    return f"a worker process ended with {cause}{_HINT if code == -9 else ''}"
 
 
 def serve() -> None:
@@ -188,18 +307,16 @@ def serve() -> None:
         answers.write(json.dumps(value) + "\n")
         answers.flush()
 
-    call: Callable[[Unit, Report], Any] | None = None
+    call: Callable[[Spec, Report], Any] | None = None
     for line in sys.stdin:
         try:
             message = json.loads(line)
             if call is None:
-                call = _resolve(message)
+                call = resolve_function(message)
                 continue
             answer({"result": call(message, lambda report: answer({"report": report}))})
         except MambabenchError as error:
-            told = {"error": type(error).__name__, "text": str(error)}
-            notes = "\n".join(getattr(error, "__notes__", ()))
-            answer({**told, "notes": notes, "traceback": error.traceback})
+            answer(tell_error(error))
         except BrokenPipeError:
             return
         except Exception:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,16 +64,21 @@ class _Batch(NamedTuple):
 
 
 def encode_shard(
-    job: EncodeJob, shard: Shard, readers: Executor, progress: Callable[[int, float], None]
+    job: EncodeJob,
+    shard: Shard,
+    readers: Executor,
+    progress: Callable[[int, float], None],
+    refused: Mapping[str, str] | None = None,
 ) -> Iterator[ClipRows]:
     """Yield the rows of every clip of the shard, in the shard's order within each batch.
 
-    `progress` is called with clips and seconds of audio after each batch. Raises EncoderError where
-    the encoder fails for every clip that could be read: then it is not the clips' fault.
+    `progress` is called with clips and seconds of audio after each batch; `refused` clips are not
+    touched and fail with the reason that is given. Raises EncoderError where the encoder fails for
+    every clip that could be read: then it is not the clips' fault.
     """
     n_encoded, first_fault = 0, None
     job.limit.told.clear()
-    for planned, futures in _ahead(shard, job.encoder.sample_rate_hz, readers):
+    for planned, futures in _ahead(shard, job.encoder.sample_rate_hz, readers, refused or {}):
         batch = _Batch([], [])
         for clip, future in zip(planned, futures, strict=True):
             try:
@@ -104,14 +109,20 @@ def encode_shard(
         raise raised
 
 
+def _refuse(reason: str) -> Decoded:
+    raise DataError(reason)
+
+
 def _ahead(
-    shard: Shard, sample_rate_hz: int, readers: Executor
+    shard: Shard, sample_rate_hz: int, readers: Executor, refused: Mapping[str, str]
 ) -> Iterator[tuple[tuple[PlannedClip, ...], list[Future[Decoded]]]]:
     """Yield each batch with its audio being decoded, `READ_AHEAD` batches in advance."""
     waiting: deque[tuple[tuple[PlannedClip, ...], list[Future[Decoded]]]] = deque()
     for clips in shard.batches():
         futures = [
-            readers.submit(decode, Path(clip.path), sample_rate_hz, shard.rate_hz, clip.part)
+            readers.submit(_refuse, refused[clip.name])
+            if clip.name in refused
+            else readers.submit(decode, Path(clip.path), sample_rate_hz, shard.rate_hz, clip.part)
             for clip in clips
         ]
         waiting.append((clips, futures))

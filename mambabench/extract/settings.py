@@ -52,6 +52,22 @@ class ExtractSettings:
     device: str = option("auto", choices=("auto", "cpu", "cuda"))
     gpus: int | None = option(None, "One worker on each GPU.", minimum=1)
     jobs: int | None = option(None, "Parallel workers.  [default: one per core]", minimum=1)
+    engine: str = option(
+        "local",
+        "Where work runs: processes of this machine, Ray, or job arrays of SLURM.",
+        metavar="local|ray[:ADDRESS]|slurm[:KEY=VALUE,...]",
+    )
+    per_node: int | None = option(
+        None,
+        "Ray's workers on each node; they share its cores or GPUs.  [default: one each]",
+        minimum=1,
+    )
+    timeout: float | None = option(
+        None,
+        "Seconds that a shard may take before its worker is ended and the shard counts as lost.",
+        metavar="S",
+        minimum=0.1,
+    )
     shard: str | None = option(None, "Do the i-th of n shares, 1 <= i <= n.", metavar="i/n")
     layout: str = option("store", "How embeddings lie on disk.", choices=("store", "hear-eval-kit"))
     on_error: str = option(

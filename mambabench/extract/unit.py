@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,15 +72,45 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     """Encode and commit one shard, unless another process has; return what it cost.
 
     `report` receives [clips, seconds of audio] after each batch. With ``unit["retry"]`` a committed
-    shard in which clips failed is done again.
+    shard in which clips failed is done again. Clips of ``unit["refused"]`` are left out for the
+    reason that stands there. ``unit["only"]`` names the clips of a trial: they are encoded to see
+    whether the encoder survives it, and nothing is written.
     """
     spec, shard = spec_of(unit["spec"]), shard_of(unit["shard"])
     store = Path(unit["store"])
-    record = read_record(store, shard.split, shard.key)
+    only = unit.get("only")
+    record = None if only else read_record(store, shard.split, shard.key)
     committed = record is not None and not (record.failures and unit["retry"])
     if committed or not is_open(store):
         return {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0, "n_reused": 0}
-    key = (spec.encoder, unit["device"], spec.precision)
+    encoder, limit = _encoder(spec, unit["device"])
+    before, start = limit.n_halvings, time.perf_counter()
+    known, keep = None, spec.frames == "store"
+    # stored crops of a file share its hash
+    if keep and not only and not any(clip.part for clip in shard.clips):
+        known = known_rows(store, unit["pooling"], spec)
+    reused = 0 if known is None else known.n_reused
+    job = EncodeJob(encoder, unit["pooling"], spec.layers, limit, unit.get("clip_s"), keep, known)
+    with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
+        if only:
+            tried = _part_of(shard, frozenset(only))
+            with suppress(EncoderError):  # a fault that is told is no death
+                deque(encode_shard(job, tried, readers, lambda clips, s: None), maxlen=0)
+        else:
+            refused = unit.get("refused")
+            rows = encode_shard(job, shard, readers, lambda clips, s: report([clips, s]), refused)
+            commit_shard(store, shard, rows)
+    return {
+        "seconds": time.perf_counter() - start,
+        "audio_s": 0.0 if only else shard.duration_s,
+        "n_halvings": limit.n_halvings - before,
+        "n_reused": 0 if known is None else known.n_reused - reused,
+    }
+
+
+def _encoder(spec: EncoderSpec, device: str) -> tuple[LoadedEncoder, BatchLimit]:
+    """Return the encoder that the plan means; EncoderError where it is another one here."""
+    key = (spec.encoder, device, spec.precision)
     if key not in _loaded:
         load(*key)
     encoder, limit = _loaded[key]
@@ -89,29 +120,14 @@ def encode_unit(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
             f"{encoder.identity[:8]} here, {spec.identity[:8]} in the plan; its weights changed "
             "while it ran, or it is initialised at random without a seed"
         )
-    before, start = limit.n_halvings, time.perf_counter()
-    known, keep = None, spec.frames == "store"
-    if keep and not any(clip.part for clip in shard.clips):  # stored crops of a file share its hash
-        known = known_rows(store, unit["pooling"], spec)
-    reused = 0 if known is None else known.n_reused
-    job = EncodeJob(
-        encoder,
-        unit["pooling"],
-        spec.layers,
-        limit,
-        known=known,
-        clip_s=unit.get("clip_s"),
-        keep=keep,
-    )
-    with one_thread(encoder.device), ThreadPoolExecutor(_n_readers(encoder.device)) as readers:
-        rows = encode_shard(job, shard, readers, lambda clips, s: report([clips, s]))
-        commit_shard(store, shard, rows)
-    return {
-        "seconds": time.perf_counter() - start,
-        "audio_s": shard.duration_s,
-        "n_halvings": limit.n_halvings - before,
-        "n_reused": 0 if known is None else known.n_reused - reused,
-    }
+    return encoder, limit
+
+
+def _part_of(shard: Shard, names: frozenset[str]) -> Shard:
+    """Return the shard with some of its clips, each batch with those of its own that are left."""
+    batches = [tuple(c for c in batch if c.name in names) for batch in shard.batches()]
+    clips = tuple(clip for batch in batches for clip in batch)
+    return replace(shard, clips=clips, batch_sizes=tuple(len(b) for b in batches if b))
 
 
 @contextmanager

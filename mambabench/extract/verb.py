@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from mambabench.benchmarks import discover
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.limit import limited_task, parse_limit
-from mambabench.engine.processes import run_units
+from mambabench.engine.choice import make_engine, wanted_engine
+from mambabench.engine.journal import Cell, Journal
+from mambabench.engine.units import Crew, Engine
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
+from mambabench.extract.belt import Belt
 from mambabench.extract.discard import discard_others
 from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
@@ -57,6 +61,7 @@ class Progress:
     total_audio_s: float
     elapsed_s: float  # since the first clip was given out
     sizes: tuple[str, ...] = ()  # once, before the first clip: what stored frames will take
+    crew: Crew | None = None  # who works, where that is not this machine alone
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,9 @@ def extract(
     device: str = "auto",
     gpus: int | None = None,
     jobs: int | None = None,
+    engine: str = "local",
+    per_node: int | None = None,
+    timeout: float | None = None,
     shard: str | None = None,
     layout: str = "store",
     on_error: str = "stop",
@@ -179,6 +187,7 @@ def extract_with(
 def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | None) -> Extracted:
     """Encode all tasks with the encoders that are named; EncoderError for the first that fails."""
     share = parse_share(settings.shard)
+    wanted = wanted_engine(settings.engine)
     if settings.frames == "recompute" and settings.layout != "store":
         raise MambabenchError(
             f"--frames recompute has no place in --layout {settings.layout}: leave one of them out"
@@ -210,7 +219,20 @@ def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | N
         if open_sizes and progress is not None:
             progress(Progress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes))))
         jobs = _jobs(settings.jobs, settings.gpus, works)
-        return run.go(out, jobs, setups, progress or (lambda _: None))
+        engine = make_engine(
+            wanted,
+            out,
+            jobs=min(jobs, max(1, run.n_todo)) if wanted.is_local else jobs,
+            setups=setups,
+            on_gpu=any(work.plan.spec.device != "cpu" for work in works),
+            per_node=settings.per_node,
+            timeout_s=settings.timeout,
+            separate=settings.on_error == "skip",
+        )
+        journal = Journal(out, "extract", wanted.name)
+        journal.plan({work.cell: len(work.plan.shards) for work in works})
+        with closing(engine), journal:
+            return run.go(out, engine, progress or (lambda _: None), journal)
     finally:
         forget()
 
@@ -302,6 +324,11 @@ class _Work:
 
     size: FrameSize | None = None  # of frames of all layers
     rate: float = 0.0  # frames a second, where the task keeps frames
+
+    @property
+    def cell(self) -> Cell:
+        """What it is called in the journal."""
+        return self.plan.spec.label, self.plan.task.name, "extract"
 
     @property
     def n_clips(self) -> int:
@@ -423,6 +450,11 @@ class _Run:
         return not redo
 
     @property
+    def n_todo(self) -> int:
+        """Shards that this run has to encode."""
+        return len(self._todo)
+
+    @property
     def n_clips(self) -> int:
         """Clips that this run has to encode."""
         return self._n_clips
@@ -449,33 +481,32 @@ class _Run:
         self._n_clips += len(shard.clips)
         self._total_s += shard.duration_s
 
-    def _units(self, todo: Sequence[tuple[_Work, Shard]]) -> Iterator[dict[str, Any]]:
-        """Describe the shards one by one: the descriptions of a large corpus need much room."""
-        from mambabench.extract.unit import make_unit
-
-        for work, shard in todo:
-            plan = work.plan
-            clip_s = plan.task.sample_duration_s
-            unit = make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
-            yield {**unit, "retry": self._on_error == "stop"}
-
     def go(
         self,
         out: Path,
-        jobs: int,
-        setups: Sequence[dict[str, Any]],
+        engine: Engine,
         progress: Callable[[Progress], None],
+        journal: Journal,
     ) -> Extracted:
-
         start = time.perf_counter()
+        crew: Crew | None = None
 
-        def on_report(report: tuple[int, float]) -> None:
-            self._done_clips += report[0]
+        def on_report(report: Sequence[float]) -> None:
+            self._done_clips += int(report[0])
             self._done_s += report[1]
+            show()
+
+        def on_crew(found: Crew) -> None:
+            nonlocal crew
+            journal.workers = found.workers
+            if crew != found:
+                crew = found
+                show()
+
+        def show() -> None:
             elapsed = time.perf_counter() - start
-            progress(
-                Progress(self._done_clips, self._n_clips, self._done_s, self._total_s, elapsed)
-            )
+            sums = (self._done_clips, self._n_clips, self._done_s, self._total_s)
+            progress(Progress(*sums, elapsed, crew=crew))
 
         for work in self._works:
             if work.state != "already":
@@ -483,17 +514,15 @@ class _Run:
         for work in self._works:
             if work.state != "already" and not work.n_open:
                 self._finish(work)
+
+        def on_begin(work: _Work) -> None:
+            journal.begin(work.cell)
+
+        belt = Belt(engine, self._on_error, on_report, on_crew, on_begin)
         while self._todo:
             todo, self._todo = self._todo, []
-            results = run_units(
-                "mambabench.extract.unit:encode_unit",
-                self._units(todo),
-                jobs=min(jobs, len(todo)),
-                setups=setups,
-                on_report=on_report,
-            )
-            for index, cost in results:
-                work, _ = todo[index]
+            for work, cost in belt.encode(todo, _unit_of):
+                journal.end(work.cell)
                 work.seconds += cost["seconds"]
                 work.audio_s += cost["audio_s"]
                 work.n_halvings += cost["n_halvings"]
@@ -544,6 +573,14 @@ class _Run:
             self._give_out(work, looked_at_again(shard))
         work.n_again += again
         return again
+
+
+def _unit_of(work: _Work, shard: Shard) -> dict[str, Any]:
+    from mambabench.extract.unit import make_unit
+
+    plan = work.plan
+    clip_s = plan.task.sample_duration_s
+    return make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
 
 
 def _check_arrays(layout: Any, work: _Work) -> None:

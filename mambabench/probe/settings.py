@@ -53,6 +53,16 @@ class ProbeSettings:
         metavar="FILE",
     )
     layout: str = option("store", "How embeddings lie on disk.", choices=("store", "hear-eval-kit"))
+    engine: str = option(
+        "local",
+        "Where work runs: processes of this machine, Ray, or job arrays of SLURM.",
+        metavar="local|ray[:ADDRESS]|slurm[:KEY=VALUE,...]",
+    )
+    per_node: int | None = option(
+        None,
+        "Ray's workers on each node; they share its cores or GPUs.  [default: one each]",
+        minimum=1,
+    )
     shard: str | None = option(None, "Do the i-th of n shares, 1 <= i <= n.", metavar="i/n")
     limit: str | None = option(
         None,

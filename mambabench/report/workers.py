@@ -14,7 +14,8 @@ from typing import Any
 
 from mambabench.benchmarks.metrics import metric_of
 from mambabench.benchmarks.metrics.metric import Ranked
-from mambabench.engine.processes import Report, Unit, run_units
+from mambabench.engine.processes import Report, run_units
+from mambabench.engine.units import Spec
 from mambabench.report.checked import verified
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import compare
@@ -65,7 +66,7 @@ def verify_records(
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]
     if n_jobs < 2 or len(parts) < 2:
         return frozenset()
-    units: list[Unit] = [{"paths": [str(path) for path in part]} for part in parts]
+    units: list[Spec] = [{"paths": [str(path) for path in part]} for part in parts]
     held: set[Path] = set()
     done = 0
     name = f"{__name__}:verify_unit"
@@ -77,7 +78,7 @@ def verify_records(
     return frozenset(held)
 
 
-def verify_unit(unit: Unit, report: Report) -> list[bool]:
+def verify_unit(unit: Spec, report: Report) -> list[bool]:
     """Say of every record of a unit whether it holds."""
     with one_thread():
         return [verified(Path(path)) for path in unit["paths"]]
@@ -134,7 +135,7 @@ def _cost(groups: Sequence[Group]) -> int:
     return size * (_RANKED_COST if ranked else 1)
 
 
-def _unit(groups: Sequence[Group], baseline: str | None, cache: Path) -> Unit:
+def _unit(groups: Sequence[Group], baseline: str | None, cache: Path) -> Spec:
     return {
         "baseline": baseline,
         "cache": str(cache.absolute()),
@@ -148,7 +149,7 @@ def _unit(groups: Sequence[Group], baseline: str | None, cache: Path) -> Unit:
     }
 
 
-def work_unit(unit: Unit, report: Report) -> None:
+def work_unit(unit: Spec, report: Report) -> None:
     """Gather the evidence of every group of a task, and test every pair of them."""
     cache = Path(unit["cache"])
     with one_thread():

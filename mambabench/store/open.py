@@ -20,7 +20,17 @@ from mambabench.store.embeddings import (
     stored_task,
 )
 
-__all__ = ["content_sha256", "list_stored_tasks", "read_embeddings"]
+__all__ = ["content_sha256", "hold", "list_stored_tasks", "read_embeddings"]
+
+
+_held: dict[Path, dict[str, EmbeddingSet]] = {}
+
+
+def hold(directory: Path, sets: dict[str, EmbeddingSet]) -> None:
+    """Have `read_embeddings` return what is in memory for one folder, which need not be here; what
+    was held before is let go of."""
+    _held.clear()
+    _held[directory] = sets
 
 
 def list_stored_tasks(out: Path, layout: str = "store") -> tuple[StoredTask, ...]:
@@ -52,6 +62,8 @@ def read_embeddings(stored: StoredTask, split: str) -> EmbeddingSet:
     if split not in stored.task.splits:
         near = nearest_names(split, stored.task.splits)
         raise StoreError(f"{stored.directory} has no split named {split!r}{near}")
+    if stored.directory in _held:
+        return _held[stored.directory][split]
     if stored.layout == "hear-eval-kit":
         return hear_eval_kit.read_split(stored, split)
     manifest = read_manifest(stored.directory)

@@ -146,6 +146,7 @@ def claim(directory: Path, plan: TaskPlan) -> None:
         "precision": spec.precision,
         "device": spec.device,
         "frames": spec.frames,
+        "shards": len(plan.shards),
     }
     try:
         check_same_encoder(directory, parse_hashed(path.read_bytes()), spec)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mambabench.probe import verb
+from mambabench.probe import session, verb
 from mambabench.probe.data import TaskRows
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.plan import TaskPlan
@@ -75,7 +75,7 @@ def test_the_verb_on_stacks_scores_like_the_verb_on_threads(
 ) -> None:
     shelf.add(*scene(n_folds=3, n=60, spread=0.8))
     verb.probe(2, "ssam2024", out=tmp_path / "threads", device="cpu")
-    original = verb.run_stacked
+    original = session.run_stacked
     calls = []
 
     def on_cpu(*args: Any, device: str, **kwargs: Any) -> None:
@@ -83,7 +83,7 @@ def test_the_verb_on_stacks_scores_like_the_verb_on_threads(
         original(*args, device="cpu", **kwargs)
 
     monkeypatch.setattr(verb, "_device", lambda name: "cuda")
-    monkeypatch.setattr(verb, "run_stacked", on_cpu)
+    monkeypatch.setattr(session, "run_stacked", on_cpu)
     run = verb.probe(2, "ssam2024", out=tmp_path / "stacks")
     assert calls == ["cuda"]
     assert run.n_trained == 2
