@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from mambabench.engine.ray_share import Share
 from mambabench.engine.units import (
     MOST_ATTEMPTS,
     Crew,
@@ -113,7 +114,7 @@ class RayEngine:
         on_crew: Callable[[Crew], None] = lambda crew: None,
     ) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) as `Engine.run` says."""
-        share = _Share(self._on_gpu, self._per_node)
+        share = Share(self._on_gpu, self._per_node)
         crowd = _Crowd(function, share, attempts, self._timeout_s, on_report, on_crew)
         try:
             yield from crowd.work(units)
@@ -174,40 +175,13 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-@dataclass(frozen=True)
-class _Share:
-    """What of a node each worker has."""
-
-    on_gpu: bool
-    per_node: int | None
-
-    def of(self, node: dict[str, Any]) -> tuple[int, dict[str, float]]:
-        """Return how many workers a node has, and the resources of each."""
-        cpus = float(node["Resources"].get("CPU", 0.0))
-        gpus = float(node["Resources"].get("GPU", 0.0))
-        whole = int(gpus if self.on_gpu else cpus)
-        n = whole if self.per_node is None else (self.per_node if whole else 0)
-        if n == 0:
-            return 0, {}
-        given = {"num_cpus": min(1.0, cpus / n)}
-        if self.on_gpu:
-            given["num_gpus"] = _fraction(gpus, n)
-        return n, given
-
-
-def _fraction(gpus: float, n: int) -> float:
-    """Return the GPUs of one of `n` workers: whole ones, or an even part of one."""
-    share = gpus / n
-    return float(int(share)) if share >= 1 else int(share * 1e4) / 1e4
-
-
 class _Crowd:
     """Workers on every node, and the units in flight."""
 
     def __init__(
         self,
         function: str,
-        share: _Share,
+        share: Share,
         attempts: int,
         timeout_s: float | None,
         on_report: Callable[[Any], None],
