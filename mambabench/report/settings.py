@@ -30,5 +30,5 @@ class TableSettings:
     names: Path | None = option(None)  # noqa: RUF009 (a field)
     published: int = option(5, minimum=0)
     columns: int | None = option(None, minimum=1)
-    export: tuple[str, ...] = option((), choices="mambabench.report.verb:EXPORTS")
-    page_clips: str = option("auto", choices="mambabench.report.verb:PAGE_CLIPS")
+    export: tuple[str, ...] = option((), choices="mambabench.report.written:EXPORTS")
+    page_clips: str = option("auto", choices="mambabench.report.written:PAGE_CLIPS")
