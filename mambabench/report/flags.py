@@ -62,7 +62,11 @@ def flags_of(runs: Sequence[Run]) -> tuple[Flag, ...]:
 def decoded_with_language_model(group: Group) -> str:
     """Return the word error rate with a language model, which is in no score; "" without one."""
     folds = [fold for run in group.runs for fold in run.record.folds]
-    names = {str(fold.grid_point["language_model"]) for fold in folds if _second(fold) is not None}
+    names = {
+        str(fold.grid_point["language_model"])
+        for fold in folds
+        if "language_model" in fold.grid_point and _second(fold) is not None
+    }
     rates = [rate for fold in folds if (rate := _second(fold)) is not None]
     if not names or len(rates) < len(folds):
         return ""
