@@ -10,8 +10,6 @@ from collections import defaultdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mambabench.benchmarks.metrics import metric_of
-
 if TYPE_CHECKING:
     from mambabench.engine.units import Crew
     from mambabench.extract.verb import Progress
@@ -71,6 +69,8 @@ class _ProbeText:
             scores.append(record.score)
         text = f"{progress.n_done}/{progress.n_total} units, {record.encoder} on {record.task}"
         if scores:
+            from mambabench.benchmarks.metrics import metric_of  # numpy: not for --help
+
             mean = statistics.fmean(scores)
             shown = f"{100 * mean:.1f} %" if metric_of(record.metric).share else f"{mean:.2f}"
             text += f": {record.metric} {shown} over {len(scores)}"

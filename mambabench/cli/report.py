@@ -233,8 +233,9 @@ def show_written(result: ReportResult, *, quiet: bool) -> None:
     tables = "CSV and JSON" if any(file.suffix == ".csv" for file in result.files) else ""
     missing = importlib.util.find_spec("matplotlib") is None
     more = " (plots: pip install 'mambabench[plots]')" if missing else ""
-    what = "; ".join(part for part in (tables + more, _drawn(plots)) if part)
-    click.echo(f"\n{what} in {folder}")
+    for line in (f"\n{tables + more or 'written'} in {folder}", _drawn(plots)):
+        if line:
+            click.echo(line)
     page = next((file for file in result.files if file.name == "report.html"), None)
     if page is not None:
         click.echo(f"page: {page}")
@@ -242,4 +243,4 @@ def show_written(result: ReportResult, *, quiet: bool) -> None:
 
 def _drawn(plots: Sequence[str]) -> str:
     """Name the plots that were drawn, as files without their suffixes."""
-    return f"plots ({', '.join(plots)}; PDF and PNG)" if plots else ""
+    return f"plots (PDF and PNG): {', '.join(plots)}" if plots else ""

@@ -26,8 +26,7 @@ from mambabench.engine.units import (
     Lost,
     Shared,
     Unit,
-    resolve_function,
-    tell_error,
+    answered,
     told_error,
 )
 from mambabench.errors import MambabenchError
@@ -51,18 +50,10 @@ class _Hand:
         return socket.gethostname(), os.getpid()
 
     def do(self, function: str, spec: dict[str, Any], shared: Any) -> dict[str, Any]:
-        """Return {"result"} or an error as `tell_error` has it; reports come with the result."""
-        import traceback
-
+        """Return {"result"} or an error as `told_error` reads it; reports come with the result."""
         reports: list[Any] = []
         given = spec if shared is None else {**spec, "shared": shared}
-        try:
-            result = resolve_function(function)(given, reports.append)
-        except MambabenchError as error:
-            return tell_error(error)
-        except Exception:
-            return {"error": "", "text": traceback.format_exc()}
-        return {"result": result, "reports": reports}
+        return {**answered(function, given, reports.append), "reports": reports}
 
 
 @dataclass

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,8 +21,7 @@ from mambabench.engine.units import (
     Crew,
     Lost,
     Unit,
-    resolve_function,
-    tell_error,
+    answered,
     told_error,
 )
 from mambabench.errors import MambabenchError, nearest_names
@@ -95,7 +93,6 @@ class ShareOfUnits:
 
     def __call__(self) -> int:
         """Do the units of the file `units`, lines of [index, spec]; return how many were done."""
-        call = resolve_function(self.function)
         with Path(self.units).open(encoding="utf-8") as file:
             units = [json.loads(line) for line in file]
         done = {line["index"] for line in _lines(Path(self.results)) if "began" not in line}
@@ -110,7 +107,7 @@ class ShareOfUnits:
                 if index in done:
                     continue
                 note({"index": index, "began": time.time()})
-                note({"index": index, **_answer(call, spec)})
+                note({"index": index, **_answer(self.function, spec)})
                 n += 1
         return n
 
@@ -121,15 +118,9 @@ class ShareOfUnits:
         return DelayedSubmission(self, *arguments, **named)
 
 
-def _answer(call: Callable[..., Any], spec: dict[str, Any]) -> dict[str, Any]:
+def _answer(function: str, spec: dict[str, Any]) -> dict[str, Any]:
     reports: list[Any] = []
-    try:
-        result = call(spec, reports.append)
-    except MambabenchError as error:
-        return tell_error(error)
-    except Exception:
-        return {"error": "", "text": traceback.format_exc()}
-    return {"result": result, "reports": reports}
+    return {**answered(function, spec, reports.append), "reports": reports}
 
 
 def _lines(path: Path, start: int = 0) -> list[dict[str, Any]]:

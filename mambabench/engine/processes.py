@@ -24,8 +24,8 @@ from mambabench.engine.units import (
     Lost,
     Spec,
     Unit,
+    answered,
     resolve_function,
-    tell_error,
     told_error,
 )
 from mambabench.errors import MambabenchError
@@ -297,7 +297,6 @@ def serve() -> None:
     """Answer units from standard input until it is closed: the life of a worker."""
     import os
     import signal
-    import traceback
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -307,17 +306,7 @@ def serve() -> None:
         answers.write(json.dumps(value) + "\n")
         answers.flush()
 
-    call: Callable[[Spec, Report], Any] | None = None
-    for line in sys.stdin:
-        try:
-            message = json.loads(line)
-            if call is None:
-                call = resolve_function(message)
-                continue
-            answer({"result": call(message, lambda report: answer({"report": report}))})
-        except MambabenchError as error:
-            answer(tell_error(error))
-        except BrokenPipeError:
-            return
-        except Exception:
-            answer({"error": "", "text": traceback.format_exc()})
+    function = json.loads(sys.stdin.readline() or '""')
+    with contextlib.suppress(BrokenPipeError):  # nobody listens any more
+        for line in sys.stdin:
+            answer(answered(function, json.loads(line), lambda report: answer({"report": report})))

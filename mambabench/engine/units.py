@@ -7,6 +7,7 @@ and stops what is in hand when its iterator is closed.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,6 +24,7 @@ __all__ = [
     "Shared",
     "Spec",
     "Unit",
+    "answered",
     "resolve_function",
     "tell_error",
     "told_error",
@@ -101,6 +103,21 @@ def tell_error(error: MambabenchError) -> dict[str, str]:
     notes = "\n".join(getattr(error, "__notes__", ()))
     told = {"error": type(error).__name__, "text": str(error)}
     return {**told, "notes": notes, "traceback": error.traceback}
+
+
+def answered(function: str, spec: Spec, report: Callable[[Any], None]) -> dict[str, Any]:
+    """Do a unit for another process: {"result"}, or its error as `told_error` reads it.
+
+    Whatever a provider raises is told with its traceback, and raised again by who asked.
+    """
+    try:
+        return {"result": resolve_function(function)(spec, report)}
+    except BrokenPipeError:  # nobody listens any more
+        raise
+    except MambabenchError as error:
+        return tell_error(error)
+    except Exception:
+        return {"error": "", "text": traceback.format_exc()}
 
 
 def told_error(answer: dict[str, str]) -> MambabenchError:

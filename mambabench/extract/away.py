@@ -67,11 +67,11 @@ def encode_away(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
     node = socket.gethostname()
     _check_audio(unit, node)
     with tempfile.TemporaryDirectory(prefix="mambabench-") as scratch:
-        store = Path(scratch)
+        store = Path(scratch) / "task"  # what lies beside a store is looked at: nothing here
         write_bytes(plan_path(store), b"{}\n")  # a store that is open
         spec = {**unit["spec"], "encoder": _encoder_here(unit, node)}
         try:
-            cost = encode_unit({**unit, "spec": spec, "store": scratch, "retry": False}, report)
+            cost = encode_unit({**unit, "spec": spec, "store": str(store), "retry": False}, report)
         except (EncoderError, StoreError) as error:
             told = type(error)(f"node {node}: {error}")
             told.traceback = error.traceback

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambabench.benchmarks.metrics.ratios import WORD_ERRORS_LM
 from mambabench.errors import DataError, ProtocolError
 from mambabench.files import sha256_file
 from mambabench.reading.arpa import END, START, Ngrams, read_arpa
@@ -30,7 +31,7 @@ __all__ = [
     "language_model",
 ]
 
-METRIC, KIND = "wer_lm", "text"  # what it scores, of tasks of which kind
+METRIC, KIND = WORD_ERRORS_LM.name, "text"  # what it scores, of tasks of which kind
 WORD_END = "|"
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.metrics.ratios import WORD_ERRORS_LM
 from mambabench.report.runs import Flag
 from mambabench.report.versions import OLDER
 from mambabench.store.small_sets import hardly_trained
@@ -75,7 +76,7 @@ def decoded_with_language_model(group: Group) -> str:
 
 
 def _second(fold: FoldResult) -> float | None:
-    return fold.scores.get("wer_lm")
+    return fold.scores.get(WORD_ERRORS_LM.name)
 
 
 def _of_record(record: RunRecord) -> list[Flag]:

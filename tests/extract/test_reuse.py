@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mambabench.errors import StoreError
-from mambabench.extract import reuse, unit
+from mambabench.extract import reuse, unit, verb
 from mambabench.extract.plan import Budget
 from mambabench.extract.verb import BUDGETS, extract
 from mambabench.store.open import list_stored_tasks
@@ -82,6 +82,7 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return watched
 
     monkeypatch.setattr(unit, "load", load)
+    monkeypatch.setattr(verb, "load", load)
     return counted
 
 

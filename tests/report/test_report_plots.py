@@ -70,11 +70,11 @@ def test_sizes_pages_and_only_what_is_there(out, figure, width, height, dpi):
 
 def test_output_names_what_was_written_and_nothing_else(out):
     pytest.importorskip("matplotlib")
-    assert "plots (ranks.ssam2024; PDF and PNG)" in printed(out, "--plot", "ranks")
+    assert "plots (PDF and PNG): ranks.ssam2024" in printed(out, "--plot", "ranks")
     assert "plots" not in printed(out, "--plot", "none")
     chosen = ("--task", "task0[0-3]", "--highlight", "str*")
     text = printed(out, "--baseline", "weak", "--plot", "forest", *chosen)
-    assert "plots (forest.ssam2024; PDF and PNG)" in text
+    assert "plots (PDF and PNG): forest.ssam2024" in text
     assert (out / "report" / "chosen" / "forest.ssam2024.pdf").is_file()
 
 

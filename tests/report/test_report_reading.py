@@ -227,8 +227,8 @@ def test_changed_record_is_marked_and_never_bold(tmp_path, monkeypatch):
     real = mambabench.report.summary.collect
     flag = Flag("changed", "seed-000.json is not what was written")
 
-    def read(outs):
-        found = real(outs)
+    def read(*given):
+        found = real(*given)
         runs = tuple(
             replace(run, flags=(flag,)) if run.record.encoder == "best" else run
             for run in found.runs

@@ -233,7 +233,7 @@ ENTRIES = (
         loader=LOADER,
         module="opensmile_egemaps",
         package="opensmile",
-        weights="none: the rules lie inside the package opensmile",
+        weights="rules inside the package of https://github.com/audeering/opensmile-python",
         package_file="core/config/egemaps/v02/eGeMAPSv02.conf",
         pip="pip install opensmile==2.6.0",
         scene_embedding_size=88,
