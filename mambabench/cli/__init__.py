@@ -133,8 +133,18 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM, as a scheduler sends it before it kills: handled with the care of Ctrl-C."""
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+GRACE_S = 35  # threads are waited for 30 s: what goes on after that has not heard of the end
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the run with care; and if that gets lost, without.
+
+    Python drops what a handler raises inside a callback, as while modules are imported.
+    """
+    terminated = number == signal.SIGTERM
+    signal.signal(signal.SIGALRM, lambda *_: _leave(143 if terminated else 130))
+    signal.alarm(GRACE_S)
+    raise _Terminated if terminated else KeyboardInterrupt
 
 
 _PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-", "×": "x"}
@@ -180,7 +190,11 @@ def main() -> None:
 
     begin()
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # else it is ignored on purpose
+        signal.signal(signal.SIGINT, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, TextIOWrapper

@@ -103,6 +103,31 @@ def test_the_time_left_is_reckoned_from_the_first_trained_unit() -> None:
     assert "left" not in text(Step(14, 2.0), 113.0)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_that_gets_lost_ends_the_run_all_the_same(
+    how: signal.Signals, code: int
+) -> None:
+    program = f"""
+import os, signal, time
+from mambabench import cli
+def deaf(**options):
+    try:
+        os.kill(os.getpid(), {int(how)})
+        time.sleep(1)
+    except KeyboardInterrupt:  # as where Python drops it
+        pass
+    time.sleep(60)
+cli.GRACE_S = 1
+cli._cli.main = deaf
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == code, done.stderr
+    assert "interrupted; the same command continues" in done.stderr
+
+
 def test_hours_are_shown() -> None:
     assert time_left(3 * 3600 + 62.5) == "3:01:02 left"
     assert time_left(-1) == "0:00:00 left"
