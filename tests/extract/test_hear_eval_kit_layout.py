@@ -139,8 +139,8 @@ def test_a_label_pickle_that_runs_code_is_refused(
 ) -> None:
     _, kit = both(make_task, provider, tmp_path)
     path = kit.directory / "train.target-labels.pkl"
-    path.write_bytes(pickle.dumps([print]))
-    with pytest.raises(StoreError, match=r"it names builtins\.print, labels are text and numbers"):
+    path.write_bytes(pickle.dumps([eval]))
+    with pytest.raises(StoreError, match=r"it names builtins\.eval, labels are text and numbers"):
         read_embeddings(kit, "train")
 
 
