@@ -234,9 +234,10 @@ def run_with(
     """Do what `run` does, told by settings."""
     from mambabench.extract.verb import extract_with
     from mambabench.probe.verb import probe_with
-    from mambabench.report.verb import report
+    from mambabench.report.verb import check_format, report
 
     _check_protocol(experiment.probe)
+    check_format(experiment.report.format)
     if experiment.extract.dry_run:
         return _dry_run(experiment, watch)
     _store(experiment)

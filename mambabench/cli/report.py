@@ -174,6 +174,7 @@ def command(
     if margin is not None and not gate:
         raise click.UsageError("--margin needs --gate")
     format = "json" if as_json else format
+    refuse_terminal(format)
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
     with Display() as display:
@@ -196,7 +197,7 @@ def command(
             color=color,
             **view,
         )
-    echo(result.text)
+    echo(result.data or result.text)
     show_written(result, quiet=format != "terminal")
     failed = bool(result.summary.defects)
     dropped = _gate(result, margin) if gate else 0
@@ -212,9 +213,19 @@ def _gate(result: ReportResult, margin: float | None) -> int:
     return 1 if found else 0
 
 
-def echo(text: str) -> None:
+def refuse_terminal(format: str) -> None:
+    """Raise click.UsageError where a binary format would be printed on a terminal."""
+    from mambabench.report.formats import FORMATS
+
+    if sys.stdout.isatty() and format in FORMATS and FORMATS[format].binary:
+        raise click.UsageError(
+            f"--format {format} is no text: write it to a file, with > scores.{format}"
+        )
+
+
+def echo(text: str | bytes) -> None:
     """Print a table; letters that the terminal's encoding lacks are replaced by plain ones."""
-    click.echo(plain_text(text), nl=False)
+    click.echo(plain_text(text) if isinstance(text, str) else text, nl=False)
 
 
 def show_written(result: ReportResult, *, quiet: bool) -> None:

@@ -35,11 +35,12 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
     from mambabench.cli.extract import show_extracted
     from mambabench.cli.probe import show_probed
     from mambabench.cli.progress import Display
-    from mambabench.cli.report import echo, show_written
+    from mambabench.cli.report import echo, refuse_terminal, show_written
     from mambabench.pipeline import Watch, experiment_of, read_experiment, run_with
 
     given = {name: value for name, value in arguments.items() if _is_given(context, name)}
     experiment = experiment_of(given) if config is None else read_experiment(config, given)
+    refuse_terminal(experiment.report.format)
     color = sys.stdout.isatty()
     quiet = experiment.report.format != "terminal"
     with Display() as display:
@@ -58,7 +59,7 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
     if done.probed is not None and (not quiet or done.probed.failures):
         show_probed(done.probed)
     if done.reported is not None:
-        echo(done.reported.text)
+        echo(done.reported.data or done.reported.text)
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in done.seconds.items())
     click.echo(f"\n{stages}; in all {sum(done.seconds.values()):.1f} s", err=quiet)
     if done.reported is not None:
@@ -75,9 +76,9 @@ def _tell(done: PipelineRun) -> None:
     tell(failed=done.failed, seconds=done.seconds, estimates=done.estimates)
     tell(outcomes=done.extracted.outcomes, probed=done.probed)
     if done.reported is not None:
-        from mambabench.report.verb import render
+        from mambabench.report.formats.json_text import as_json
 
-        tell(report=json.loads(render(done.reported.summary, "json")), files=done.reported.files)
+        tell(report=json.loads(as_json(done.reported.summary)), files=done.reported.files)
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -25,6 +25,7 @@ __all__ = [
     "group_runs",
     "load_results",
     "read_runs",
+    "score_frame",
     "score_rows",
     "warn_of",
 ]
@@ -208,21 +209,26 @@ def load_results(
     without a score is one row with its `reason`. MambabenchError for another word than these two.
     Raises StoreError where a folder is missing, empty or contradicts another.
     """
-    import pandas as pd
-
     if metrics not in _WHICH:
         raise MambabenchError(
             f"metrics is {metrics!r}; it is one of {', '.join(_WHICH)}"
             f"{nearest_names(metrics, _WHICH)}"
         )
     outs = [out] if isinstance(out, (str, Path)) else list(out)
-    runs = read_runs([Path(folder) for folder in outs])
+    frame = score_frame(read_runs([Path(folder) for folder in outs]))
+    if metrics == "primary":
+        frame = frame[frame["primary"].astype(bool)].reset_index(drop=True)
+    return frame
+
+
+def score_frame(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return every stored score of the runs, with the columns `COLUMNS` and their types."""
+    import pandas as pd
+
     rows = [
         row for group in group_runs(runs) for run in group.runs for row in score_rows(group, run)
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    if metrics == "primary":
-        frame = frame[frame["primary"].astype(bool)].reset_index(drop=True)
     for column in ("best_epoch", "n_epochs", "n_test"):
         frame[column] = frame[column].astype("Int64")
     for column in ("score", "validation_score"):

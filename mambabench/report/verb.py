@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from mambabench.errors import MambabenchError, nearest_names
 from mambabench.reading.text import read_text
 from mambabench.report.costs import costs_of
 from mambabench.report.formats import FORMATS
+from mambabench.report.formats.json_text import as_json
 from mambabench.report.names import chosen, read_names, warn_of_unknown
 from mambabench.report.plots.options import PLOTS, PlotOptions
 from mambabench.report.remembered import can_draw, look
@@ -20,17 +22,18 @@ from mambabench.report.summary import Progress, summarise
 from mambabench.report.view import View
 from mambabench.report.written import EXPORTS, Wanted, draw_plots, report_folder, write_report
 
-__all__ = ["EXPORTS", "ReportResult", "render", "report"]
+__all__ = ["EXPORTS", "ReportResult", "check_format", "render", "report"]
 
 
 @dataclass(frozen=True)
 class ReportResult:
     """What was reported."""
 
-    text: str  # in the format asked for
+    text: str  # in the format asked for; "" where that is binary
     summary: Summary
     files: tuple[Path, ...]  # written below <first out>/report
     note: str | None  # which files could not be written, and why
+    data: bytes = b""  # in a binary format
 
     def _repr_html_(self) -> str:
         """Show the matrices in a notebook."""
@@ -59,22 +62,23 @@ def report(
 ) -> ReportResult:
     """Report the union of one or several output folders.
 
-    Writes tables, page and plots to ``<first out>/report`` and returns the text of `format`, one
-    of `FORMATS`. `baseline` compares every encoder with this one only. `task` and `encoder` (globs)
-    choose before anything is compared; what is written then stays that of everything. `names` is a
-    CSV of labels and display names; `export` names the trees of other tools to be written, of
-    `EXPORTS`; `page_clips` says whether the page holds every clip ("auto": while it stays small,
-    "all", "none"). `plot` names the plots, of `PLOTS` ("all", "none"), `figure` what they are sized
-    for, `highlight` (globs) the encoders in colour among grey ones, and `costs` a CSV of what
-    encoders cost. With `task` or `encoder` only plots that are named are drawn, of what is chosen,
-    to ``report/chosen``. `jobs` processes compute, by default one per core where there is much to
-    do. `view` are the fields of `View`: table, rows, interval, sort, digits,
-    published, columns, and width and color of the terminal. What cannot be written (a full disk, a
-    read-only folder) is said in `note`, and the text is there all the same. Raises StoreError for
-    missing, empty or contradicting folders, EncoderError for an unknown baseline, MambabenchError
-    for an unknown format, option or pattern.
+    Writes tables, page and plots to ``<first out>/report`` and returns the text of `format`, one of
+    `FORMATS` (or its `data`, where it is binary). `baseline` compares every encoder with this one
+    only. `task` and `encoder` (globs) choose before anything is compared; what is written then
+    stays that of everything. `names` is a CSV of labels and display names; `export` names the trees
+    of other tools to be written, of `EXPORTS`; `page_clips` says whether the page holds every clip
+    ("auto": while it stays small, "all", "none"). `plot` names the plots, of `PLOTS` ("all",
+    "none"), `figure` what they are sized for, `highlight` (globs) the encoders in colour among grey
+    ones, and `costs` a CSV of what encoders cost. With `task` or `encoder` only plots that are
+    named are drawn, of what is chosen, to ``report/chosen``. `jobs` processes compute, by default
+    one per core where there is much to do. `view` are the fields of `View`: table, rows, interval,
+    sort, digits, published, columns, and width and color of the terminal. What cannot be written (a
+    full disk, a read-only folder) is said in `note`, and the text is there all the same. Raises
+    StoreError for missing, empty or contradicting folders, EncoderError for an unknown baseline,
+    MambabenchError for an unknown format, option or pattern, and for a format whose package is
+    missing.
     """
-    _check(format)  # what is wrong with options is said before the work
+    check_format(format)  # what is wrong with options is said before the work
     export = (export,) if isinstance(export, str) else tuple(export)
     wanted = Wanted(export, page_clips, PlotOptions(_plots(plot), figure))
     outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
@@ -118,7 +122,7 @@ def report(
         files, note = list(recalled.files), None
         stored = folder / "report.json" if format == "json" else None
         text = stored.read_text(encoding="utf-8") if stored else render(summary, format, seen)
-        return ReportResult(text, summary, tuple(files), note)
+        return _result(text, summary, files, note)
     text = render(summary, format, seen)  # first: what is wrong with the view writes nothing
     files = []
     if folder and whole:
@@ -126,7 +130,15 @@ def report(
         if memory and note is None:
             memory.keep(summary, made_with, files)
     elif folder and _patterns(plot) != ("all",):
-        files = draw_plots(folder / "chosen", summary, plots, render(summary, "json"))
+        files = draw_plots(folder / "chosen", summary, plots, as_json(summary))
+    return _result(text, summary, files, note)
+
+
+def _result(
+    text: str | bytes, summary: Summary, files: Sequence[Path], note: str | None
+) -> ReportResult:
+    if isinstance(text, bytes):
+        return ReportResult("", summary, tuple(files), note, text)
     return ReportResult(text, summary, tuple(files), note)
 
 
@@ -134,10 +146,17 @@ def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _check(format: str) -> None:
+def check_format(format: str) -> None:
+    """Raise MambabenchError for a format that is unknown, or whose package is not installed."""
     if format not in FORMATS:
         raise MambabenchError(
             f"format {format!r} is not one of {', '.join(FORMATS)}{nearest_names(format, FORMATS)}"
+        )
+    package = FORMATS[format].package
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise MambabenchError(
+            f"format {format} needs {package}, which is not installed: "
+            f"pip install 'mambabench[{format}]'"
         )
 
 
@@ -180,6 +199,6 @@ def _view(given: dict[str, Any], names: str | Path | None) -> View:
     return View(**given, names=None if names is None else Path(names), labels=labels)
 
 
-def render(summary: Summary, format: str, view: View | None = None) -> str:
-    """Return the summary's text in one of `FORMATS`."""
+def render(summary: Summary, format: str, view: View | None = None) -> str | bytes:
+    """Return the summary in one of `FORMATS`: text, or bytes where that is binary."""
     return FORMATS[format].render(summary, view or View())

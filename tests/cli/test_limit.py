@@ -110,7 +110,7 @@ def test_limited_and_whole_are_never_mixed(tasks: Path, tmp_path: Path) -> None:
     assert all(row.reason is None or "missing" not in row.reason for row in summary.rows)
     assert summary.comparisons == ()
     for format in FORMATS:
-        if format in ("bibtex",):
+        if format == "bibtex" or FORMATS[format].binary:
             continue
         text = mambabench.report(out, format).text
         assert "limit-20" in text or "limit 20" in text or "limited" in text, format

@@ -61,7 +61,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_other_encodings_get_every_format(results: Path, encoding: str) -> None:
     words = ["report", "--out", str(results), "--names", str(results / "names.csv"), "--format"]
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    for format in FORMATS:
+    for format in (name for name in FORMATS if not FORMATS[name].binary):
         done = subprocess.run([*COMMAND, *words, format], env=environment, capture_output=True)
         said = done.stderr.decode(encoding)
         assert done.returncode == 0, said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import importlib.util
 import io
 import json
 import re
@@ -13,6 +14,7 @@ import sys
 import zlib
 from html.parser import HTMLParser
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -20,6 +22,7 @@ from synthetic_results import write_events, write_scene
 
 import mambabench
 from mambabench.cli.report import command
+from mambabench.errors import MambabenchError
 
 
 @pytest.fixture(scope="module")
@@ -310,3 +313,58 @@ def test_help_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_parquet_is_the_table_of_all_scores(out):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    done = run("--out", out, "--format", "parquet")
+    assert done.exception is None
+    frame = pd.read_parquet(io.BytesIO(done.stdout_bytes))
+    expected = mambabench.load_results(out, metrics="all")
+    assert list(frame.columns) == list(expected.columns)
+    assert len(frame) == len(expected) > 10
+    for name in expected.columns:
+        pairs = zip(frame[name], expected[name], strict=True)
+        assert all((pd.isna(a) and pd.isna(b)) or a == b for a, b in pairs), name
+    assert mambabench.report(out, "parquet").data == done.stdout_bytes
+    assert mambabench.report(out, "parquet").text == ""
+
+
+def test_columns_of_parquet_have_one_type_whatever_they_hold(out, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_scene(tmp_path, "lone", "x", skill=1.0, seeds=1)
+    schemas = []
+    for folder in (out, tmp_path):
+        data = mambabench.report(folder, "parquet").data
+        schemas.append(parquet.read_schema(io.BytesIO(data)).remove_metadata())
+    assert schemas[0] == schemas[1]
+    kinds = {field.name: str(field.type) for field in schemas[0]}
+    assert kinds["score"] == "double"
+    assert kinds["primary"] == kinds["higher_is_better"] == "bool"
+    assert kinds["seed"] == kinds["best_epoch"] == "int64"
+    assert kinds["layers"] == kinds["reason"] == kinds["encoder"]  # though all are null
+
+
+def test_parquet_without_its_package_names_the_extra(out, monkeypatch):
+    real = importlib.util.find_spec
+    missing = {"pyarrow": None}
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *a: missing.get(name, real) and real(name, *a)
+    )
+    error = run("--out", out, "--format", "parquet").exception
+    assert str(error) == (
+        "format parquet needs pyarrow, which is not installed: pip install 'mambabench[parquet]'"
+    )
+    with pytest.raises(MambabenchError, match="needs pyarrow"):  # before anything is computed
+        mambabench.run(out=out / "none", format="parquet")
+    assert not (out / "none").exists()
+
+
+def test_a_terminal_is_not_shown_bytes(out, monkeypatch):
+    monkeypatch.setattr("mambabench.cli.report.sys.stdout.isatty", lambda: True, raising=False)
+    from mambabench.cli.report import refuse_terminal
+
+    with pytest.raises(click.UsageError, match=r"with > scores\.parquet"):
+        refuse_terminal("parquet")
+    refuse_terminal("json")

@@ -23,7 +23,9 @@ class Format:
     """
 
     name: str
-    render: Callable[[Summary, View], str]
+    render: Callable[[Summary, View], str | bytes]
+    binary: bool = False  # `render` returns bytes: no terminal shows them
+    package: str | None = None  # a module that it needs, of the extra of its own name
 
 
 _HERE = "mambabench.report.formats."
@@ -37,6 +39,7 @@ FORMATS: Registry[Format] = Registry(
         "csv": _HERE + "csv_text:FORMAT",
         "json": _HERE + "json_text:FORMAT",
         "jsonl": _HERE + "jsonl:FORMAT",
+        "parquet": _HERE + "parquet:FORMAT",
         "model-card": _HERE + "model_card:FORMAT",
         "bibtex": _HERE + "bibtex:FORMAT",
     },
