@@ -6,6 +6,7 @@ Every number goes through `mambabench.report` on written records (only its files
 written): each set is a task of its own with per-clip predictions of one seed. Tests: two encoders
 of equal skill that find the same clips hard. Intervals: one encoder, whose expected score on new
 clips is known (mAP and others: the expected score of test sets of the same size, from 4,000 more).
+Rows are stored one by one; those that were not asked for are kept, with the sets they had.
 """
 
 from __future__ import annotations
@@ -390,17 +391,22 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results/quality"))
     options = parser.parse_args()
     sys.modules["mambabench.report.verb"]._write = lambda *_: ([], "")  # type: ignore[attr-defined]
-    facts: dict[str, object] = {
-        "command": f"python perf/report_statistics.py --sets {options.sets} "
-        f"--intervals {options.intervals}",
-        "nulls": [rejections(one, options.sets) for one in NULLS if options.only in one.name],
-        "coverages": [covered(c, options.intervals) for c in COVERAGES if options.only in c.name],
-    }
-    print(table(facts))
-    if not options.only:
-        options.results.mkdir(parents=True, exist_ok=True)
-        write_json(options.results / "statistics.json", facts)
-        (options.results / "statistics.md").write_text(table(facts), encoding="utf-8")
+    stored = options.results / "statistics.json"
+    facts = json.loads(stored.read_text()) if stored.exists() else {"nulls": [], "coverages": []}
+    facts["command"] = "python perf/report_statistics.py"
+    options.results.mkdir(parents=True, exist_ok=True)
+    for kind, cases, count, n_sets in (
+        ("nulls", NULLS, rejections, options.sets),
+        ("coverages", COVERAGES, covered, options.intervals),
+    ):
+        for case in cases:
+            if options.only in case.name:
+                row = count(case, n_sets)  # type: ignore[operator]
+                print(row, flush=True)
+                known = {one["name"]: one for one in facts[kind]} | {case.name: row}
+                facts[kind] = [known[one.name] for one in cases if one.name in known]  # type: ignore[attr-defined]
+                write_json(stored, facts)
+                stored.with_suffix(".md").write_text(table(facts), encoding="utf-8")
 
 
 if __name__ == "__main__":
