@@ -28,7 +28,7 @@ from mambabench.settings import Names, Paths, as_plain, option_names, options_of
 from mambabench.store.estimate import Estimate, estimates_html
 
 if TYPE_CHECKING:
-    from mambabench.extract.verb import Extracted, Progress
+    from mambabench.extract.verb import Extracted, ExtractProgress
     from mambabench.probe.verb import ProbeProgress, ProbeRun
     from mambabench.report.verb import ReportResult
 
@@ -81,7 +81,7 @@ def run(
     width: int = 120,
     color: bool = False,
     on_stage: Callable[[str], None] | None = None,
-    on_extract: Callable[[Progress], None] | None = None,
+    on_extract: Callable[[ExtractProgress], None] | None = None,
     on_probe: Callable[[ProbeProgress], None] | None = None,
     **options: Any,
 ) -> PipelineRun:
@@ -130,7 +130,7 @@ class Watch:
     """Who is told how far a run is."""
 
     stage: Callable[[str], None] = lambda stage: None
-    extract: Callable[[Progress], None] | None = None
+    extract: Callable[[ExtractProgress], None] | None = None
     probe: Callable[[ProbeProgress], None] | None = None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mambabench.engine.journal import Cell, Told, read_journals
+from mambabench.engine.journal import CellKey, Told, read_journals
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.store.embeddings import MANIFEST
 from mambabench.store.hear_eval_kit import DONE, read_sidecar
@@ -56,8 +56,8 @@ def status(out: Path | str = "mambabench-out") -> Status:
     if not out.is_dir():
         raise MambabenchError(f"{out} is no folder: give the --out of the command that works in it")
     told = read_journals(out)
-    totals: dict[Cell, int] = {}
-    running: Counter[Cell] = Counter()
+    totals: dict[CellKey, int] = {}
+    running: Counter[CellKey] = Counter()
     for one in told:
         for cell, (total, in_hand) in one.cells.items():
             totals[cell] = max(total, totals.get(cell, 0))
@@ -69,7 +69,7 @@ def status(out: Path | str = "mambabench-out") -> Status:
     return Status(out, tuple(cells[cell] for cell in sorted(cells)), told)
 
 
-def _cell(cell: Cell, done: int, running: int, failed: int, total: int) -> CellStatus:
+def _cell(cell: CellKey, done: int, running: int, failed: int, total: int) -> CellStatus:
     encoder, task, part = cell
     left = max(0, total - done - failed)
     running = min(running, left)
@@ -79,8 +79,8 @@ def _cell(cell: Cell, done: int, running: int, failed: int, total: int) -> CellS
 
 
 def _extractions(
-    out: Path, totals: dict[Cell, int], running: Counter[Cell]
-) -> dict[Cell, CellStatus]:
+    out: Path, totals: dict[CellKey, int], running: Counter[CellKey]
+) -> dict[CellKey, CellStatus]:
     found = {}
     for folder in sorted(p for p in (out / "embeddings").glob("*/*") if p.is_dir()):
         encoder, task = folder.parent.name, folder.name
@@ -123,8 +123,10 @@ def _plan(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _probes(out: Path, totals: dict[Cell, int], running: Counter[Cell]) -> dict[Cell, CellStatus]:
-    done: defaultdict[Cell, list[int]] = defaultdict(lambda: [0, 0])
+def _probes(
+    out: Path, totals: dict[CellKey, int], running: Counter[CellKey]
+) -> dict[CellKey, CellStatus]:
+    done: defaultdict[CellKey, list[int]] = defaultdict(lambda: [0, 0])
     for path in record_paths(out):
         with suppress(StoreError):  # being replaced, or damaged: `verify` says so
             record = read_record(path)

@@ -170,13 +170,13 @@ def run_pairs(work: Path, n_pairs: int) -> dict[str, Any]:
     from mambabench.probe.data import TaskRows
     from mambabench.probe.fitted import HeadPredictor
     from mambabench.probe.heads.streams import TrialStreams, stream_seed
-    from mambabench.probe.plan import TaskPlan
+    from mambabench.probe.plan import ProbePlan
     from mambabench.probe.protocols import HeadConfig, resolve_protocol
     from mambabench.probe.trainer import train
 
     torch.set_num_threads(1)
     write_case(CASES["a"], work)
-    plan = TaskPlan(
+    plan = ProbePlan(
         TaskRows(stored_task(work, "synthetic", "case_a-v1-full"), kit=True),
         resolve_protocol("hear2021"),
     )

@@ -16,7 +16,7 @@ from mambabench.benchmarks.task import Task
 from mambabench.probe.data import TaskRows
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitored
-from mambabench.probe.plan import TaskPlan
+from mambabench.probe.plan import ProbePlan
 from mambabench.probe.protocols import HeadConfig, grid_points, resolve_protocol
 from mambabench.probe.trainer import train
 from mambabench.store.embeddings import StoredTask
@@ -82,7 +82,7 @@ def replay(
     torch.set_num_threads(1)
     stored = stored_task(out, encoder, task)
     protocol = resolve_protocol("hear2021", exact=True)
-    plan = TaskPlan(TaskRows(stored, kit=True), protocol)
+    plan = ProbePlan(TaskRows(stored, kit=True), protocol)
     by_test = {fold.test: fold for fold in plan.rows.folds}
     ours = []
     points = grid_points(protocol, stored.task, 42)

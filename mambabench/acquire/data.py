@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mambabench.acquire.archives import Archive
-from mambabench.acquire.fetch import Progress, RemoteFile, fetch, remote_size
+from mambabench.acquire.fetch import OnBytes, RemoteFile, fetch, remote_size
 from mambabench.acquire.unpack import RECORD_FOLDER, Unpacked, UnpackLimits, unpack_tasks
 from mambabench.errors import DataError, MambabenchError
 from mambabench.files import sha256_file
@@ -17,9 +17,9 @@ from mambabench.reading.json_files import read_json_object
 __all__ = [
     "GetOptions",
     "Got",
-    "Planned",
+    "PlannedDownload",
     "TaskStatus",
-    "Verified",
+    "VerifiedFiles",
     "cache_folder",
     "get",
     "plan",
@@ -43,7 +43,7 @@ class GetOptions:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedDownload:
     """One archive before it is downloaded: what the user should know."""
 
     archive: Archive
@@ -71,7 +71,7 @@ class TaskStatus:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedFiles:
     """Every file of a task directory against the hashes taken when it was unpacked."""
 
     directory: Path
@@ -88,7 +88,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("mambabench"))
 
 
-def plan(archives: Sequence[Archive], options: GetOptions) -> tuple[Planned, ...]:
+def plan(archives: Sequence[Archive], options: GetOptions) -> tuple[PlannedDownload, ...]:
     """Ask the hosts for sizes, so that nothing large is begun unannounced. Raises DataError."""
     if options.checksum and len(archives) != 1:
         raise DataError("a checksum belongs to one archive: name exactly one")
@@ -96,16 +96,18 @@ def plan(archives: Sequence[Archive], options: GetOptions) -> tuple[Planned, ...
     for archive in archives:
         file = archive.remote(options.sample_rate_hz, options.mirror, options.checksum)
         present = (options.into / archive.directory / str(options.sample_rate_hz)).is_dir()
-        planned.append(Planned(archive, file, None if present else remote_size(file), present))
+        planned.append(
+            PlannedDownload(archive, file, None if present else remote_size(file), present)
+        )
     return tuple(planned)
 
 
 def get(
-    planned: Sequence[Planned], options: GetOptions, *, progress: Progress | None = None
+    planned: Sequence[PlannedDownload], options: GetOptions, *, progress: OnBytes | None = None
 ) -> tuple[Got, ...]:
     """Download, check and unpack the archives, several at once; one's failure stops no other."""
 
-    def one(item: Planned) -> Got:
+    def one(item: PlannedDownload) -> Got:
         if item.present:
             return Got(item.file.name, (options.into / item.archive.directory,), None)
         try:
@@ -127,7 +129,7 @@ def get(
         return tuple(pool.map(one, planned))
 
 
-def _renamed(progress: Progress | None) -> Progress | None:
+def _renamed(progress: OnBytes | None) -> OnBytes | None:
     if progress is None:
         return None
     return lambda name, done, total: progress(f"unpacking {name}", done, total)
@@ -159,7 +161,7 @@ def status(into: Path) -> tuple[TaskStatus, ...]:
 
 def verify(
     directory: Path, *, progress: Callable[[str, int, int | None], None] | None = None
-) -> Verified:
+) -> VerifiedFiles:
     """Compare the files of a task directory with the hashes recorded when it was unpacked."""
     if not (directory / "task_metadata.json").is_file():
         raise DataError(f"{directory} is no task directory: it has no task_metadata.json")
@@ -176,4 +178,4 @@ def verify(
             changed.append(name)
         if progress is not None:
             progress(directory.name, i, len(expected))
-    return Verified(directory, len(expected), tuple(missing), tuple(changed), bool(expected))
+    return VerifiedFiles(directory, len(expected), tuple(missing), tuple(changed), bool(expected))

@@ -20,9 +20,9 @@ from mambabench.files import read_json
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["Progress", "RemoteFile", "fetch", "offline", "remote_size", "require_network"]
+__all__ = ["OnBytes", "RemoteFile", "fetch", "offline", "remote_size", "require_network"]
 
-Progress = Callable[[str, int, "int | None"], None]  # file name, bytes so far, bytes in all
+OnBytes = Callable[[str, int, "int | None"], None]  # file name, bytes so far, bytes in all
 
 OFFLINE = "MAMBABENCH_OFFLINE"
 _CHUNK = 1 << 14  # a broken connection loses at most this much
@@ -66,7 +66,7 @@ def fetch(
     file: RemoteFile,
     folder: Path,
     *,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Download `file` into `folder` and return its path; a file that is there and right is kept.
@@ -150,7 +150,7 @@ class _Resuming:
         self,
         file: RemoteFile,
         part: Path,
-        progress: Progress | None,
+        progress: OnBytes | None,
         wait: Callable[[float], None],
     ) -> None:
         self._file, self._part, self._progress, self._wait = file, part, progress, wait

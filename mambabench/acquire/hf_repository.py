@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mambabench.acquire.fetch import Progress, RemoteFile, fetch, remote_size, require_network
+from mambabench.acquire.fetch import OnBytes, RemoteFile, fetch, remote_size, require_network
 from mambabench.errors import DataError, EncoderError
 from mambabench.models.weights.locate import repository_folder
 
@@ -77,7 +77,7 @@ def _facts(url: str, name: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def get_repository(found: Repository, *, progress: Progress | None = None) -> Path:
+def get_repository(found: Repository, *, progress: OnBytes | None = None) -> Path:
     """Download the files of a repository to where ``hf@OWNER/NAME`` looks, and return the folder.
 
     The configuration comes last: a folder without it is no model yet.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mambabench.acquire.fetch import Progress, RemoteFile, fetch
+from mambabench.acquire.fetch import OnBytes, RemoteFile, fetch
 from mambabench.errors import EncoderError
 from mambabench.models.registry import find_entry
 
@@ -33,7 +33,7 @@ def remote_weights(name: str, url: str | None = None, checksum: str | None = Non
 
 
 def get_weights(
-    name: str, file: RemoteFile, downloads: Path, *, progress: Progress | None = None
+    name: str, file: RemoteFile, downloads: Path, *, progress: OnBytes | None = None
 ) -> Path:
     """Download `file`, check that it fits the encoder `name`, convert it into the weights folder.
 

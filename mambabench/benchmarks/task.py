@@ -12,7 +12,17 @@ from typing import Literal
 from mambabench.benchmarks.kinds import KINDS
 from mambabench.reading.audio import find_file
 
-__all__ = ["AudioPart", "Clip", "Defect", "Event", "Fold", "Source", "Task", "clip_path", "folds"]
+__all__ = [
+    "AudioPart",
+    "AudioSource",
+    "Clip",
+    "Defect",
+    "Event",
+    "Fold",
+    "Task",
+    "clip_path",
+    "folds",
+]
 
 EmbeddingType = Literal["scene", "event"]
 # what of an encoder is stored for a clip: its scene embedding, the time mean of its frames, or
@@ -31,7 +41,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Source:
+class AudioSource:
     """Where a clip's samples lie when the task points into a corpus of the user's own."""
 
     path: Path  # of the audio file
@@ -50,7 +60,7 @@ class Clip:
     labels: tuple[str, ...] = ()  # scene tasks
     events: tuple[Event, ...] = ()  # timestamp tasks
     cluster: str | None = None  # what it is not independent in (speaker, recording), where known
-    source: Source | None = None  # None: <sample rate>/<split>/<name> in the task directory
+    source: AudioSource | None = None  # None: <sample rate>/<split>/<name> in the task directory
 
 
 @dataclass(frozen=True)

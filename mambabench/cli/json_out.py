@@ -17,7 +17,7 @@ import click
 __all__ = ["asked", "begin", "error_text", "plain", "result_text", "tell", "wanted"]
 
 
-class _State:
+class _JsonState:
     """What the verb of this process has been asked and has said."""
 
     def __init__(self) -> None:
@@ -26,13 +26,13 @@ class _State:
         self.lines: list[str] = []
 
 
-_state = _State()
+_state = _JsonState()
 
 
 def begin() -> None:
     """Forget what an earlier command of this process said."""
     global _state
-    _state = _State()
+    _state = _JsonState()
 
 
 def asked(context: click.Context, option: click.Parameter, value: bool) -> None:

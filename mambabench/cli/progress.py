@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambabench.engine.units import Crew
-    from mambabench.extract.verb import Progress
+    from mambabench.extract.verb import ExtractProgress
     from mambabench.probe.verb import ProbeProgress
     from mambabench.store.records import RunRecord
 
@@ -29,7 +29,7 @@ def time_left(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d} left"
 
 
-def extraction_text(progress: Progress) -> str:
+def extraction_text(progress: ExtractProgress) -> str:
     """Return clips done, speed in x real time, and the time left."""
     rate = progress.audio_s / max(progress.elapsed_s, 1e-9)
     text = f"{progress.clips}/{progress.n_clips} clips"
@@ -131,7 +131,7 @@ class Display:
         elif title[:1].isdigit():  # one of several
             print(title, file=sys.stderr, flush=True)
 
-    def extract(self, progress: Progress) -> None:
+    def extract(self, progress: ExtractProgress) -> None:
         """Show how far the extraction is, if it is time to; sizes are printed at once."""
         for line in progress.sizes:
             print(line, file=sys.stderr, flush=True)

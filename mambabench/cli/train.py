@@ -170,7 +170,7 @@ def _train_encoder(system: str, arguments: dict[str, Any]) -> int:
         return 0
     if gpus is not None and gpus > 1 and "RANK" not in os.environ:
         return _start_ranks(gpus, arguments["device"])
-    done = train_encoder(system, show=_Line(), **arguments)
+    done = train_encoder(system, show=_ProgressLine(), **arguments)
     if int(os.environ.get("RANK", "0")) == 0:
         for seed in done:
             state = seed.state if seed.error is None else f"failed: {seed.error}"
@@ -208,7 +208,7 @@ def _start_ranks(n: int, device: str) -> int:
     return 1 if subprocess.run(words, env=environment).returncode else 0
 
 
-class _Line:
+class _ProgressLine:
     """The progress line: rewritten on a terminal, a new one every 30 s elsewhere."""
 
     def __init__(self) -> None:

@@ -13,14 +13,14 @@ from mambabench.engine.processes import LocalEngine
 from mambabench.engine.units import Engine, Spec
 from mambabench.errors import MambabenchError, nearest_names
 
-__all__ = ["ENGINES", "Wanted", "engines_installed", "make_engine", "wanted_engine"]
+__all__ = ["ENGINES", "WantedEngine", "engines_installed", "make_engine", "wanted_engine"]
 
 # name -> (package that it needs, extra that installs it)
 ENGINES = {"local": ("", ""), "ray": ("ray", "ray"), "slurm": ("submitit", "slurm")}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedEngine:
     """An engine by name, and what stands after the colon."""
 
     name: str
@@ -32,7 +32,7 @@ class Wanted:
         return self.name == "local"
 
 
-def wanted_engine(text: str) -> Wanted:
+def wanted_engine(text: str) -> WantedEngine:
     """Return the engine that `text` names; MambabenchError, with the remedy, for one that is not
     known or not installed."""
     name, _, rest = text.partition(":")
@@ -51,7 +51,7 @@ def wanted_engine(text: str) -> Wanted:
         )
     if name == "slurm":
         slurm_options(rest)
-    return Wanted(name, rest)
+    return WantedEngine(name, rest)
 
 
 def engines_installed() -> dict[str, bool]:
@@ -60,7 +60,7 @@ def engines_installed() -> dict[str, bool]:
 
 
 def make_engine(
-    wanted: Wanted,
+    wanted: WantedEngine,
     out: Path,
     *,
     jobs: int,

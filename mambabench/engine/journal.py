@@ -20,12 +20,12 @@ from typing import Any
 
 from mambabench.files import write_json
 
-__all__ = ["Cell", "Journal", "Told", "read_journals"]
+__all__ = ["CellKey", "Journal", "Told", "read_journals"]
 
 SCHEMA = "mambabench.job/1"
 BEAT_S = 5.0
 SILENT_S = 60.0  # after which a command on another machine counts as ended
-Cell = tuple[str, str, str]  # encoder, task, "extract" or the protocol
+CellKey = tuple[str, str, str]  # encoder, task, "extract" or the protocol
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Told:
     pid: int
     alive: bool
     workers: int
-    cells: dict[Cell, tuple[int, int]]  # -> units that it has to do or did, units in hand
+    cells: dict[CellKey, tuple[int, int]]  # -> units that it has to do or did, units in hand
 
 
 class Journal:
@@ -48,24 +48,24 @@ class Journal:
         host, pid = socket.gethostname(), os.getpid()
         self._path = out / "jobs" / f"{verb}-{host}-{pid}.json"
         self._head = {"schema": SCHEMA, "verb": verb, "engine": engine, "host": host, "pid": pid}
-        self._total: dict[Cell, int] = {}
-        self._in_hand: dict[Cell, int] = {}
+        self._total: dict[CellKey, int] = {}
+        self._in_hand: dict[CellKey, int] = {}
         self.workers = 0
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def plan(self, totals: Mapping[Cell, int]) -> None:
+    def plan(self, totals: Mapping[CellKey, int]) -> None:
         """Note how many units every cell has, those included that are done already."""
         with self._lock:
             self._total.update(totals)
 
-    def begin(self, cell: Cell) -> None:
+    def begin(self, cell: CellKey) -> None:
         """Note that a unit is given out."""
         with self._lock:
             self._in_hand[cell] = self._in_hand.get(cell, 0) + 1
 
-    def end(self, cell: Cell) -> None:
+    def end(self, cell: CellKey) -> None:
         """Note that a unit is done, or has failed."""
         with self._lock:
             self._in_hand[cell] = max(0, self._in_hand.get(cell, 0) - 1)
@@ -128,7 +128,7 @@ def _told_files(out: Path) -> Iterator[tuple[Path, Told]]:
 def _told(value: dict[str, Any]) -> Told:
     if value["schema"] != SCHEMA:
         raise ValueError(value["schema"])
-    cells: dict[Cell, tuple[int, int]] = {}
+    cells: dict[CellKey, tuple[int, int]] = {}
     for one in value["cells"]:
         encoder, task, part = map(str, one["cell"])
         cells[encoder, task, part] = (int(one["total"]), int(one["in_hand"]))

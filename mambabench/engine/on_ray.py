@@ -57,7 +57,7 @@ class _Hand:
 
 
 @dataclass
-class _Worker:
+class _RayWorker:
     """One actor and what it was given, the oldest first."""
 
     node: str
@@ -73,7 +73,7 @@ class _Given:
 
     index: int
     unit: Unit
-    worker: _Worker
+    worker: _RayWorker
 
 
 class RayEngine:
@@ -106,7 +106,7 @@ class RayEngine:
     ) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) as `Engine.run` says."""
         share = Share(self._on_gpu, self._per_node)
-        crowd = _Crowd(function, share, attempts, self._timeout_s, on_report, on_crew)
+        crowd = _RayCrowd(function, share, attempts, self._timeout_s, on_report, on_crew)
         try:
             yield from crowd.work(units)
         finally:
@@ -166,7 +166,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class _Crowd:
+class _RayCrowd:
     """Workers on every node, and the units in flight."""
 
     def __init__(
@@ -185,8 +185,8 @@ class _Crowd:
         self._function, self._share = function, share
         self._attempts, self._timeout_s = attempts, timeout_s
         self._on_report, self._on_crew = on_report, on_crew
-        self._workers: list[_Worker] = []
-        self._hellos: dict[Any, _Worker] = {}
+        self._workers: list[_RayWorker] = []
+        self._hellos: dict[Any, _RayWorker] = {}
         self._flight: dict[Any, _Given] = {}
         self._again: deque[tuple[int, Unit]] = deque()
         self._todo: Iterator[tuple[int, Unit]] = iter(())
@@ -249,7 +249,7 @@ class _Crowd:
 
         place = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor = self._hand.options(scheduling_strategy=place, **resources).remote()
-        worker = _Worker(node_id, actor)
+        worker = _RayWorker(node_id, actor)
         self._workers.append(worker)
         self._hellos[actor.hello.remote([str(entry) for entry in sys.path])] = worker
 
@@ -265,7 +265,7 @@ class _Crowd:
         self._failed_starts.pop(worker.node, None)
         worker.ready = True
 
-    def _let_go(self, worker: _Worker) -> None:
+    def _let_go(self, worker: _RayWorker) -> None:
         """Forget a worker; what it was given waits for another."""
         if worker in self._workers:
             self._workers.remove(worker)
@@ -293,7 +293,7 @@ class _Crowd:
                 self._give(worker, *following)
         return True
 
-    def _give(self, worker: _Worker, index: int, unit: Unit) -> None:
+    def _give(self, worker: _RayWorker, index: int, unit: Unit) -> None:
         shared = None if unit.shared is None else self._shared(unit.shared)
         ref = worker.actor.do.remote(self._function, unit.spec, shared)
         if not worker.given:
@@ -338,7 +338,7 @@ class _Crowd:
             yield from self._died(worker, reason, at_once=True)
 
     def _died(
-        self, worker: _Worker, cause: str, *, at_once: bool = False
+        self, worker: _RayWorker, cause: str, *, at_once: bool = False
     ) -> Iterator[tuple[int, Any]]:
         """Begin the unit in the hand of a dead worker again, or tell that it is lost.
 

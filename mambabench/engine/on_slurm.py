@@ -137,7 +137,7 @@ def _lines(path: Path, start: int = 0) -> list[dict[str, Any]]:
 
 
 @dataclass
-class _Share:
+class _ArrayElement:
     """An element of the array, and how much of its results has been read."""
 
     number: int
@@ -216,7 +216,7 @@ class SlurmEngine:
     def close(self) -> None:
         """Nothing outlives a run."""
 
-    def _shares(self, units: Iterable[Unit]) -> list[_Share]:
+    def _shares(self, units: Iterable[Unit]) -> list[_ArrayElement]:
         """Deal the units, in runs of neighbours, and write each share's down."""
         numbered = [(index, unit.spec) for index, unit in enumerate(units)]
         n = min(self._options["shares"], len(numbered))
@@ -225,13 +225,13 @@ class SlurmEngine:
         shares = []
         for i in range(n):
             part = numbered[i * len(numbered) // n : (i + 1) * len(numbered) // n]
-            shares.append(_Share(i, part, folder))
+            shares.append(_ArrayElement(i, part, folder))
             folder.mkdir(parents=True, exist_ok=True)
             text = "".join(json.dumps(unit) + "\n" for unit in part)
             (folder / f"share-{i}.jsonl").write_text(text, encoding="utf-8")
         return shares
 
-    def _submit(self, function: str, shares: Sequence[_Share]) -> None:
+    def _submit(self, function: str, shares: Sequence[_ArrayElement]) -> None:
         executor = self._executor()
         with executor.batch():
             for share in shares:
@@ -255,7 +255,9 @@ class SlurmEngine:
             raise MambabenchError(f"--engine slurm: {error}") from error
         return executor
 
-    def _news(self, share: _Share, on_report: Callable[[Any], None]) -> Iterator[tuple[int, Any]]:
+    def _news(
+        self, share: _ArrayElement, on_report: Callable[[Any], None]
+    ) -> Iterator[tuple[int, Any]]:
         """Tell the units of a share whose results have come."""
         for line in _lines(share.results) if share.open else ():
             index = line["index"]
@@ -270,7 +272,7 @@ class SlurmEngine:
             yield index, line["result"]
 
     def _look(
-        self, function: str, shares: Sequence[_Share], attempts: int
+        self, function: str, shares: Sequence[_ArrayElement], attempts: int
     ) -> Iterator[tuple[int, Any]]:
         """Submit shares again whose job has ended before its units; tell units that are lost."""
         ended = [share for share in shares if share.open and share.job.done()]

@@ -19,7 +19,7 @@ K = TypeVar("K")
 
 
 @dataclass
-class _Running(Generic[K]):
+class _UnitInHand(Generic[K]):
     """A unit in hand: its generator and the results that its current jobs have brought."""
 
     key: K
@@ -46,7 +46,7 @@ class Pool(Generic[K]):
         self._done = done
         self._stop = stop
         self._condition = threading.Condition()
-        self._ready: list[tuple[float, int, _Running[K], int, Job]] = []
+        self._ready: list[tuple[float, int, _UnitInHand[K], int, Job]] = []
         self._n_active = 0
         self._n_pushed = 0
         self._exhausted = False
@@ -85,7 +85,7 @@ class Pool(Generic[K]):
             self._failure = self._failure or error
             self._end()
 
-    def _next(self) -> tuple[_Running[K], int, Job] | None:
+    def _next(self) -> tuple[_UnitInHand[K], int, Job] | None:
         """Return a job that can run now, starting a unit if none can; None when all is done."""
         with self._condition:
             while not self._stop.is_set():
@@ -107,10 +107,10 @@ class Pool(Generic[K]):
             self._exhausted = True
             return False
         self._n_active += 1
-        self._advance(_Running(*unit), None)
+        self._advance(_UnitInHand(*unit), None)
         return True
 
-    def _run_job(self, running: _Running[K], index: int, job: Job) -> None:
+    def _run_job(self, running: _UnitInHand[K], index: int, job: Job) -> None:
         try:
             result = job.run()
         except MambabenchError as error:
@@ -121,7 +121,7 @@ class Pool(Generic[K]):
             if running.n_left == 0:
                 self._advance(running, running.results)
 
-    def _advance(self, running: _Running[K], results: list[Any] | None) -> None:
+    def _advance(self, running: _UnitInHand[K], results: list[Any] | None) -> None:
         """Give a unit its results and queue what it asks for next. Called with the lock held."""
         errors = [r for r in results or [] if isinstance(r, MambabenchError)]
         try:
@@ -142,7 +142,7 @@ class Pool(Generic[K]):
             heapq.heappush(self._ready, (-job.cost, self._n_pushed, running, index, job))
         self._condition.notify_all()
 
-    def _finish(self, running: _Running[K], result: Any) -> None:
+    def _finish(self, running: _UnitInHand[K], result: Any) -> None:
         self._n_active -= 1
         self._done(running.key, result)
         self._condition.notify_all()

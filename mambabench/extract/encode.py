@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mambabench.errors import DataError, EncoderError, MambabenchError
 from mambabench.extract.audio import Decoded, decode, length_note
-from mambabench.extract.reuse import Known, Rows
+from mambabench.extract.reuse import EncodedRows, Known
 from mambabench.hear_api.provider import training_parts
 from mambabench.hear_api.times import fault_of_times
 from mambabench.store.again import frames_sha256
@@ -58,7 +58,7 @@ class EncodeJob:
     known: Known | None = None  # rows of other tasks; None: every clip is encoded
 
 
-class _Batch(NamedTuple):
+class _ClipBatch(NamedTuple):
     clips: list[PlannedClip]
     audio: list[Decoded]
 
@@ -79,7 +79,7 @@ def encode_shard(
     n_encoded, first_fault = 0, None
     job.limit.told.clear()
     for planned, futures in _ahead(shard, job.encoder.sample_rate_hz, readers, refused or {}):
-        batch = _Batch([], [])
+        batch = _ClipBatch([], [])
         for clip, future in zip(planned, futures, strict=True):
             try:
                 audio = future.result()
@@ -131,7 +131,7 @@ def _ahead(
     yield from waiting
 
 
-def _encode_planned(job: EncodeJob, batch: _Batch) -> Iterator[ClipRows]:
+def _encode_planned(job: EncodeJob, batch: _ClipBatch) -> Iterator[ClipRows]:
     """Encode one planned batch, in runs of equal length.
 
     The plan makes them equal; they differ only where a file changed since or its header lied.
@@ -196,7 +196,7 @@ def without_frames(rows: ClipRows) -> ClipRows:
     )
 
 
-def _known_or_called(job: EncodeJob, audio: Sequence[Decoded]) -> Rows:
+def _known_or_called(job: EncodeJob, audio: Sequence[Decoded]) -> EncodedRows:
     """Return the rows of equally long clips: those of another task, or what the encoder says."""
     if job.known is None:
         return _call(job, audio)
@@ -211,7 +211,7 @@ def _known_or_called(job: EncodeJob, audio: Sequence[Decoded]) -> Rows:
     return fresh
 
 
-def _call(job: EncodeJob, audio: Sequence[Decoded]) -> Rows:
+def _call(job: EncodeJob, audio: Sequence[Decoded]) -> EncodedRows:
     """Return what the encoder makes of equally long clips."""
     import numpy as np
     import torch
@@ -221,7 +221,7 @@ def _call(job: EncodeJob, audio: Sequence[Decoded]) -> Rows:
     if job.pooling == "scene":
         scene = encoder.scene(stacked, job.layers)
         _check_shape(job, tuple(scene.shape), len(audio), encoder.scene_embedding_size, 3)
-        return Rows(scene.detach().to("cpu", torch.float32).numpy()[:, None], None)
+        return EncodedRows(scene.detach().to("cpu", torch.float32).numpy()[:, None], None)
     frames, times = encoder.timestamps(stacked, job.layers)
     _check_shape(job, tuple(frames.shape), len(audio), encoder.timestamp_embedding_size, 4)
     if tuple(times.shape) != tuple(frames.shape[:2]):
@@ -233,8 +233,8 @@ def _call(job: EncodeJob, audio: Sequence[Decoded]) -> Rows:
     _check_times(job, times_ms, 1000.0 * stacked.shape[1] / encoder.sample_rate_hz)
     if job.pooling == "time_mean":
         mean = frames.detach().to("cpu", torch.float64).mean(dim=1).to(torch.float32)
-        return Rows(mean.numpy()[:, None], None)
-    return Rows(frames.detach().to("cpu", torch.float32).numpy(), times_ms)
+        return EncodedRows(mean.numpy()[:, None], None)
+    return EncodedRows(frames.detach().to("cpu", torch.float32).numpy(), times_ms)
 
 
 def _check_times(job: EncodeJob, times_ms: npt.NDArray[np.float32], duration_ms: float) -> None:

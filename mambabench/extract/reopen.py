@@ -15,7 +15,7 @@ from mambabench.store.open import read_embeddings
 from mambabench.store.plan import PlannedClip, Shard, TaskPlan
 from mambabench.store.seal import claim, locked
 from mambabench.store.shards import ClipRows, commit_shard, drop_shard
-from mambabench.store.sources import Sources, read_sources
+from mambabench.store.sources import SourceFiles, read_sources
 
 __all__ = ["reopen", "shards_of"]
 
@@ -44,8 +44,8 @@ def reopen(layout: Any, directory: Path, plan: TaskPlan, *, full: bool) -> dict[
         if not redo or stored is None:
             return {}
         claim(directory, plan)
-        sources = read_sources(directory, getattr(layout, "PREFIX", "")) or Sources({})
-        rows = {split: _Rows(stored, split, sources) for split in plan.task.splits}
+        sources = read_sources(directory, getattr(layout, "PREFIX", "")) or SourceFiles({})
+        rows = {split: _SealedRows(stored, split, sources) for split in plan.task.splits}
         for shard in plan.shards:
             if shard.key in redo:
                 drop_shard(directory, shard)
@@ -58,10 +58,10 @@ def reopen(layout: Any, directory: Path, plan: TaskPlan, *, full: bool) -> dict[
     return redo
 
 
-class _Rows:
+class _SealedRows:
     """The rows of one sealed split, clip by clip."""
 
-    def __init__(self, stored: StoredTask, split: str, sources: Sources) -> None:
+    def __init__(self, stored: StoredTask, split: str, sources: SourceFiles) -> None:
         self._missing = stored.missing
         self._split = split
         self._hashes = sources.sha256.get(split, {})

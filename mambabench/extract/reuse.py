@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Known", "known_rows"]
 
 
-class Rows(NamedTuple):
+class EncodedRows(NamedTuple):
     """What a batch is encoded to."""
 
     embeddings: npt.NDArray[np.float32]  # [n_clips, n_rows, n_layers, dim]
@@ -46,7 +46,7 @@ class Known:
     doubted: bool = False  # rows differed: none is taken any more
     n_reused: int = 0  # clips
 
-    def find(self, sha256: Sequence[str]) -> Rows | None:
+    def find(self, sha256: Sequence[str]) -> EncodedRows | None:
         """Return the rows of clips with these contents; None where one is not known."""
         if self.doubted or any(one not in self.clips for one in sha256):
             return None
@@ -59,9 +59,9 @@ class Known:
                 times.append(np.asarray(stored.timestamps_ms[start:stop]))
         if len({len(rows) for rows in embeddings}) != 1:
             return None
-        return Rows(np.stack(embeddings), np.stack(times) if times else None)
+        return EncodedRows(np.stack(embeddings), np.stack(times) if times else None)
 
-    def judge(self, shape: tuple[int, int], known: Rows, fresh: Rows) -> None:
+    def judge(self, shape: tuple[int, int], known: EncodedRows, fresh: EncodedRows) -> None:
         """Trust batches of `shape` from now on if `known` is `fresh`, else trust nothing."""
         if _same(known.embeddings, fresh.embeddings) and _same(known.times_ms, fresh.times_ms):
             self.trusted.add(shape)

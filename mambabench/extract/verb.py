@@ -14,7 +14,7 @@ from mambabench.benchmarks import discover
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.limit import limited_task, parse_limit
 from mambabench.engine.choice import make_engine, wanted_engine
-from mambabench.engine.journal import Cell, Journal
+from mambabench.engine.journal import CellKey, Journal
 from mambabench.engine.units import Crew, Engine
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError, nearest_names
 from mambabench.extract.belt import Belt
@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     from mambabench.benchmarks.task import Task
     from mambabench.models.encoder import LoadedEncoder
 
-__all__ = ["DEMO_ENCODERS", "Extracted", "Progress", "TaskOutcome", "extract", "extract_with"]
+__all__ = [
+    "DEMO_ENCODERS",
+    "ExtractProgress",
+    "Extracted",
+    "TaskOutcome",
+    "extract",
+    "extract_with",
+]
 
 DEMO_ENCODERS = ("logmel_stats", "ssam_tiny_random")
 MOST_AGAIN = 3  # times that clips may change under the hands of one run
@@ -52,7 +59,7 @@ BUDGETS = {
 
 
 @dataclass(frozen=True)
-class Progress:
+class ExtractProgress:
     """How far a run is."""
 
     clips: int
@@ -130,7 +137,7 @@ def extract(
     verify: bool = False,
     limit: int | float | str | None = None,
     dry_run: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ExtractProgress], None] | None = None,
 ) -> Extracted:
     """Embed every clip of `tasks` with every `encoder` into ``out/embeddings``.
 
@@ -150,7 +157,7 @@ def extract(
 
 
 def extract_with(
-    settings: ExtractSettings, progress: Callable[[Progress], None] | None = None
+    settings: ExtractSettings, progress: Callable[[ExtractProgress], None] | None = None
 ) -> Extracted:
     """Do what `extract` does, told by settings.
 
@@ -184,7 +191,9 @@ def extract_with(
     )
 
 
-def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | None) -> Extracted:
+def _extract(
+    settings: ExtractSettings, progress: Callable[[ExtractProgress], None] | None
+) -> Extracted:
     """Encode all tasks with the encoders that are named; EncoderError for the first that fails."""
     share = parse_share(settings.shard)
     wanted = wanted_engine(settings.engine)
@@ -213,11 +222,13 @@ def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | N
         if settings.replace:
             for work in works:
                 discard_others(_layout(settings.layout), work.directory, work.plan)
-        run = _Run(works, settings.layout, settings.on_error, share, verify=settings.verify)
+        run = _ShardRun(works, settings.layout, settings.on_error, share, verify=settings.verify)
         open_sizes = [w.size for w in works if w.size is not None and w.state != "already"]
         require_room(out, open_sizes)
         if open_sizes and progress is not None:
-            progress(Progress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes))))
+            progress(
+                ExtractProgress(0, run.n_clips, 0.0, run.total_s, 0.0, tuple(map(str, open_sizes)))
+            )
         jobs = _jobs(settings.jobs, settings.gpus, works)
         engine = make_engine(
             wanted,
@@ -238,7 +249,7 @@ def _extract(settings: ExtractSettings, progress: Callable[[Progress], None] | N
 
 
 def _estimated(
-    out: Path, works: Sequence[_Work], layout: Any, jobs: int, planning_s: float
+    out: Path, works: Sequence[_TaskWork], layout: Any, jobs: int, planning_s: float
 ) -> Extracted:
     """Return what the works would take; nothing is written."""
     open_works = []
@@ -269,7 +280,7 @@ def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
     return tuple({"device": f"cuda:{i}"} for i in range(gpus))
 
 
-def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_Work]) -> int:
+def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_TaskWork]) -> int:
     from mambabench.provenance import usable_cores
 
     if gpus is not None:
@@ -300,7 +311,7 @@ def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
 
 
 @dataclass
-class _Work:
+class _TaskWork:
     """One encoder on one task, and what this run has spent on it."""
 
     plan: TaskPlan
@@ -326,7 +337,7 @@ class _Work:
     rate: float = 0.0  # frames a second, where the task keeps frames
 
     @property
-    def cell(self) -> Cell:
+    def cell(self) -> CellKey:
         """What it is called in the journal."""
         return self.plan.spec.label, self.plan.task.name, "extract"
 
@@ -335,7 +346,9 @@ class _Work:
         return sum(len(shard.clips) for shard in self.plan.shards)
 
 
-def _plans(name: str, tasks: Sequence[Task], settings: ExtractSettings, device: str) -> list[_Work]:
+def _plans(
+    name: str, tasks: Sequence[Task], settings: ExtractSettings, device: str
+) -> list[_TaskWork]:
 
     out, layers = settings.out.absolute(), settings.layers
     with one_thread(device):
@@ -363,7 +376,7 @@ def _plans(name: str, tasks: Sequence[Task], settings: ExtractSettings, device: 
         directory = store_folder(out, encoder.label, task.name)
         size = frame_size(plan, rate)
         own = rate if pooling_of(task) == "frames" else 0.0
-        works.append(_Work(plan, directory, dict(encoder.configuration), size=size, rate=own))
+        works.append(_TaskWork(plan, directory, dict(encoder.configuration), size=size, rate=own))
     return works
 
 
@@ -397,12 +410,12 @@ def _layers(encoder: LoadedEncoder, text: str) -> tuple[int, ...] | None:
     return chosen
 
 
-class _Run:
+class _ShardRun:
     """Give out the shards that are to do, and seal each task when its last one is committed."""
 
     def __init__(
         self,
-        works: list[_Work],
+        works: list[_TaskWork],
         layout: str,
         on_error: str,
         share: tuple[int, int],
@@ -413,7 +426,7 @@ class _Run:
         self._on_error = on_error
         self._layout = _layout(layout)
         self._verify = verify
-        self._todo: list[tuple[_Work, Shard]] = []
+        self._todo: list[tuple[_TaskWork, Shard]] = []
         self._n_clips, self._total_s = 0, 0.0
         self._done_clips, self._done_s = 0, 0.0
         number = 0
@@ -429,7 +442,7 @@ class _Run:
                 if mine and not sealed:
                     self._add(work, one)
 
-    def _is_sealed(self, work: _Work) -> bool:
+    def _is_sealed(self, work: _TaskWork) -> bool:
         """Tell whether the task is sealed and its audio is still what was encoded.
 
         A store whose clips changed is opened again: the rows of their shards are taken out.
@@ -464,7 +477,7 @@ class _Run:
         """Seconds of audio that this run has to encode."""
         return self._total_s
 
-    def _add(self, work: _Work, shard: Shard) -> None:
+    def _add(self, work: _TaskWork, shard: Shard) -> None:
         record = read_record(work.directory, shard.split, shard.key)
         changed = changed_in_shard(work.directory, shard, full=self._verify)
         if changed:
@@ -475,7 +488,7 @@ class _Run:
             return
         self._give_out(work, shard)
 
-    def _give_out(self, work: _Work, shard: Shard) -> None:
+    def _give_out(self, work: _TaskWork, shard: Shard) -> None:
         work.n_open += 1
         self._todo.append((work, shard))
         self._n_clips += len(shard.clips)
@@ -485,7 +498,7 @@ class _Run:
         self,
         out: Path,
         engine: Engine,
-        progress: Callable[[Progress], None],
+        progress: Callable[[ExtractProgress], None],
         journal: Journal,
     ) -> Extracted:
         start = time.perf_counter()
@@ -506,7 +519,7 @@ class _Run:
         def show() -> None:
             elapsed = time.perf_counter() - start
             sums = (self._done_clips, self._n_clips, self._done_s, self._total_s)
-            progress(Progress(*sums, elapsed, crew=crew))
+            progress(ExtractProgress(*sums, elapsed, crew=crew))
 
         for work in self._works:
             if work.state != "already":
@@ -515,7 +528,7 @@ class _Run:
             if work.state != "already" and not work.n_open:
                 self._finish(work)
 
-        def on_begin(work: _Work) -> None:
+        def on_begin(work: _TaskWork) -> None:
             journal.begin(work.cell)
 
         belt = Belt(engine, self._on_error, on_report, on_crew, on_begin)
@@ -534,7 +547,7 @@ class _Run:
         outcomes = tuple(_outcome(work) for work in self._works)
         return Extracted(out, outcomes, sum(work.audio_s for work in self._works), elapsed)
 
-    def _finish(self, work: _Work) -> None:
+    def _finish(self, work: _TaskWork) -> None:
         """Seal the task, or note why not yet."""
         from mambabench.files import write_json
         from mambabench.store.seal import MISSING, finish_work
@@ -555,7 +568,7 @@ class _Run:
             work.state, work.missing = "sealed", missing
             self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
 
-    def _encode_changed(self, work: _Work) -> bool:
+    def _encode_changed(self, work: _TaskWork) -> bool:
         """Give out once more what changed between its encoding and now; False if nothing did."""
         again = False
         for shard in work.plan.shards:
@@ -575,7 +588,7 @@ class _Run:
         return again
 
 
-def _unit_of(work: _Work, shard: Shard) -> dict[str, Any]:
+def _unit_of(work: _TaskWork, shard: Shard) -> dict[str, Any]:
     from mambabench.extract.unit import make_unit
 
     plan = work.plan
@@ -583,7 +596,7 @@ def _unit_of(work: _Work, shard: Shard) -> dict[str, Any]:
     return make_unit(work.directory, pooling_of(plan.task), plan.spec, shard, clip_s)
 
 
-def _check_arrays(layout: Any, work: _Work) -> None:
+def _check_arrays(layout: Any, work: _TaskWork) -> None:
     """Hold every array of a sealed store against its hash; StoreError where one is damaged."""
     from mambabench.store.open import read_embeddings
 
@@ -603,7 +616,7 @@ def _layout(name: str) -> Any:
     return seal
 
 
-def _outcome(work: _Work) -> TaskOutcome:
+def _outcome(work: _TaskWork) -> TaskOutcome:
     return TaskOutcome(
         encoder=work.plan.spec.label,
         task=work.plan.task.name,
@@ -616,7 +629,7 @@ def _outcome(work: _Work) -> TaskOutcome:
     )
 
 
-def _provenance(work: _Work) -> dict[str, Any]:
+def _provenance(work: _TaskWork) -> dict[str, Any]:
     from mambabench.models.blocks.fused import describe_computation
     from mambabench.provenance import provenance
 

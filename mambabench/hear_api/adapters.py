@@ -88,7 +88,7 @@ def with_name(encoder: LoadedEncoder, name: str, has_checkpoint: bool) -> Loaded
 
 
 @dataclass(frozen=True)
-class _HearFunctions:
+class _CheckedFunctions:
     """The two embedding functions of a provider, checked at every call."""
 
     provider: Provider
@@ -205,7 +205,7 @@ def _wrap(
 ) -> LoadedEncoder:
     from mambabench.models.weights.identity import identity, weights_hash
 
-    functions = _HearFunctions(provider, model, device)
+    functions = _CheckedFunctions(provider, model, device)
     sample_rate_hz = int(model.sample_rate)
     configuration: dict[str, str | int | float | bool | None] = {
         "kind": "hear_module",

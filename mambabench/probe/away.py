@@ -21,7 +21,7 @@ from mambabench.engine.units import Engine, Lost, Shared, Unit
 from mambabench.errors import MambabenchError, ProtocolError, StoreError
 from mambabench.files import write_bytes
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, resolve_protocol
-from mambabench.probe.session import Key, ProbeProgress, Recorded, Session, SharedPlan
+from mambabench.probe.session import Key, ProbeProgress, ProbeSession, Recorded, SharedPlan
 from mambabench.probe.settings import ProbeSettings
 from mambabench.store import hear_eval_kit
 from mambabench.store.embeddings import EmbeddingSet, StoredTask, encoder_key, stored_task
@@ -43,7 +43,7 @@ class Sent:
     sets: dict[str, EmbeddingSet]
 
 
-def run_away(session: Session, engine: Engine, settings: ProbeSettings, device: str) -> None:
+def run_away(session: ProbeSession, engine: Engine, settings: ProbeSettings, device: str) -> None:
     """Do the session's units that are missing on an engine."""
     sound = []
     for key in session.missing():
@@ -112,7 +112,7 @@ def _plain(found: EmbeddingSet) -> EmbeddingSet:
     )
 
 
-def _take(session: Session, keys: Sequence[Key], result: Any) -> None:
+def _take(session: ProbeSession, keys: Sequence[Key], result: Any) -> None:
     """Write what a worker sent, and note how its units ended."""
     if isinstance(result, Lost):
         result = ProtocolError(f"{result.reason}; the same command tries it again")
@@ -193,7 +193,7 @@ def _probed(
     def note(progress: ProbeProgress) -> None:
         took[progress.record.seed] = progress.seconds
 
-    session = Session(keys, note, plan=_plan)
+    session = ProbeSession(keys, note, plan=_plan)
     session.run(1, spec["device"])
     _plan = session.plan
     done = session.result(out)

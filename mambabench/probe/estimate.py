@@ -15,20 +15,20 @@ from mambabench.benchmarks.task import Clip
 from mambabench.engine.jobs import Job, Stopped
 from mambabench.errors import MambabenchError
 from mambabench.probe.data import TaskRows
-from mambabench.probe.plan import TaskPlan, Unit
+from mambabench.probe.plan import ProbePlan, ProbeUnit
 from mambabench.probe.protocols import Protocol
 from mambabench.probe.units import unit_steps
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 from mambabench.store.estimate import Estimate, PlannedTask, peak_bytes
 
-__all__ = ["Cell", "estimate", "stand_in"]
+__all__ = ["OpenCell", "estimate", "stand_in"]
 
 TRIALS = 4  # that are trained, spread over the grid
 MEASURED_S = 10.0  # after which no further one begins; twice that ends one
 
 
 @dataclass(frozen=True)
-class Cell:
+class OpenCell:
     """What is left to do of one encoder on one task under one protocol."""
 
     stored: StoredTask
@@ -37,7 +37,7 @@ class Cell:
     planned: PlannedTask | None = None  # where nothing is stored yet
 
 
-def estimate(cells: Sequence[Cell], n_threads: int) -> tuple[Estimate, ...]:
+def estimate(cells: Sequence[OpenCell], n_threads: int) -> tuple[Estimate, ...]:
     """Return a row per cell. The first seed's trials are samples; no record is written."""
     return tuple(_row(cell, n_threads) for cell in cells)
 
@@ -49,7 +49,7 @@ def stand_in(planned: PlannedTask) -> StoredTask:
     return StoredTask(task.directory, spec.label, spec.identity, task, spec.layers, {})
 
 
-def _row(cell: Cell, n_threads: int) -> Estimate:
+def _row(cell: OpenCell, n_threads: int) -> Estimate:
     seconds, note = None, ""
     if not cell.n_units:
         seconds, note = 0.0, "there already"
@@ -71,13 +71,13 @@ def _row(cell: Cell, n_threads: int) -> Estimate:
     )
 
 
-def _unit_s(cell: Cell) -> float:
+def _unit_s(cell: OpenCell) -> float:
     """Return the seconds of one seed on one thread."""
     rows = _Made(cell.stored, cell.planned, cell.protocol.kit) if cell.planned else None
     stop = threading.Event()
-    plan = TaskPlan(rows or TaskRows(cell.stored, kit=cell.protocol.kit), cell.protocol, stop)
+    plan = ProbePlan(rows or TaskRows(cell.stored, kit=cell.protocol.kit), cell.protocol, stop)
     start = time.perf_counter()
-    jobs = next(unit_steps(Unit(plan, 0, "")))
+    jobs = next(unit_steps(ProbeUnit(plan, 0, "")))
     setup_s = time.perf_counter() - start
     n_jobs = len(jobs)
     if cell.protocol.kit:

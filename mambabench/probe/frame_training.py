@@ -24,7 +24,7 @@ from torch import nn
 from mambabench.engine.jobs import Stopped
 from mambabench.files import write_bytes
 
-__all__ = ["Epochs", "FrameLoop", "FrameSettings", "initialise", "window_batches"]
+__all__ = ["EndlessBatches", "FrameLoop", "FrameSettings", "initialise", "window_batches"]
 
 SNAPSHOT_EVERY_S = 60.0
 
@@ -65,7 +65,7 @@ def window_batches(
     return windows
 
 
-class Epochs:
+class EndlessBatches:
     """Batches without end: every epoch is drawn anew from a generator of the trial's own."""
 
     def __init__(
@@ -125,7 +125,7 @@ class FrameLoop:
         self,
         modules: nn.ModuleDict,
         optimiser: torch.optim.Optimizer,
-        epochs: Epochs,
+        epochs: EndlessBatches,
         settings: FrameSettings,
         noise: torch.Generator | None = None,
     ) -> None:

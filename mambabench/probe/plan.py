@@ -13,7 +13,7 @@ from mambabench.probe.monitor import Monitor
 from mambabench.probe.protocols import HeadConfig, Protocol
 from mambabench.probe.trainer import PreparedFold, prepare_fold
 
-__all__ = ["StackableTrial", "TaskPlan", "Unit"]
+__all__ = ["ProbePlan", "ProbeUnit", "StackableTrial"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class StackableTrial:
     kit: bool
 
 
-class TaskPlan:
+class ProbePlan:
     """What all units of one (encoder, task, protocol) share: rows and prepared folds."""
 
     def __init__(
@@ -72,10 +72,10 @@ class TaskPlan:
 
 
 @dataclass(frozen=True)
-class Unit:
+class ProbeUnit:
     """One (encoder, task, protocol, seed)."""
 
-    plan: TaskPlan
+    plan: ProbePlan
     seed: int
     inputs_sha256: str
     cache: TrialCache | None = None

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mambabench.errors import ProtocolError
-from mambabench.probe.frame_training import Epochs, FrameLoop, FrameSettings, initialise
+from mambabench.probe.frame_training import EndlessBatches, FrameLoop, FrameSettings, initialise
 from mambabench.probe.heads.frame_heads import (
     Frames,
     LayerSum,
@@ -177,7 +177,9 @@ def train_text(
     head = TextHead(n_layers, dim, n_symbols, width, augmented)
     initialise(head, seed).to(settings.device)
     noise = torch.Generator().manual_seed(seed ^ 0x5EC)
-    epochs = Epochs(lambda g: [batches[i] for i in g.permutation(len(batches))], (seed, 0xA58))
+    epochs = EndlessBatches(
+        lambda g: [batches[i] for i in g.permutation(len(batches))], (seed, 0xA58)
+    )
     optimiser = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
     loop = FrameLoop(nn.ModuleDict({"head": head}), optimiser, epochs, settings, noise)
     loop.kept = {"value": math.inf, "step": 0, "state": loop.state()}
@@ -366,7 +368,7 @@ def train_speaking(
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     optimiser = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
-    epochs = Epochs(draw, (seed, 0x5D))
+    epochs = EndlessBatches(draw, (seed, 0x5D))
     loop = FrameLoop(nn.ModuleDict({"head": head}), optimiser, epochs, settings)
     loop.kept = {"value": 0.0, "step": 0, "state": loop.state()}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.engine.jobs import Job, Steps
-from mambabench.engine.journal import Cell, Journal
+from mambabench.engine.journal import CellKey, Journal
 from mambabench.engine.threads import Pool
 from mambabench.engine.units import Crew
 from mambabench.errors import MambabenchError, StoreError
@@ -23,7 +23,7 @@ from mambabench.probe.cache import TrialCache
 from mambabench.probe.data import TaskRows
 from mambabench.probe.done import ProbeFailure, ProbeRun
 from mambabench.probe.heads.with_numba import numba_available
-from mambabench.probe.plan import TaskPlan, Unit
+from mambabench.probe.plan import ProbePlan, ProbeUnit
 from mambabench.probe.protocols import Inapplicable, Protocol
 from mambabench.probe.stack_pool import run_stacked
 from mambabench.probe.units import unit_steps
@@ -40,8 +40,8 @@ from mambabench.store.records import (
 __all__ = [
     "Key",
     "ProbeProgress",
+    "ProbeSession",
     "Recorded",
-    "Session",
     "SharedPlan",
     "present",
 ]
@@ -79,7 +79,7 @@ class Recorded:
     seconds: float
 
 
-class Session:
+class ProbeSession:
     """The units of one call: what is there, what is trained, what failed."""
 
     def __init__(
@@ -170,7 +170,7 @@ class Session:
             self._progress(ProbeProgress(record, seconds, self._n_done, len(self._keys), self.crew))
 
 
-def _cell(key: Key) -> Cell:
+def _cell(key: Key) -> CellKey:
     return key.stored.encoder, key.stored.task.name, key.protocol.name
 
 
@@ -205,7 +205,7 @@ class SharedPlan:
         self._key = key
         self._stop = stop
         self._device = device
-        self._plan: TaskPlan | None = None
+        self._plan: ProbePlan | None = None
 
     def serves(self, key: Key, device: str) -> bool:
         """Say whether a unit is of the same (encoder, task, protocol)."""
@@ -217,11 +217,11 @@ class SharedPlan:
             self._device,
         )
 
-    def __call__(self) -> TaskPlan:
+    def __call__(self) -> ProbePlan:
         """Return the plan. The pool starts units one at a time, so no lock is needed."""
         if self._plan is None:
             rows = TaskRows(self._key.stored, kit=self._key.protocol.kit)
-            self._plan = TaskPlan(rows, self._key.protocol, self._stop, self._device)
+            self._plan = ProbePlan(rows, self._key.protocol, self._stop, self._device)
         return self._plan
 
 
@@ -231,7 +231,7 @@ def _recorded(key: Key, plan: SharedPlan, device: str) -> Generator[list[Job], l
         raise StoreError(key.damage)
     started = time.time()
     cache = TrialCache(key.stem.with_suffix(".work"), key.inputs_sha256)
-    result = yield from unit_steps(Unit(plan(), key.seed, key.inputs_sha256, cache))
+    result = yield from unit_steps(ProbeUnit(plan(), key.seed, key.inputs_sha256, cache))
 
     def write() -> None:
         timing = {"started_unix": started, "wall_s": time.time() - started}

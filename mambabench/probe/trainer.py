@@ -17,8 +17,8 @@ from mambabench.engine.jobs import Stopped
 from mambabench.errors import ProtocolError
 from mambabench.probe.heads.choice import make_head
 from mambabench.probe.heads.parameters import (
-    Batch,
     HeadParameters,
+    RowBatch,
     initial_parameters,
     padded_columns,
 )
@@ -68,7 +68,7 @@ class PreparedFold:
 
     rows: torch.Tensor  # [n, dim] float32, training
     target: torch.Tensor  # [n_labels, n] float32: one-hot or multi-hot
-    batches: tuple[Batch, ...]  # fixed batches; empty where every epoch makes new ones
+    batches: tuple[RowBatch, ...]  # fixed batches; empty where every epoch makes new ones
     batch_size: int  # 0: the grid point's own
     validation: tuple[torch.Tensor, ...]  # columns [dim, up to 8192], padded
     n_validation: int
@@ -132,7 +132,7 @@ def prepare_fold(
         for part in (training, validation)
     )
     target = _target(training.targets, n_labels)
-    batches: tuple[Batch, ...] = ()
+    batches: tuple[RowBatch, ...] = ()
     if protocol.kit:
         if n % batch_size == 1:
             raise ProtocolError(
@@ -173,9 +173,9 @@ def _target(targets: npt.NDArray[Any], n_labels: int) -> torch.Tensor:
     return torch.from_numpy(one_hot)
 
 
-def _batch(rows: torch.Tensor, target: torch.Tensor, which: slice, multilabel: bool) -> Batch:
+def _batch(rows: torch.Tensor, target: torch.Tensor, which: slice, multilabel: bool) -> RowBatch:
     part = rows[which].clone()
-    return Batch(part, padded_columns(part), target[:, which].contiguous(), multilabel)
+    return RowBatch(part, padded_columns(part), target[:, which].contiguous(), multilabel)
 
 
 def _adapted(n: int, largest: int) -> int:
@@ -183,7 +183,7 @@ def _adapted(n: int, largest: int) -> int:
     return max(32, min(largest, 1 << int(math.log2(max(n / 16, 1)))))
 
 
-def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[Batch]:
+def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[RowBatch]:
     """Yield the batches of one epoch: the fixed ones, or new ones with a tail of one joined."""
     if fold.batches:
         yield from fold.batches
@@ -192,7 +192,9 @@ def _epoch(fold: PreparedFold, streams: TrialStreams) -> Iterator[Batch]:
     shuffled, target = fold.rows[order], fold.target[:, order]
     for start, stop in batch_edges(len(fold.rows), fold.batch_size):
         part = shuffled[start:stop]
-        yield Batch(part, padded_columns(part), target[:, start:stop].contiguous(), fold.multilabel)
+        yield RowBatch(
+            part, padded_columns(part), target[:, start:stop].contiguous(), fold.multilabel
+        )
 
 
 def batch_edges(n: int, size: int) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from mambabench.engine.jobs import Job, Steps
 from mambabench.plugins import resolve
 from mambabench.probe.families.recipes import SuiteSettings
 from mambabench.probe.fitted import FoldOutcome
-from mambabench.probe.plan import TaskPlan, Unit
+from mambabench.probe.plan import ProbePlan, ProbeUnit
 from mambabench.probe.protocols import PROTOCOLS, Inapplicable
 from mambabench.store.records import Predictions, RunRecord
 
@@ -32,17 +32,17 @@ class UnitResult:
     predictions: Predictions
 
 
-def unit_steps(unit: Unit) -> Generator[list[Job], list[Any], UnitResult]:
+def unit_steps(unit: ProbeUnit) -> Generator[list[Job], list[Any], UnitResult]:
     """Hand out the unit's jobs and return its record and predictions."""
     outcomes: list[FoldOutcome] = yield from _family(unit)(unit)
     return _result(unit, outcomes)
 
 
-def _family(unit: Unit) -> Callable[[Unit], Steps]:
+def _family(unit: ProbeUnit) -> Callable[[ProbeUnit], Steps]:
     """Return the protocol's family for the task's kind; Inapplicable where it has none."""
     task, protocol = unit.plan.task, unit.plan.protocol
     if task.kind in protocol.families:
-        family: Callable[[Unit], Steps] = resolve(protocol.families[task.kind])
+        family: Callable[[ProbeUnit], Steps] = resolve(protocol.families[task.kind])
         return family
     others = [name for name, other in PROTOCOLS.items() if task.kind in other.families]
     reason = protocol.unfit.get(
@@ -53,7 +53,7 @@ def _family(unit: Unit) -> Callable[[Unit], Steps]:
     raise Inapplicable(f"{protocol.name} does not apply to {task.name}: {reason}")
 
 
-def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
+def _result(unit: ProbeUnit, outcomes: list[FoldOutcome]) -> UnitResult:
     plan, task = unit.plan, unit.plan.task
     stored = plan.rows.stored
     folds = tuple(
@@ -96,7 +96,7 @@ def _result(unit: Unit, outcomes: list[FoldOutcome]) -> UnitResult:
     return UnitResult(record, predictions)
 
 
-def _notes(plan: TaskPlan) -> tuple[str, ...]:
+def _notes(plan: ProbePlan) -> tuple[str, ...]:
     """Return what a reader of the plan's records must know: of the task, and of the protocol."""
     settings = plan.protocol.settings
     if not isinstance(settings, SuiteSettings):

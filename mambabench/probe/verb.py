@@ -9,21 +9,21 @@ from contextlib import closing
 from pathlib import Path
 
 from mambabench.benchmarks.kinds import KINDS
-from mambabench.engine.choice import Wanted, make_engine, wanted_engine
+from mambabench.engine.choice import WantedEngine, make_engine, wanted_engine
 from mambabench.engine.journal import Journal
 from mambabench.errors import ProtocolError, StoreError, nearest_names
 from mambabench.probe.away import run_away
 from mambabench.probe.chosen import selected
 from mambabench.probe.data import task_fingerprint
 from mambabench.probe.done import ProbeFailure, ProbeRun
-from mambabench.probe.estimate import Cell, estimate, stand_in
+from mambabench.probe.estimate import OpenCell, estimate, stand_in
 from mambabench.probe.protocols import (
     DEFAULT_PROTOCOL,
     Protocol,
     protocol_key,
     resolve_protocol,
 )
-from mambabench.probe.session import Key, ProbeProgress, Session, present
+from mambabench.probe.session import Key, ProbeProgress, ProbeSession, present
 from mambabench.probe.settings import ProbeSettings
 from mambabench.provenance import usable_cores
 from mambabench.settings import Names, parse_share, settings_of
@@ -94,7 +94,7 @@ def probe_with(
         return ProbeRun(out, 0, 0, (), (), estimates=rows)
     wanted = wanted_engine(settings.engine)
     journal = Journal(out, "probe", wanted.name)
-    session = Session(keys[share::n_shares], progress, journal)
+    session = ProbeSession(keys[share::n_shares], progress, journal)
     device = settings.device
     if wanted.is_local or device != "cuda":  # the nodes may have what this machine has not
         device = _device(device)
@@ -110,7 +110,7 @@ def probe_with(
 
 
 def _run_elsewhere(
-    session: Session, wanted: Wanted, jobs: int, device: str, settings: ProbeSettings
+    session: ProbeSession, wanted: WantedEngine, jobs: int, device: str, settings: ProbeSettings
 ) -> None:
     """Do the units on another engine; a unit trains all its seeds at once where it has a GPU."""
     out, on_gpu = settings.out, device == "cuda"
@@ -123,13 +123,13 @@ def _run_elsewhere(
         run_away(session, engine, settings, device)
 
 
-def _cells(keys: Sequence[Key]) -> list[Cell]:
+def _cells(keys: Sequence[Key]) -> list[OpenCell]:
     """Return what is left of every (encoder, task, protocol)."""
     cells = []
     for _, group in itertools.groupby(keys, lambda key: key.stem.parent):
         own = list(group)
         n_units = sum(present(key) is None for key in own)
-        cells.append(Cell(own[0].stored, own[0].protocol, n_units))
+        cells.append(OpenCell(own[0].stored, own[0].protocol, n_units))
     return cells
 
 
@@ -145,7 +145,9 @@ def probe_planned(settings: ProbeSettings, planned: Sequence[PlannedTask]) -> tu
         if found is not None:
             cells += _cells(_keys(settings.out, found, protocol, settings.seeds))
         else:
-            cells.append(Cell(stored, protocol, len(_seeds(stored, protocol, settings.seeds)), one))
+            cells.append(
+                OpenCell(stored, protocol, len(_seeds(stored, protocol, settings.seeds)), one)
+            )
     return estimate(cells, settings.jobs or usable_cores())
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from mambabench.errors import DataError, nearest_names
 from mambabench.reading.text import read_text, same_name
 
-__all__ = ["Row", "read_rows", "read_table"]
+__all__ = ["TableRow", "read_rows", "read_table"]
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
 _EMPTY = ("", "nan", "none", "null", "na", "n/a")  # what pandas writes for nothing
 _SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 
 
-class Row(Mapping[str, str]):
+class TableRow(Mapping[str, str]):
     """One row of a table as text by column, which knows where it stands."""
 
     def __init__(self, path: Path, line: int, values: dict[str, str]) -> None:
@@ -111,7 +111,7 @@ def read_table(
     strip: bool = True,
     quotes: bool = True,
     remedy: str | None = None,
-) -> list[Row]:
+) -> list[TableRow]:
     """Return the rows of a table with a header; `columns` must be among its columns.
 
     Blank lines are skipped; with `strip` spaces around fields are taken off. Optional columns that
@@ -124,7 +124,9 @@ def read_table(
     (_, header), *body = rows
     header = [same_name(name.strip()) for name in header]
     _check_header(path, header, columns, delimiter)
-    return [Row(path, line, _fields(path, line, header, cells, columns)) for line, cells in body]
+    return [
+        TableRow(path, line, _fields(path, line, header, cells, columns)) for line, cells in body
+    ]
 
 
 def read_rows(

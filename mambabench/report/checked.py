@@ -25,7 +25,7 @@ from mambabench.store.records import (
 )
 from mambabench.store.rescore import contradiction
 
-__all__ = ["CheckedRecord", "Defect", "check_records", "defect_of", "verified"]
+__all__ = ["CheckedRecord", "DistrustedFile", "check_records", "defect_of", "verified"]
 
 Verify = Callable[[Sequence[Path]], frozenset[Path]]  # records -> those that hold
 _VERSION = 2  # of the checks: raise it when they find more
@@ -33,7 +33,7 @@ _REMEDY = "delete {} and probe again, or let `mambabench verify --fix` move it a
 
 
 @dataclass(frozen=True)
-class Defect:
+class DistrustedFile:
     """A file that a report does not trust."""
 
     path: Path
@@ -55,7 +55,7 @@ class CheckedRecord:
     path: Path
     record: RunRecord | None
     digest: str  # SHA-256 of the file's bytes and of its defect
-    defect: Defect | None = None
+    defect: DistrustedFile | None = None
 
 
 def check_records(
@@ -130,7 +130,7 @@ def _checked(path: Path, *, trusted: bool) -> CheckedRecord:
         problem = "was edited or damaged: it has not the hash that it states"
         if not isinstance(error.__cause__, ValueError) or "hash" not in str(error.__cause__):
             problem = f"is no run record ({error.__cause__})"
-        defect = Defect(path, problem, _REMEDY.format(path.name))
+        defect = DistrustedFile(path, problem, _REMEDY.format(path.name))
         with suppress(StoreError):
             return _refused(path, parse_record(path, data, check=False), digest, defect)
         return CheckedRecord(path, None, digest, defect)
@@ -142,7 +142,9 @@ def _checked(path: Path, *, trusted: bool) -> CheckedRecord:
     )
 
 
-def defect_of(path: Path, data: bytes, record: RunRecord, *, every: bool = False) -> Defect | None:
+def defect_of(
+    path: Path, data: bytes, record: RunRecord, *, every: bool = False
+) -> DistrustedFile | None:
     """Hold predictions against the record `path` with the bytes `data`: their hash, their scores.
 
     `every` computes all metrics again, not the primary one alone. Absent predictions are no defect:
@@ -154,15 +156,15 @@ def defect_of(path: Path, data: bytes, record: RunRecord, *, every: bool = False
     remedy = _REMEDY.format(path.name)
     stated = stated_predictions_sha256(data)
     if stated and sha256_file(file) != stated:
-        return Defect(file, "has not the hash that its record states", remedy)
+        return DistrustedFile(file, "has not the hash that its record states", remedy)
     try:
         wrong = contradiction(record, read_predictions(path), every=every)
     except (StoreError, ValueError, KeyError, IndexError) as error:
-        return Defect(file, f"cannot be scored ({error})", remedy)
-    return None if wrong is None else Defect(path, wrong, remedy)
+        return DistrustedFile(file, f"cannot be scored ({error})", remedy)
+    return None if wrong is None else DistrustedFile(path, wrong, remedy)
 
 
-def _refused(path: Path, record: RunRecord, digest: str, defect: Defect) -> CheckedRecord:
+def _refused(path: Path, record: RunRecord, digest: str, defect: DistrustedFile) -> CheckedRecord:
     reason = f"refused: {defect.path.name} {defect.problem}"
     untrusted = replace(record, score=None, folds=(), reason=reason)
     marked = hashlib.sha256(f"{digest} {reason}".encode()).hexdigest()

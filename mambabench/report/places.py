@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
-from mambabench.report.statistics.ranks import Rank, Ranked, mean_ranks, task_ranks
+from mambabench.report.statistics.ranks import Rank, RankingEntry, mean_ranks, task_ranks
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Row
@@ -40,7 +40,7 @@ def ranks_of(
     result: list[Rank] = []
     for protocol in sorted({row.protocol for row in rows}):
         own = [row for row in rows if row.protocol == protocol]
-        tables: dict[str, dict[str, Ranked]] = {}
+        tables: dict[str, dict[str, RankingEntry]] = {}
         for row in own:
             table = tables.setdefault(row.task, {})
             if row.mean is not None:
@@ -52,7 +52,7 @@ def ranks_of(
     return tuple(result)
 
 
-def _ranked(row: Row, of: Mapping[tuple[str, str, str], Evidence]) -> Ranked:
+def _ranked(row: Row, of: Mapping[tuple[str, str, str], Evidence]) -> RankingEntry:
     sign = 1.0 if row.higher_is_better else -1.0
     names = _HALVES if row.task == _BEEHIVE else (row.task,)
     parts = [of.get((row.protocol, name, row.encoder)) for name in names]
@@ -62,4 +62,4 @@ def _ranked(row: Row, of: Mapping[tuple[str, str, str], Evidence]) -> Ranked:
         arrays = [one.resampled for one in known if one.resampled is not None]
         resampled = np.asarray(sign * np.mean(arrays, axis=0))
     assert row.mean is not None
-    return Ranked(sign * row.mean, resampled, " ".join(one.test_key for one in known))
+    return RankingEntry(sign * row.mean, resampled, " ".join(one.test_key for one in known))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.limit import limit_of
 from mambabench.errors import MambabenchError, StoreError, nearest_names
-from mambabench.report.checked import CheckedRecord, Defect, Verify, check_records
+from mambabench.report.checked import CheckedRecord, DistrustedFile, Verify, check_records
 from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "Collected",
-    "Defect",
+    "DistrustedFile",
     "collect",
     "group_runs",
     "load_results",
@@ -64,7 +64,9 @@ class Collected:
     """All runs below some output folders, and the files among them that are not trusted."""
 
     runs: tuple[Run, ...]
-    defects: tuple[Defect, ...]  # of the runs, and of records without a run: nothing is known of it
+    defects: tuple[
+        DistrustedFile, ...
+    ]  # of the runs, and of records without a run: nothing is known of it
 
 
 def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
@@ -80,7 +82,7 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     return found.runs
 
 
-def warn_of(found: Collected) -> tuple[Defect, ...]:
+def warn_of(found: Collected) -> tuple[DistrustedFile, ...]:
     """Warn of the records that are left out because nothing is known of them, and return them."""
     of_runs = {defect for run in found.runs for defect in run.defects}
     left_out = tuple(defect for defect in found.defects if defect not in of_runs)
@@ -98,7 +100,7 @@ def collect(outs: Sequence[Path], verify: Verify | None = None) -> Collected:
     from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
     seen: dict[tuple[str, str, str, str, int], Run] = {}
-    defects: list[Defect] = []
+    defects: list[DistrustedFile] = []
     cache = outs[0] / "report" / "cache" / "verified.json" if outs else None
     for out in outs:
         if not out.is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mambabench.report.checked import Defect
+from mambabench.report.checked import DistrustedFile
 from mambabench.report.runs import Flag, Run
 from mambabench.report.statistics.comparison import Comparison
 from mambabench.report.statistics.ranks import Rank
@@ -72,8 +72,8 @@ class Summary:
     ranks: tuple[Rank, ...] = ()  # per task, and the mean over all tasks of a protocol
     costs: tuple[EncoderCost, ...] = ()  # of the encoders of which something is known
     warned: tuple[tuple[str, str, tuple[str, ...]], ...] = ()  # encoder, task, what of its clips
-    defects: tuple[Defect, ...] = ()  # of the runs: files that are not trusted
-    left_out: tuple[Defect, ...] = ()  # records of which nothing is known
+    defects: tuple[DistrustedFile, ...] = ()  # of the runs: files that are not trusted
+    left_out: tuple[DistrustedFile, ...] = ()  # records of which nothing is known
 
 
 @dataclass(frozen=True)

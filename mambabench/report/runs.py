@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambabench.report.checked import Defect
+from mambabench.report.checked import DistrustedFile
 from mambabench.store.records import RunRecord
 
 __all__ = ["Flag", "Group", "Run"]
@@ -22,7 +22,7 @@ class Run:
     source: str  # "mambabench" or "hear-eval-kit"
     pretraining_run: int = 1  # the digit after "_r" in the folder names of SSAM's authors
     flags: tuple[Flag, ...] = ()  # what was found at reading, such as a changed file
-    defects: tuple[Defect, ...] = ()  # why its scores were taken out of `record`
+    defects: tuple[DistrustedFile, ...] = ()  # why its scores were taken out of `record`
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Group:
         return any(run.record.restricted for run in self.runs)
 
     @property
-    def defects(self) -> tuple[Defect, ...]:
+    def defects(self) -> tuple[DistrustedFile, ...]:
         """Return what is wrong with the files of this group: no number of it is to be shown."""
         return tuple(defect for run in self.runs for defect in run.defects)
 

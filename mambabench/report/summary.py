@@ -30,9 +30,9 @@ from mambabench.report.statistics.intervals import tie_groups
 from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.versus import versus
 from mambabench.report.versions import apart, flag_older
-from mambabench.report.workers import Progress, fill_cache, one_thread, verify_records
+from mambabench.report.workers import OnStep, fill_cache, one_thread, verify_records
 
-__all__ = ["Progress", "summarise"]
+__all__ = ["OnStep", "summarise"]
 
 
 def summarise(
@@ -42,7 +42,7 @@ def summarise(
     tasks: Sequence[str] = (),
     encoders: Sequence[str] = (),
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
     jobs: int | None = None,
 ) -> Summary:
     """Read the output folders and compute every statistic.
@@ -95,7 +95,7 @@ def _summary(
     groups: Sequence[Group],
     baseline: str | None,
     cache: Path | None,
-    progress: Progress | None,
+    progress: OnStep | None,
 ) -> Summary:
     encoders = sorted({group.encoder for group in groups})
     if baseline is not None and baseline not in encoders:

@@ -18,7 +18,7 @@ from mambabench.report.plots.options import PLOTS, PlotOptions
 from mambabench.report.remembered import can_draw, look
 from mambabench.report.results import read_runs
 from mambabench.report.rows import Summary
-from mambabench.report.summary import Progress, summarise
+from mambabench.report.summary import OnStep, summarise
 from mambabench.report.view import View
 from mambabench.report.written import EXPORTS, Wanted, draw_plots, report_folder, write_report
 
@@ -56,7 +56,7 @@ def report(
     figure: str = "page",
     highlight: str | Sequence[str] = (),
     costs: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: OnStep | None = None,
     jobs: int | None = None,
     **view: Any,
 ) -> ReportResult:

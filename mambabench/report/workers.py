@@ -24,7 +24,7 @@ from mambabench.store.records import parse_record
 
 __all__ = ["fill_cache", "n_jobs_for", "one_thread", "verify_records"]
 
-Progress = Callable[[str, int, int], None]  # what, done, of how many
+OnStep = Callable[[str, int, int], None]  # what, done, of how many
 _WORTH_IT = 50_000_000  # bytes of predictions from which processes of their own pay
 _RANKED_COST = 8  # of a metric of ranks beside another, on predictions of the same size
 _PART = 40  # records that are verified as one unit
@@ -56,7 +56,7 @@ def one_thread() -> Iterator[None]:
 
 
 def verify_records(
-    paths: Sequence[Path], jobs: int | None, progress: Progress | None
+    paths: Sequence[Path], jobs: int | None, progress: OnStep | None
 ) -> frozenset[Path]:
     """Return those of the records at `paths` that hold against their hashes and predictions.
 
@@ -90,7 +90,7 @@ def fill_cache(
     cache: Path,
     *,
     jobs: int | None,
-    progress: Progress | None,
+    progress: OnStep | None,
 ) -> None:
     """Compute what the cache lacks of the groups' evidence and tests, the dearest tasks first."""
     by_task: dict[tuple[str, str], list[Group]] = {}

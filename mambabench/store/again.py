@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["AGAIN", "ClipAgain", "Frames", "RowsAgain", "frames_sha256", "write_again"]
+__all__ = ["AGAIN", "ClipAgain", "EncodesAgain", "RowsAgain", "frames_sha256", "write_again"]
 
 AGAIN = "frames.json"
 _SCHEMA = "mambabench.frames/1"
 _ENCODING = "mambabench.extract.again:encoding"  # a name: encoders are called a floor above
 
 
-class Frames(Protocol):
+class EncodesAgain(Protocol):
     """What encodes clips again."""
 
     def __call__(self, split: str, clip: str) -> npt.NDArray[np.float16]:
@@ -86,13 +86,13 @@ def _read(directory: Path) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4)
-def _opened(directory: Path, look: tuple[int, int]) -> tuple[dict[str, Any], Frames]:
+def _opened(directory: Path, look: tuple[int, int]) -> tuple[dict[str, Any], EncodesAgain]:
     """Return what the file says and what encodes by it; `look` tells a changed file."""
     body = _read(directory)
     return body, resolve(_ENCODING)(directory, body)
 
 
-def _open(directory: Path) -> tuple[dict[str, Any], Frames]:
+def _open(directory: Path) -> tuple[dict[str, Any], EncodesAgain]:
     try:
         stat = (directory / AGAIN).stat()
     except OSError as error:

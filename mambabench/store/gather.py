@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Gathered",
-    "Place",
+    "RowSpan",
     "gather_split",
     "missing_clips",
     "read_chunks",
@@ -32,7 +32,7 @@ CHUNK_ROWS_BYTES = 1 << 24  # read at once while a shard's rows are copied
 
 
 @dataclass(frozen=True)
-class Place:
+class RowSpan:
     """Where the rows of one clip lie."""
 
     index: int  # of the clip in the split's json
@@ -45,7 +45,7 @@ class Place:
 class Gathered(NamedTuple):
     """The committed rows of one split."""
 
-    places: tuple[Place, ...]  # in the order of the json, clips without rows left out
+    places: tuple[RowSpan, ...]  # in the order of the json, clips without rows left out
     n_layers: int
     dim: int
     has_timestamps: bool
@@ -99,7 +99,7 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
 
     Raises StoreError where a shard is damaged, FileNotFoundError where one is gone.
     """
-    places: list[Place] = []
+    places: list[RowSpan] = []
     failures: dict[str, str] = {}
     audio: dict[str, str] = {}
     looks: dict[str, Seen] = {}
@@ -114,7 +114,7 @@ def gather_split(directory: Path, split: str, shards: Sequence[Shard]) -> Gather
         path = rows_path(directory, split, shard.key)
         first, total = 0, sum(record.n_rows)
         for index, n_rows in zip(record.indices, record.n_rows, strict=True):
-            places.append(Place(index, path, first, n_rows, total))
+            places.append(RowSpan(index, path, first, n_rows, total))
             first += n_rows
         if record.indices:
             shapes.add((record.n_layers, record.dim, record.has_timestamps))
@@ -145,7 +145,7 @@ def _checked_record(directory: Path, shard: Shard) -> ShardRecord:
 
 
 def read_place(
-    gathered: Gathered, place: Place
+    gathered: Gathered, place: RowSpan
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
     """Return one clip's embeddings [n_rows, n_layers, dim] and, of events, its times [n_rows]."""
     width = gathered.n_layers * gathered.dim
@@ -169,9 +169,9 @@ def read_chunks(gathered: Gathered, *, timestamps: bool) -> Iterator[npt.NDArray
             yield _read(run.path, base + (run.first_row + start) * width, n_rows * width)
 
 
-def _runs(places: Sequence[Place]) -> Iterator[Place]:
+def _runs(places: Sequence[RowSpan]) -> Iterator[RowSpan]:
     """Join clips that follow each other in one file, so that it is opened once."""
-    current: Place | None = None
+    current: RowSpan | None = None
     for place in places:
         if (
             current is not None
@@ -179,7 +179,7 @@ def _runs(places: Sequence[Place]) -> Iterator[Place]:
             and place.first_row == current.first_row + current.n_rows
         ):
             n_rows = current.n_rows + place.n_rows
-            current = Place(
+            current = RowSpan(
                 current.index, current.path, current.first_row, n_rows, current.total_rows
             )
             continue

@@ -32,7 +32,13 @@ from mambabench.selfhash import (
 from mambabench.store.embeddings import MANIFEST, EmbeddingSet, StoredTask, array_path, check_file
 from mambabench.store.gather import Gathered, gather_split, read_place, shard_notes
 from mambabench.store.seal import check_plan, finish_work, locked, manifest_head, sealing
-from mambabench.store.sources import AUDIO, Sources, changed_in_store, read_sources, write_sources
+from mambabench.store.sources import (
+    AUDIO,
+    SourceFiles,
+    changed_in_store,
+    read_sources,
+    write_sources,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +168,7 @@ def seal(
             for split, rows in gathered.items():
                 head["missing"] |= {f"{split}/{c}": why for c, why in rows.failures.items()}
                 head["files"] |= _write_split(directory, split, rows, stream)
-            sources = Sources(
+            sources = SourceFiles(
                 {split: rows.audio_sha256 for split, rows in gathered.items()},
                 {split: rows.seen for split, rows in gathered.items()},
             )

@@ -31,7 +31,7 @@ from mambabench.store.embeddings import (
 from mambabench.store.gather import Gathered, gather_split, read_chunks, shard_notes
 from mambabench.store.plan import EncoderSpec, TaskPlan, task_files
 from mambabench.store.shards import plan_path, work_folder
-from mambabench.store.sources import AUDIO, Sources, changed_in_store, write_sources
+from mambabench.store.sources import AUDIO, SourceFiles, changed_in_store, write_sources
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -180,7 +180,7 @@ def seal(
             for name, data in files.items():
                 atomic_write(directory / name, _writer(data))
             manifest = manifest_head(plan, configuration) | {"splits": {}, "missing": {}}
-            sources = Sources({}, {})
+            sources = SourceFiles({}, {})
             frames: dict[str, str] = {}
             for split in plan.task.splits:
                 shards = [shard for shard in plan.shards if shard.split == split]

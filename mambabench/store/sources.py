@@ -24,7 +24,7 @@ from mambabench.store.shards import read_record, rows_path
 __all__ = [
     "AUDIO",
     "SEEN",
-    "Sources",
+    "SourceFiles",
     "changed_in_shard",
     "changed_in_store",
     "looked_at_again",
@@ -38,14 +38,14 @@ Hashes = dict[str, dict[str, str]]  # split -> clip -> SHA-256 of its file
 
 
 @dataclass(frozen=True)
-class Sources:
+class SourceFiles:
     """The files that a sealed store was made from."""
 
     sha256: Hashes
     seen: dict[str, dict[str, Seen]] = field(default_factory=dict)
 
 
-def write_sources(directory: Path, sources: Sources, prefix: str = "") -> None:
+def write_sources(directory: Path, sources: SourceFiles, prefix: str = "") -> None:
     """Write both files into a store; `prefix` is put before their names."""
     write_hashed_json(
         directory / (prefix + AUDIO), {"schema": _SCHEMA, "splits": dict(sources.sha256)}
@@ -53,7 +53,7 @@ def write_sources(directory: Path, sources: Sources, prefix: str = "") -> None:
     _write_seen(directory, sources.seen, prefix)
 
 
-def read_sources(directory: Path, prefix: str = "") -> Sources | None:
+def read_sources(directory: Path, prefix: str = "") -> SourceFiles | None:
     """Return what a store was made from; None where `AUDIO` is absent or damaged."""
     try:
         hashes = parse_hashed((directory / (prefix + AUDIO)).read_bytes())["splits"]
@@ -63,7 +63,7 @@ def read_sources(directory: Path, prefix: str = "") -> Sources | None:
     with suppress(OSError, ValueError, KeyError, TypeError):  # then every clip is hashed
         found = parse_hashed((directory / (prefix + SEEN)).read_bytes())["splits"]
         looks = {s: {c: _triple(v) for c, v in clips.items()} for s, clips in found.items()}
-    return Sources(hashes, looks)
+    return SourceFiles(hashes, looks)
 
 
 def _write_seen(directory: Path, looks: Mapping[str, Mapping[str, Seen]], prefix: str) -> None:
@@ -147,7 +147,7 @@ def _by_split(
             changed[split] = tuple(clip.name for clip in clips)
             hashes[split], looks[split] = {}, {}  # not known any more
     with suppress(OSError):
-        write_sources(directory, Sources(hashes, looks), prefix)
+        write_sources(directory, SourceFiles(hashes, looks), prefix)
     return changed
 
 

@@ -16,8 +16,8 @@ from mambabench.errors import DataError, nearest_names
 from mambabench.files import sha256_file, write_bytes
 
 __all__ = [
-    "Clip",
     "Labels",
+    "TrainingClip",
     "clip_weights",
     "read_clips",
     "read_labels_csv",
@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Clip:
+class TrainingClip:
     """One audio file and its classes."""
 
     path: Path
@@ -80,7 +80,7 @@ def read_labels_csv(path: Path) -> Labels:
     return Labels(ids, tuple(names[i] for i in range(len(rows))))
 
 
-def read_clips(path: Path, labels: Labels | None, root: Path | None = None) -> list[Clip]:
+def read_clips(path: Path, labels: Labels | None, root: Path | None = None) -> list[TrainingClip]:
     """Read {"data": [{"wav": ..., "labels": "mid,mid"}, ...]}, or "seconds": "0,0,3" for "labels".
 
     Relative files lie below `root`, by default beside the JSON. Without `labels` classes are not
@@ -102,7 +102,7 @@ def read_clips(path: Path, labels: Labels | None, root: Path | None = None) -> l
         seconds = tuple(_seconds(entry.get("seconds"), labels, where))
         mids = str(entry.get("labels", "")).split(",")
         ids = () if seconds else _class_ids(mids, labels, where)
-        clips.append(Clip(folder / entry["wav"], ids, seconds))
+        clips.append(TrainingClip(folder / entry["wav"], ids, seconds))
     return clips
 
 
@@ -139,7 +139,7 @@ def write_clips(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     write_bytes(path, json.dumps({"data": data}, indent=1).encode())
 
 
-def clip_weights(clips: Sequence[Clip], n_classes: int) -> Array:
+def clip_weights(clips: Sequence[TrainingClip], n_classes: int) -> Array:
     """Return each clip's weight: the sum over its labels of 1000 / (clips of the label + 0.01)."""
     counts = np.zeros(n_classes)
     for clip in clips:
@@ -162,7 +162,7 @@ def write_weights(path: Path, weights: Array) -> None:
     write_bytes(path, "".join(f"{w:.18e}\n" for w in weights).encode())
 
 
-def read_weights(path: Path, clips: Sequence[Clip], n_classes: int) -> Array:
+def read_weights(path: Path, clips: Sequence[TrainingClip], n_classes: int) -> Array:
     """Read the weights of `clips` and check them against the list.
 
     A weight file of another list costs much precision and goes unnoticed: DataError where the

@@ -26,7 +26,7 @@ __all__ = ["CORPORA", "prepare_lists"]
 Array = npt.NDArray[Any]
 RATE_HZ = 16000
 SCENE_S = 60
-Rows = list[tuple[str, str]]  # (file, mids)
+FileLabels = list[tuple[str, str]]  # (file, mids)
 
 
 def prepare_lists(corpus: str, source: Path, to: Path) -> dict[str, int]:
@@ -58,7 +58,7 @@ def _labels(to: Path, mids: Sequence[str], names: Sequence[str]) -> None:
     write_bytes(to / "labels.csv", text.getvalue().encode())
 
 
-def _write(to: Path, lists: Mapping[str, Rows]) -> dict[str, int]:
+def _write(to: Path, lists: Mapping[str, FileLabels]) -> dict[str, int]:
     counts = {}
     for name, rows in lists.items():
         if not rows:
@@ -77,7 +77,7 @@ def _existing(path: Path) -> str:
 def _folds(to: Path, rows: Sequence[tuple[int, str, str]]) -> dict[str, int]:
     """Write fold<k>/train.json and test.json from (fold, file, mids)."""
     folds = sorted({fold for fold, _, _ in rows})
-    lists: dict[str, Rows] = {}
+    lists: dict[str, FileLabels] = {}
     for k in folds:
         lists[f"fold{k}/train.json"] = [(p, m) for fold, p, m in rows if fold != k]
         lists[f"fold{k}/test.json"] = [(p, m) for fold, p, m in rows if fold == k]
@@ -108,7 +108,7 @@ def _speechcommands(source: Path, to: Path) -> dict[str, int]:
     words = sorted(p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith("_"))
     mids = {word: f"/m/spcmd{i:02d}" for i, word in enumerate(words)}
     _labels(to, list(mids.values()), words)
-    lists: dict[str, Rows] = {"train.json": [], "valid.json": [], "test.json": []}
+    lists: dict[str, FileLabels] = {"train.json": [], "valid.json": [], "test.json": []}
     for word in words:
         for path in sorted((source / word).glob("*.wav")):
             key = f"{word}/{path.name}"
@@ -124,7 +124,7 @@ def _voxceleb1(source: Path, to: Path) -> dict[str, int]:
     mids = {s: f"/m/voxclb{i:04d}" for i, s in enumerate(speakers, start=1)}
     _labels(to, list(mids.values()), speakers)
     names = {"1": "train.json", "2": "valid.json", "3": "test.json"}
-    lists: dict[str, Rows] = {name: [] for name in names.values()}
+    lists: dict[str, FileLabels] = {name: [] for name in names.values()}
     for r in rows:
         path = _existing(source / "wav" / r["file"])
         lists[names[r["split"]]].append((path, mids[r["file"].partition("/")[0]]))
@@ -139,7 +139,7 @@ def _vggsound(source: Path, to: Path) -> dict[str, int]:
     mids = {name: f"/m/vggsd{i:03d}" for i, name in enumerate(names)}
     _labels(to, list(mids.values()), names)
     there = _by_stem(source / "audio")
-    lists: dict[str, Rows] = {"train.json": [], "test.json": []}
+    lists: dict[str, FileLabels] = {"train.json": [], "test.json": []}
     for r in rows:
         path = there.get(f"{r['id']}_{int(r['start']):06d}")
         if path is not None:
@@ -153,7 +153,7 @@ def _audioset(source: Path, to: Path) -> dict[str, int]:
     labels = _table(source / "class_labels_indices.csv")
     _labels(to, [r["mid"] for r in labels], [r["display_name"] for r in labels])
     there = _by_stem(source / "audio")
-    lists: dict[str, Rows] = {}
+    lists: dict[str, FileLabels] = {}
     for split, name in (
         ("balanced_train", "balanced.json"),
         ("unbalanced_train", "unbalanced.json"),

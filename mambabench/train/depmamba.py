@@ -32,15 +32,15 @@ from mambabench.train.ranks import Ranks
 from mambabench.train.rates import Constant
 from mambabench.train.state import weights_of
 
-__all__ = ["SELECTION", "Fit", "Predictions", "fit", "predict"]
+__all__ = ["SELECTION", "DepMambaFit", "SplitLogits", "fit", "predict"]
 
 Tensor = torch.Tensor
-Row = dict[str, Any]
+LogRow = dict[str, Any]
 
 SELECTION = ("published", "auc", "balanced_acc", "f1", "loss")
 
 
-class Predictions(NamedTuple):
+class SplitLogits(NamedTuple):
     """Logits and labels of a split, [n] each, and the mean loss over its items."""
 
     logit: npt.NDArray[np.float32]
@@ -49,12 +49,12 @@ class Predictions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fit:
+class DepMambaFit:
     """A finished training: the kept weights and what every epoch came to."""
 
     weights: dict[str, Tensor]
     best_epoch: int  # from 0
-    history: tuple[Row, ...]  # per epoch: {"train": {...}, "val": {...}, "score": float}
+    history: tuple[LogRow, ...]  # per epoch: {"train": {...}, "val": {...}, "score": float}
 
 
 def _objective(model: nn.Module, batch: Batch) -> Losses:
@@ -72,7 +72,7 @@ def _objective(model: nn.Module, batch: Batch) -> Losses:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: Iterable[Batch], device: str = "cpu") -> Predictions:
+def predict(model: nn.Module, batches: Iterable[Batch], device: str = "cpu") -> SplitLogits:
     """Return the logits of all batches in order; the model is left in evaluation mode."""
     model.eval()
     logits, labels, loss = [], [], 0.0
@@ -84,10 +84,10 @@ def predict(model: nn.Module, batches: Iterable[Batch], device: str = "cpu") -> 
         logits.append(logit[:, 0])
         labels.append(batch.targets)
     logit, label = torch.cat(logits).numpy(), torch.cat(labels).numpy()
-    return Predictions(logit, label, loss / len(label))
+    return SplitLogits(logit, label, loss / len(label))
 
 
-def _validate(result: Predictions, select: str) -> tuple[dict[str, float], float]:
+def _validate(result: SplitLogits, select: str) -> tuple[dict[str, float], float]:
     """Return the logged scores of the validation set and the one that selects."""
     published = published_scores(confusion(result.logit > 0, result.label))
     average = published.pop("selection_score")
@@ -109,8 +109,8 @@ def fit(
     select: str = "published",
     device: str = "cpu",
     folder: Path | None = None,
-    log: Callable[[Row], None] | None = None,
-) -> Fit:
+    log: Callable[[LogRow], None] | None = None,
+) -> DepMambaFit:
     """Train `model` for `epochs`.
 
     What selects sees the validation set only. With `folder`, every finished epoch is saved there,
@@ -140,4 +140,4 @@ def fit(
     rows = EpochRows(log)
     progress = run_training(work, folder, Ranks(), save_seconds=math.inf, saved=rows)
     best = max(progress.best_step // train.steps_per_epoch - 1, 0)
-    return Fit(dict(kept), best, tuple(rows.of(progress)))
+    return DepMambaFit(dict(kept), best, tuple(rows.of(progress)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.errors import DataError, nearest_names
-from mambabench.train.clips import Clip, Labels, read_clips, read_labels_csv, weights_file
+from mambabench.train.clips import Labels, TrainingClip, read_clips, read_labels_csv, weights_file
 from mambabench.train.encoder_settings import EncoderSettings
 from mambabench.train.orders import stream
 
@@ -44,9 +44,9 @@ class ClipFold:
     """The clips of one training; `test` is never read by a sound training."""
 
     name: str  # "" where there is only one
-    train: tuple[Clip, ...]
-    valid: tuple[Clip, ...] = ()
-    test: tuple[Clip, ...] = ()
+    train: tuple[TrainingClip, ...]
+    valid: tuple[TrainingClip, ...] = ()
+    test: tuple[TrainingClip, ...] = ()
     weights: Path | None = None  # of the training clips, checked when read
 
 
@@ -134,14 +134,14 @@ def _labels(roles: Mapping[str, list[Path]]) -> Labels:
 
 
 def _fold(name: str, roles: Mapping[str, list[Path]], labels: Labels | None) -> ClipFold:
-    def clips(role: str) -> tuple[Clip, ...]:
+    def clips(role: str) -> tuple[TrainingClip, ...]:
         listed = [clip for path in roles.get(role, []) for clip in read_clips(path, labels)]
         return tuple(listed)
 
     train = clips("train")
     if labels is None:
         train += tuple(
-            Clip(path, ()) for folder in roles.get("audio", []) for path in _audio(folder)
+            TrainingClip(path, ()) for folder in roles.get("audio", []) for path in _audio(folder)
         )
     if not train:
         raise DataError(
@@ -177,9 +177,11 @@ def _of_task(directory: Path) -> ClipData:
     rate = 16000 if 16000 in task.sample_rates_hz else max(task.sample_rates_hz)
     ids = {label: i for i, label in enumerate(task.labels)}
 
-    def clips(splits: Sequence[str]) -> tuple[Clip, ...]:
+    def clips(splits: Sequence[str]) -> tuple[TrainingClip, ...]:
         return tuple(
-            Clip(clip_path(task, rate, split, c.name), tuple(ids[label] for label in c.labels))
+            TrainingClip(
+                clip_path(task, rate, split, c.name), tuple(ids[label] for label in c.labels)
+            )
             for split in splits
             for c in task.clips[split]
         )

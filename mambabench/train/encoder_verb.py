@@ -21,9 +21,9 @@ from mambabench.train.log import RunLog
 from mambabench.train.loop import Event, Progress, Tick, Work, run_training
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks, find_ranks, joined
-from mambabench.train.recipes import Recipe, Row
+from mambabench.train.recipes import Recipe, RecipeRow
 from mambabench.train.state import save_tensors, weights_of
-from mambabench.train.system import Call, EncoderData, Prepared, System, find_system
+from mambabench.train.system import Call, EncoderData, PreparedTraining, System, find_system
 
 __all__ = ["SCHEMA", "Options", "SeedResult", "run_folder", "train_recipe"]
 
@@ -58,7 +58,7 @@ class SeedResult:
     error: str | None = None
 
 
-def run_folder(out: Path, system: System, row: Row, seed: int) -> Path:
+def run_folder(out: Path, system: System, row: RecipeRow, seed: int) -> Path:
     """Return where a seed of a row lies."""
     settings = row.settings
     name = system.run_name(settings, row.name, seed)
@@ -87,7 +87,7 @@ def train_recipe(recipe: Recipe, options: Options) -> tuple[SeedResult, ...]:
                     done.append(SeedResult(row.name, seed, folder, "already", found))
                     continue
                 data = data or system.open_data(row.settings, options.data)
-                run = _Run(system, row, seed, data, folder, options, group, device, init)
+                run = _SeedRun(system, row, seed, data, folder, options, group, device, init)
                 done.append(run.attempt())
     return tuple(done)
 
@@ -118,11 +118,11 @@ def _check(folder: Path, settings: EncoderSettings, seed: int, options: Options)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _SeedRun:
     """One seed of one row."""
 
     system: System
-    row: Row
+    row: RecipeRow
     seed: int
     data: EncoderData
     folder: Path
@@ -220,7 +220,7 @@ class _Run:
             )
             return finish_fold(self.settings, prepared, fold, name, below, progress, self.ranks)
 
-    def _watch(self, prepared: Prepared, below: Path, log: RunLog) -> None:
+    def _watch(self, prepared: PreparedTraining, below: Path, log: RunLog) -> None:
         """Let evaluations be logged, the best weights be kept, and probes run between epochs."""
         work, own, probe = prepared.work, prepared.work.files, self.options.probe
 

@@ -15,14 +15,14 @@ from mambabench.train.initial import initial_path
 from mambabench.train.loop import DTYPES
 from mambabench.train.ranks import Ranks
 from mambabench.train.recipes import Recipe
-from mambabench.train.system import Call, Prepared, find_system
+from mambabench.train.system import Call, PreparedTraining, find_system
 
 __all__ = ["estimate", "time_step"]
 
 TIMED_CLIPS = 4  # per timed step: enough for a rate, little enough for a laptop
 
 
-def time_step(prepared: Prepared, n_clips: int = TIMED_CLIPS, repeats: int = 2) -> float:
+def time_step(prepared: PreparedTraining, n_clips: int = TIMED_CLIPS, repeats: int = 2) -> float:
     """Return the seconds that forward and backward take per clip, after one warm-up."""
     work = prepared.work
     work.model.train()

@@ -20,7 +20,7 @@ from mambabench.train.ranks import Ranks
 from mambabench.train.readers import Blocks
 from mambabench.train.scores import best_average_epoch
 from mambabench.train.state import load_tensors, save_tensors, weights_of, weights_sha256
-from mambabench.train.system import Prepared
+from mambabench.train.system import PreparedTraining
 
 __all__ = ["finish_fold", "finish_folds"]
 
@@ -29,7 +29,7 @@ _SHOWN = ("main", "acc", "mAP", "auc", "d_prime", "valid_loss")
 
 def finish_fold(
     settings: EncoderSettings,
-    prepared: Prepared,
+    prepared: PreparedTraining,
     fold: Any,
     name: str,
     folder: Path,
@@ -84,7 +84,7 @@ def _plain(row: Any) -> Any:
 
 
 def _averaged(
-    settings: EncoderSettings, prepared: Prepared, folder: Path, ranks: Ranks
+    settings: EncoderSettings, prepared: PreparedTraining, folder: Path, ranks: Ranks
 ) -> dict[str, Any]:
     """Average the kept weights, score them and write wa_result.csv: mAP, AUC, P, R, d'."""
     first, last = settings.average[0], settings.average[-1]
@@ -111,7 +111,7 @@ def _averaged(
 
 
 def _eval_result(
-    prepared: Prepared,
+    prepared: PreparedTraining,
     fold: ClipFold,
     folder: Path,
     state: dict[str, torch.Tensor],

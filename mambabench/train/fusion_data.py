@@ -64,7 +64,7 @@ class FusionData:
 
 
 @dataclass(frozen=True)
-class _Frames:
+class _UtteranceInputs:
     """Stored inputs of one utterance; the context is None where the variant has none."""
 
     text: Encoded | None
@@ -115,7 +115,7 @@ def _modality(texts: Sequence[Encoded], audio: Sequence[Array]) -> Modality:
 
 def collate_frames(items: Sequence[FusionItem]) -> tuple[Modality, ...]:
     """Pad stored tokens and frames: the utterances, and their contexts where there are any."""
-    inputs: list[_Frames] = [item.inputs for item in items]
+    inputs: list[_UtteranceInputs] = [item.inputs for item in items]
     texts = [part.text for part in inputs if part.text is not None]
     parts = [_modality(texts, [part.audio for part in inputs])]
     contexts = [part.context_text for part in inputs if part.context_text is not None]
@@ -214,7 +214,7 @@ def _frame_items(
         before = [rows(clip) for clip in previous.get(name, ()) if clip in clips]
         # no previous clip: one frame of zeros, because an attention needs a key
         silence = np.zeros((1, width), np.float32)
-        inputs = _Frames(
+        inputs = _UtteranceInputs(
             text=texts.texts[at[name]],
             audio=rows(name),
             context_text=texts.contexts[at[name]] if settings.context else None,

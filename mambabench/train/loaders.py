@@ -11,7 +11,7 @@ import torch
 
 from mambabench.errors import DataError
 from mambabench.train.augment import Draws, FbankSettings, fbank_of, mix_waves, soft_labels
-from mambabench.train.clips import Clip
+from mambabench.train.clips import TrainingClip
 
 __all__ = ["Sample", "load_clip", "read_wave"]
 
@@ -53,7 +53,7 @@ def read_wave(path: Path, rate_hz: int | None = None) -> tuple[torch.Tensor, int
 
 
 def load_clip(
-    clips: Sequence[Clip],
+    clips: Sequence[TrainingClip],
     index: int,
     settings: FbankSettings,
     draws: Draws | None,

@@ -14,7 +14,7 @@ from mambabench.files import write_bytes
 __all__ = ["LOGGERS", "EpochRows", "JsonLog", "RunLog", "WandbLog", "check_loggers", "read_log"]
 
 LOGGERS = ("jsonl", "wandb", "tensorboard")
-Row = dict[str, Any]
+LogRow = dict[str, Any]
 
 
 def check_loggers(names: tuple[str, ...]) -> None:
@@ -61,7 +61,7 @@ class JsonLog:
         self._path = path
         self._lines: list[str] = []
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: LogRow) -> None:
         """Add a row; NaN becomes null."""
         self._lines.append(json.dumps(_plain(row), sort_keys=True, allow_nan=False))
         write_bytes(self._path, ("\n".join(self._lines) + "\n").encode())
@@ -74,7 +74,7 @@ class EpochRows:
     first, so that a log that is written whole is whole again.
     """
 
-    def __init__(self, log: Callable[[Row], None] | None) -> None:
+    def __init__(self, log: Callable[[LogRow], None] | None) -> None:
         self._log, self._n = log, 0
 
     def __call__(self, progress: Any) -> None:
@@ -86,7 +86,7 @@ class EpochRows:
                 self._log(rows[self._n - 1])
 
     @staticmethod
-    def of(progress: Any) -> list[Row]:
+    def of(progress: Any) -> list[LogRow]:
         """Return the history without what the loop adds."""
         return [
             {key: value for key, value in row.items() if key not in ("step", "lr")}
@@ -101,7 +101,7 @@ class WandbLog:
         options = {"project": project, "name": name, "config": dict(config), "reinit": True}
         self._run: Any = _wandb().init(**options)
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: LogRow) -> None:
         """Log one epoch."""
         flat = {
             f"{key}/{part}": value
@@ -117,7 +117,7 @@ class WandbLog:
         self._run.finish()
 
 
-def read_log(path: Path) -> list[Row]:
+def read_log(path: Path) -> list[LogRow]:
     """Return the rows of a log; a last line that was cut off is left out."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -179,7 +179,7 @@ class RunLog:
         write_bytes(self._path, "".join(lines).encode())
         self._file = self._path.open("a", encoding="utf-8", buffering=1)
 
-    def _line(self, row: Row, flat: Mapping[str, float]) -> None:
+    def _line(self, row: LogRow, flat: Mapping[str, float]) -> None:
         if not self._write:
             return
         if not self._begun:

@@ -31,10 +31,10 @@ from mambabench.train.ranks import Ranks
 from mambabench.train.rates import Constant
 from mambabench.train.state import weights_of
 
-__all__ = ["ACCURACY", "Fit", "Rules", "fit", "fusion_batch", "predict", "score"]
+__all__ = ["ACCURACY", "MmmlFit", "Rules", "fit", "fusion_batch", "predict", "score"]
 
 Tensor = torch.Tensor
-Row = dict[str, Any]
+LogRow = dict[str, Any]
 Forward = Callable[[nn.Module, Any], FusionOutput]
 
 ACCURACY = {"mosi": "Has0_acc_2", "mosei": "Has0_acc_2", "sims": "Mult_acc_2"}
@@ -55,14 +55,14 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Fit:
+class MmmlFit:
     """A finished training: the weights of both rules and what every epoch came to."""
 
     by_loss: dict[str, Tensor]
     by_accuracy: dict[str, Tensor]
     best_loss_epoch: int  # from 0
     best_accuracy_epoch: int
-    history: tuple[Row, ...]  # per epoch: {"train": {"Loss"}, "val": {...}}
+    history: tuple[LogRow, ...]  # per epoch: {"train": {"Loss"}, "val": {...}}
 
 
 def _losses(output: FusionOutput, batch: Batch, rules: Rules) -> Tensor:
@@ -139,8 +139,8 @@ def fit(
     forward: Forward = call,
     device: str = "cpu",
     folder: Path | None = None,
-    log: Callable[[Row], None] | None = None,
-) -> Fit:
+    log: Callable[[LogRow], None] | None = None,
+) -> MmmlFit:
     """Train until the validation loss has not fallen for `rules.early_stop` epochs.
 
     Selection sees the validation set only. With `folder`, every finished epoch is saved there, and
@@ -180,7 +180,7 @@ def fit(
         start = f"{rule}/"
         return {k.removeprefix(start): v for k, v in kept.items() if k.startswith(start)}
 
-    return Fit(weights("loss"), weights("accuracy"), *chosen, tuple(history))
+    return MmmlFit(weights("loss"), weights("accuracy"), *chosen, tuple(history))
 
 
 class _Chosen(NamedTuple):
@@ -190,7 +190,7 @@ class _Chosen(NamedTuple):
     accuracy: int
 
 
-def _chosen(history: Sequence[Row], rules: Rules) -> _Chosen:
+def _chosen(history: Sequence[LogRow], rules: Rules) -> _Chosen:
     """Return the first epoch of the lowest loss and the last of the highest accuracy."""
     loss, accuracy = -1, -1
     lowest, highest = math.inf, -math.inf
@@ -203,6 +203,6 @@ def _chosen(history: Sequence[Row], rules: Rules) -> _Chosen:
     return _Chosen(loss, accuracy)
 
 
-def _stale(history: Sequence[Row], rules: Rules) -> bool:
+def _stale(history: Sequence[LogRow], rules: Rules) -> bool:
     """Whether the validation loss has not fallen for long enough."""
     return bool(history) and len(history) - 1 - _chosen(history, rules).loss >= rules.early_stop

@@ -13,7 +13,7 @@ import numpy as np
 
 from mambabench.errors import DataError
 from mambabench.files import canonical_json, read_json, sha256_file, write_json
-from mambabench.train.clips import Clip, read_clips, read_labels_csv
+from mambabench.train.clips import TrainingClip, read_clips, read_labels_csv
 from mambabench.train.encoder_data import AUDIO
 from mambabench.train.loaders import read_wave
 from mambabench.train.tars import write_tar
@@ -34,16 +34,16 @@ class Precomputed:
     skipped: Mapping[str, str]  # file -> why it could not be read
 
 
-def _listed(sources: Sequence[Path], labels: Path | None) -> list[Clip]:
+def _listed(sources: Sequence[Path], labels: Path | None) -> list[TrainingClip]:
     """Return the clips of folders (all below) and of AST's lists (.json)."""
     known = None if labels is None else read_labels_csv(labels)
-    clips: list[Clip] = []
+    clips: list[TrainingClip] = []
     for source in sources:
         if source.suffix == ".json":
             clips += read_clips(source, known)
         elif source.is_dir():
             found = sorted(p for p in source.rglob("*") if p.suffix.lower() in AUDIO)
-            clips += [Clip(p, ()) for p in found]
+            clips += [TrainingClip(p, ()) for p in found]
         else:
             raise DataError(f"{source} is neither a folder of audio nor a .json list")
     if not clips:
@@ -121,7 +121,7 @@ def _begun(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def _made(
     folder: Path,
-    parts: Sequence[Sequence[tuple[int, Clip]]],
+    parts: Sequence[Sequence[tuple[int, TrainingClip]]],
     todo: Sequence[int],
     on_error: str,
     jobs: int,
@@ -138,7 +138,9 @@ def _made(
             yield futures[future], future.result()
 
 
-def make_tar(path: Path, clips: Sequence[tuple[int, Clip]], on_error: str) -> dict[str, Any]:
+def make_tar(
+    path: Path, clips: Sequence[tuple[int, TrainingClip]], on_error: str
+) -> dict[str, Any]:
     """Write one tar and return its row of the manifest."""
     import torch
 

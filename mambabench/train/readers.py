@@ -22,7 +22,7 @@ from mambabench.models.encoders.ssamba import cluster_mask
 from mambabench.train import epic, melclips
 from mambabench.train.augment import FbankSettings, StreamDraws
 from mambabench.train.batches import Batch, ClipBatches, Item, Place, first_of
-from mambabench.train.clips import Clip
+from mambabench.train.clips import TrainingClip
 from mambabench.train.loaders import load_clip
 from mambabench.train.orders import stream
 from mambabench.train.ranks import Ranks
@@ -83,7 +83,7 @@ class Masks:
 class FbankReader:
     """Reads clips as fbanks with targets, augmented in training."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[TrainingClip]
     settings: FbankSettings
     n_classes: int
     seed: int

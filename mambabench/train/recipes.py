@@ -23,11 +23,11 @@ from mambabench.package_data import package_data
 from mambabench.reading.toml_files import read_toml
 from mambabench.train.settings import SYSTEMS, Settings, resolve
 
-__all__ = ["Recipe", "Row", "find_recipe", "parse_override", "read_recipe", "recipe_names"]
+__all__ = ["Recipe", "RecipeRow", "find_recipe", "parse_override", "read_recipe", "recipe_names"]
 
 
 @dataclass(frozen=True)
-class Row:
+class RecipeRow:
     """One experiment of a recipe: the name of its runs and its resolved settings."""
 
     name: str
@@ -42,7 +42,7 @@ class Recipe:
     system: str
     description: str
     source: str
-    rows: tuple[Row, ...]
+    rows: tuple[RecipeRow, ...]
 
 
 def _folders() -> tuple[Path, ...]:
@@ -106,7 +106,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], only: Sequence[str] = 
             continue
         where = f"{path}{f', row {name}' if name else ''}"
         settings = resolve(SYSTEMS[system], {**common, **own, **overrides}, where)
-        resolved.append(Row(f"{path.stem}-{name}" if name else path.stem, settings))
+        resolved.append(RecipeRow(f"{path.stem}-{name}" if name else path.stem, settings))
     return Recipe(
         path.stem,
         system,

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Item", "batches", "collate"]
+__all__ = ["FeatureSequence", "batches", "collate"]
 
 
 @dataclass(frozen=True)
-class Item:
+class FeatureSequence:
     """One sequence: its session's name, [frames, dim] float32 and its label (0 or 1)."""
 
     name: str
@@ -26,7 +26,7 @@ class Item:
     label: int
 
 
-def collate(items: Sequence[Item], *, parity: bool) -> Batch:
+def collate(items: Sequence[FeatureSequence], *, parity: bool) -> Batch:
     """Return padded sequences [batch, frames, dim], labels [batch], draws mask [batch, frames].
 
     Zeros fill up to the longest. The mask, int64, marks the frames before each sequence's end; with
@@ -43,7 +43,7 @@ def collate(items: Sequence[Item], *, parity: bool) -> Batch:
 
 
 def batches(
-    items: Sequence[Item],
+    items: Sequence[FeatureSequence],
     size: int,
     *,
     parity: bool,

@@ -24,7 +24,7 @@ from mambabench.train.loop import Work
 from mambabench.train.objectives import check_mixup, classification, n_drop_calls
 from mambabench.train.optimise import adam, all_in_one, head_groups
 from mambabench.train.readers import Blocks, FbankReader
-from mambabench.train.system import Call, Prepared
+from mambabench.train.system import Call, PreparedTraining
 
 __all__ = ["classifier_rates", "classify", "fbank_settings", "reader_of", "recompute"]
 
@@ -115,7 +115,7 @@ def classify(
     drop_last: bool,
     on_nan: Literal["stop", "skip"] = "stop",
     **draws: Any,
-) -> Prepared:
+) -> PreparedTraining:
     """Return the training of a classifier `model` whose head's parameters begin with `head`."""
     published = settings.mode == "published"
     check_mixup(settings.loss, settings.mixup, published)
@@ -156,4 +156,4 @@ def classify(
         "evaluation clips": len(fold.valid),
         "classes": n_classes,
     }
-    return Prepared(work, selection, fbank.n_frames * fbank.hop_ms / 1000, facts)
+    return PreparedTraining(work, selection, fbank.n_frames * fbank.hop_ms / 1000, facts)

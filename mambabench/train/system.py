@@ -14,7 +14,7 @@ from mambabench.train.encoder_settings import SIZES, EncoderSettings
 from mambabench.train.loop import Tick, Work
 from mambabench.train.ranks import Ranks
 
-__all__ = ["ENCODER_SYSTEMS", "Call", "Prepared", "System", "dimension", "find_system"]
+__all__ = ["ENCODER_SYSTEMS", "Call", "PreparedTraining", "System", "dimension", "find_system"]
 
 ENCODER_SYSTEMS = ("ssam", "ssast", "ssamba", "aum")
 
@@ -30,7 +30,7 @@ class Call:
 
 
 @dataclass
-class Prepared:
+class PreparedTraining:
     """One training, ready for the loop."""
 
     work: Work
@@ -62,7 +62,7 @@ class System:
     name: str
     open_data: Callable[[Any, Sequence[str]], EncoderData]
     build: Callable[[Any, int], nn.Module]  # settings, number of classes -> an empty model
-    prepare: Callable[[Any, EncoderData, Any, int, Path, Call], Prepared]
+    prepare: Callable[[Any, EncoderData, Any, int, Path, Call], PreparedTraining]
     project: str  # the authors' name for the wandb project
     run_name: Callable[[Any, str, int], str]  # settings, row, seed -> folder
 

@@ -24,7 +24,7 @@ from mambabench.models.encoders.ssamba import (
 from mambabench.models.encoders.ssamba_expert import SsambaExpert
 from mambabench.train import orders, rates
 from mambabench.train.batches import Item, LoaderSource, Place
-from mambabench.train.clips import Clip
+from mambabench.train.clips import TrainingClip
 from mambabench.train.encoder_data import ClipData, ClipFold, check_classes, selection_split
 from mambabench.train.encoder_settings import SsambaSettings
 from mambabench.train.judge import Judge
@@ -35,7 +35,7 @@ from mambabench.train.optimise import adam, all_in_one
 from mambabench.train.orders import stream
 from mambabench.train.readers import Blocks
 from mambabench.train.supervised import recompute
-from mambabench.train.system import Call, Prepared
+from mambabench.train.system import Call, PreparedTraining
 
 __all__ = ["UnfrozenExpert", "WaveReader", "build_unfrozen", "prepare_unfrozen"]
 
@@ -81,7 +81,7 @@ class UnfrozenExpert(nn.Module):
 class WaveReader:
     """Reads utterances, in training a random crop of them."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[TrainingClip]
     n_classes: int
     seed: int
     crop: int = 0  # samples; 0: whole
@@ -106,7 +106,7 @@ class WaveReader:
         return Item(inputs, target, draws, str(clip.path))
 
 
-def _longest(clips: Sequence[Clip]) -> int:
+def _longest(clips: Sequence[TrainingClip]) -> int:
     """Return the samples of the longest clip at 16 kHz, from the headers."""
     import soundfile
 
@@ -140,7 +140,7 @@ def prepare_unfrozen(
     pretrained: SsambaConfiguration,
     state: Mapping[str, torch.Tensor] | None,
     files: Any,
-) -> Prepared:
+) -> PreparedTraining:
     """Return the training: Adam at a constant rate, gradients clipped, a number of steps."""
     if settings.steps is None:
         raise ProtocolError("pooling s3prl counts steps: give --set steps=N")
@@ -190,4 +190,4 @@ def prepare_unfrozen(
         files=files(folder, max(1, steps // settings.evaluate_every), judge), max_steps=steps,
     )  # fmt: skip
     facts = {"training clips": n, "evaluation clips": len(fold.valid), "classes": n_classes}
-    return Prepared(work, selection, longest / RATE_HZ, facts)
+    return PreparedTraining(work, selection, longest / RATE_HZ, facts)

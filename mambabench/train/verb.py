@@ -13,7 +13,7 @@ from mambabench.errors import MambabenchError, ProtocolError, StoreError, neares
 from mambabench.files import write_json
 from mambabench.reading.json_files import read_json_object
 from mambabench.train.log import JsonLog, WandbLog, check_loggers
-from mambabench.train.recipes import Recipe, Row, find_recipe, read_recipe
+from mambabench.train.recipes import Recipe, RecipeRow, find_recipe, read_recipe
 from mambabench.train.settings import SYSTEMS, DepMambaSettings, Settings, resolve
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def plan(
         overrides["seeds"] = tuple(seeds)
     if recipe is None:
         resolved = resolve(SYSTEMS[system], overrides, "settings")
-        found = Recipe(system, system, "", "", (Row(system, resolved),))
+        found = Recipe(system, system, "", "", (RecipeRow(system, resolved),))
     else:
         found = read_recipe(find_recipe(recipe), overrides, rows)
         if found.system != system:
@@ -99,7 +99,7 @@ def plan(
             found.system,
             found.description,
             found.source,
-            tuple(Row(row.name, _with_seeds(row.settings, seeds)) for row in found.rows),
+            tuple(RecipeRow(row.name, _with_seeds(row.settings, seeds)) for row in found.rows),
         )
     return found
 
@@ -198,7 +198,7 @@ def train_encoder(
     return train_recipe(planned, options)
 
 
-def run_folder(out: Path, system: str, row: Row) -> Path:
+def run_folder(out: Path, system: str, row: RecipeRow) -> Path:
     """Return the folder of one experiment: its seeds lie below."""
     return out / "train" / system / row.settings.task / row.name
 
@@ -257,7 +257,7 @@ def resolve_device(name: str) -> str:
 
 def _train_row(
     system: str,
-    row: Row,
+    row: RecipeRow,
     sources: Sources,
     out: Path,
     resume: bool,
@@ -310,7 +310,7 @@ def _settings_json(settings: Settings, seed: int) -> dict[str, Any]:
 
 def _train_seed(
     system: str,
-    row: Row,
+    row: RecipeRow,
     data: Any,
     seed: int,
     folder: Path,
@@ -364,7 +364,7 @@ def system_module(system: str) -> Any:
     return import_module(f"mambabench.train.systems.{system}")
 
 
-def _wandb_name(row: Row) -> str:
+def _wandb_name(row: RecipeRow) -> str:
     settings = row.settings
     if isinstance(settings, DepMambaSettings):
         return f"{settings.model}-{settings.train_gender}-{settings.test_gender}"

@@ -35,7 +35,7 @@ class Forgotten:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _ForgottenFolder:
     """One folder, and what is in it."""
 
     path: Path
@@ -99,7 +99,7 @@ def to_forget(
     _check("encoder", encoders, {place.encoder for place in places}, out)
     _check("protocol", protocols, {place.protocol for place in probes}, out)
 
-    def fits(place: _Place) -> bool:
+    def fits(place: _ForgottenFolder) -> bool:
         return (
             (not tasks or place.task in chosen_tasks)
             and (not encoders or any(_means("encoder", e, place.encoder) for e in encoders))
@@ -117,7 +117,7 @@ def to_forget(
     return found
 
 
-def _probes(out: Path) -> Iterator[_Place]:
+def _probes(out: Path) -> Iterator[_ForgottenFolder]:
     for path in sorted(p for p in (out / "probes").glob("*/*/*") if p.is_dir()):
         encoder, task, protocol = path.parts[-3:]
         for record in sorted(path.glob("seed-???.json")):
@@ -127,17 +127,17 @@ def _probes(out: Path) -> Iterator[_Place]:
                 continue
             encoder, protocol = known.encoder, known.protocol
             break
-        yield _Place(path, encoder, task, protocol)
+        yield _ForgottenFolder(path, encoder, task, protocol)
 
 
-def _stores(out: Path) -> Iterator[_Place]:
+def _stores(out: Path) -> Iterator[_ForgottenFolder]:
     for path in sorted(p for p in (out / "embeddings").glob("*/*") if p.is_dir()):
         encoder, task = path.parts[-2:]
         try:
             stored = stored_task(path)
         except MambabenchError:
             stored = None
-        yield _Place(path, stored.encoder if stored else encoder, task, "")
+        yield _ForgottenFolder(path, stored.encoder if stored else encoder, task, "")
 
 
 def _means(what: str, name: str, known: str) -> bool:

@@ -21,7 +21,7 @@ from mambabench.benchmarks.sentiment.mmsa import (
     read_utterances,
     wav_path,
 )
-from mambabench.train.sequences import Item, collate
+from mambabench.train.sequences import FeatureSequence, collate
 
 
 def run_depression(case: Case) -> None:
@@ -31,15 +31,17 @@ def run_depression(case: Case) -> None:
     for name, want in case.info["results"].items():
         fold, gender, augment = name.split("/")
         rng = random.Random(case.info["aug_seed"])
-        items: list[Item] = []
+        items: list[FeatureSequence] = []
         for session in select(sessions, fold, gender):
             features = corpus.features(root, session)
-            items.append(Item(session.name, features, session.label))
+            items.append(FeatureSequence(session.name, features, session.label))
             if augment == "aug" and fold == "train":
                 parts = crops(
                     len(features), rng, case.info["min_crop"], case.info["crops_per_item"]
                 )
-                items += [Item(session.name, features[part], session.label) for part in parts]
+                items += [
+                    FeatureSequence(session.name, features[part], session.label) for part in parts
+                ]
         assert len(items) == want["n"], name
         assert [item.label for item in items] == want["labels"], name
         assert [len(item.features) for item in items] == want["lengths"], name
@@ -50,7 +52,8 @@ def run_depression(case: Case) -> None:
         heads = [item.features[0, columns] for item in items]
         assert_close(case, name, heads, want["first_rows_head"])
     valid = [
-        Item(s.name, corpus.features(root, s), s.label) for s in select(sessions, "valid", "both")
+        FeatureSequence(s.name, corpus.features(root, s), s.label)
+        for s in select(sessions, "valid", "both")
     ]
     batch = collate(valid, parity=True)
     got = {

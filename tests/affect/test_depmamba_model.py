@@ -12,7 +12,7 @@ import torch
 from mambabench.errors import EncoderError, ProtocolError
 from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig, TMeanNet, _BatchNorm
 from mambabench.models.weights.strict import load_strict
-from mambabench.train.sequences import Item, batches, collate
+from mambabench.train.sequences import FeatureSequence, batches, collate
 
 SMALL = DepMambaConfig(
     audio_input_size=5, video_input_size=7, mm_input_size=8, mm_output_sizes=(8,), d_state=4
@@ -29,15 +29,15 @@ def _model(config: DepMambaConfig = SMALL) -> DepMamba:
         return model.eval()
 
 
-def _items(lengths: tuple[int, ...] = (9, 4, 14, 1), size: int = 12) -> list[Item]:
+def _items(lengths: tuple[int, ...] = (9, 4, 14, 1), size: int = 12) -> list[FeatureSequence]:
     generator = torch.Generator().manual_seed(1)
     return [
-        Item(str(i), torch.randn(n, size, generator=generator).numpy(), i % 2)
+        FeatureSequence(str(i), torch.randn(n, size, generator=generator).numpy(), i % 2)
         for i, n in enumerate(lengths)
     ]
 
 
-def _logits(model: DepMamba, items: list[Item], *, parity: bool = False) -> torch.Tensor:
+def _logits(model: DepMamba, items: list[FeatureSequence], *, parity: bool = False) -> torch.Tensor:
     batch = collate(items, parity=parity)
     with torch.no_grad():
         return model(batch.inputs, batch.draws["mask"])[:, 0]

@@ -12,7 +12,7 @@ import soundfile
 
 from mambabench.benchmarks.affect import read_affect
 from mambabench.benchmarks.depression import corpora, dvlog, find_corpus, generated, lmvd
-from mambabench.benchmarks.depression.interviews import Turn, clips_of_turns, prepare
+from mambabench.benchmarks.depression.interviews import ParticipantTurn, clips_of_turns, prepare
 from mambabench.benchmarks.depression.openface import COLUMNS, extract_landmarks
 from mambabench.benchmarks.depression.sessions import (
     Session,
@@ -159,8 +159,15 @@ def test_generated_corpus_is_deterministic_and_balanced(tmp_path: Path) -> None:
 
 
 def test_turns_are_cut_into_equal_pieces() -> None:
-    pieces = clips_of_turns((Turn(0, 0.5), Turn(1, 4), Turn(10, 35)))
-    assert pieces == [Turn(1, 4), Turn(10, 18.3333), Turn(18.3333, 26.6667), Turn(26.6667, 35)]
+    pieces = clips_of_turns(
+        (ParticipantTurn(0, 0.5), ParticipantTurn(1, 4), ParticipantTurn(10, 35))
+    )
+    assert pieces == [
+        ParticipantTurn(1, 4),
+        ParticipantTurn(10, 18.3333),
+        ParticipantTurn(18.3333, 26.6667),
+        ParticipantTurn(26.6667, 35),
+    ]
 
 
 def _daic(root: Path) -> None:

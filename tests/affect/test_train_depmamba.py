@@ -20,7 +20,7 @@ from mambabench.report.results import group_runs, read_runs
 from mambabench.report.verb import report
 from mambabench.store.records import read_predictions, read_record, record_paths
 from mambabench.store.rescore import contradiction
-from mambabench.train.depmamba import Predictions
+from mambabench.train.depmamba import SplitLogits
 from mambabench.train.evaluate import evaluate
 from mambabench.train.state import load_tensors, save_tensors, seeded
 from mambabench.train.systems.depmamba import _threshold
@@ -253,8 +253,8 @@ def test_log_goes_to_wandb_under_the_published_names(
 
 def test_threshold_from_validation_prefers_the_one_nearest_to_zero() -> None:
     logit = np.array([-3.0, -2.0, 1.0, 2.0], np.float32)
-    assert _threshold(Predictions(logit, np.array([0, 0, 1, 1]), 0.0)) == 0
-    assert _threshold(Predictions(logit + 5, np.array([0, 0, 1, 1]), 0.0)) == pytest.approx(4.5)
+    assert _threshold(SplitLogits(logit, np.array([0, 0, 1, 1]), 0.0)) == 0
+    assert _threshold(SplitLogits(logit + 5, np.array([0, 0, 1, 1]), 0.0)) == pytest.approx(4.5)
 
 
 def test_seeding_leaves_torchs_generator_alone() -> None:

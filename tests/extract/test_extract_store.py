@@ -11,7 +11,7 @@ import soundfile
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError
 from mambabench.extract.plan import Budget
-from mambabench.extract.verb import BUDGETS, Progress, extract
+from mambabench.extract.verb import BUDGETS, ExtractProgress, extract
 from mambabench.models.registry import load_encoder
 from mambabench.store.embeddings import encoder_key, read_manifest
 from mambabench.store.open import list_stored_tasks, read_embeddings
@@ -144,7 +144,7 @@ def test_the_same_call_again_does_nothing(
     extract(encoder=[name], tasks=[directory], out=tmp_path / "out", jobs=1)
     (manifest,) = (tmp_path / "out").rglob("manifest.json")
     before = manifest.stat().st_mtime_ns
-    seen: list[Progress] = []
+    seen: list[ExtractProgress] = []
     done = extract([name], [directory], out=tmp_path / "out", jobs=1, progress=seen.append)
     assert [outcome.state for outcome in done.outcomes] == ["already"]
     assert not seen
@@ -152,7 +152,7 @@ def test_the_same_call_again_does_nothing(
 
 
 def test_progress_ends_at_the_total(make_task: Make, provider: Provide, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[ExtractProgress] = []
     extract([provider()], [make_task()], out=tmp_path / "out", jobs=1, progress=seen.append)
     assert (seen[-1].clips, seen[-1].n_clips) == (18, 18)
     assert seen[-1].audio_s == pytest.approx(seen[-1].total_audio_s) == pytest.approx(9.0)

@@ -14,8 +14,8 @@ from mambabench.probe.heads.choice import make_head
 from mambabench.probe.heads.compiled import CompiledHead
 from mambabench.probe.heads.exact import ExactHead, rounds_as_torch
 from mambabench.probe.heads.parameters import (
-    Batch,
     HeadParameters,
+    RowBatch,
     initial_parameters,
     padded_columns,
 )
@@ -134,7 +134,7 @@ def test_every_bit_is_that_of_torch(
     rows, target = _data(multilabel)
     parts = list(zip(torch.split(rows, 100), torch.split(target, 100), strict=True))
     batches = [
-        Batch(r.clone(), padded_columns(r), t.t().contiguous(), multilabel) for r, t in parts
+        RowBatch(r.clone(), padded_columns(r), t.t().contiguous(), multilabel) for r, t in parts
     ]
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(streams.generator.get_state())
@@ -156,7 +156,7 @@ def test_a_diverging_head_is_not_a_number_in_the_same_places() -> None:
     config = HeadConfig(hidden_layers=1, hidden_dim=64, lr=1e-3)
     rows, target = _data(False)
     rows[3, 7] = float("inf")
-    batch = Batch(rows, padded_columns(rows), target.t().contiguous(), False)
+    batch = RowBatch(rows, padded_columns(rows), target.t().contiguous(), False)
     found = []
     for kind in (ExactHead, TorchHead):
         streams = TrialStreams(4, exact=True)

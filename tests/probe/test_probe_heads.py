@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from mambabench.probe.heads.compiled import CompiledHead
-from mambabench.probe.heads.parameters import Batch, initial_parameters, padded_columns
+from mambabench.probe.heads.parameters import RowBatch, initial_parameters, padded_columns
 from mambabench.probe.heads.plain import TorchHead
 from mambabench.probe.heads.streams import MaskStream, TrialStreams, layout_is_known
 from mambabench.probe.protocols import HeadConfig
 
 
-def _batches(n: int, dim: int, n_labels: int, multilabel: bool) -> list[Batch]:
+def _batches(n: int, dim: int, n_labels: int, multilabel: bool) -> list[RowBatch]:
     generator = torch.Generator().manual_seed(5)
     rows = torch.randn(n, dim, generator=generator)
     if multilabel:
@@ -22,7 +22,7 @@ def _batches(n: int, dim: int, n_labels: int, multilabel: bool) -> list[Batch]:
         index = torch.randint(0, n_labels, (n,), generator=generator)
         target = torch.nn.functional.one_hot(index, n_labels).float().t().contiguous()
     return [
-        Batch(
+        RowBatch(
             rows[i : i + 100].clone(),
             padded_columns(rows[i : i + 100]),
             target[:, i : i + 100].contiguous(),

@@ -15,7 +15,7 @@ from mambabench.errors import ProtocolError
 from mambabench.probe.data import TaskRows
 from mambabench.probe.families import linear
 from mambabench.probe.families.linear import STRENGTHS, fit_linear, principal_axes, solve
-from mambabench.probe.plan import TaskPlan
+from mambabench.probe.plan import ProbePlan
 from mambabench.probe.protocols import PROTOCOLS
 from mambabench.probe.verb import probe
 from mambabench.store.records import read_predictions, read_record, record_paths
@@ -147,7 +147,7 @@ def test_test_rows_are_scaled_by_the_training_rows(shelf: Any, scene: Any, tmp_p
 def test_the_strongest_of_equals_wins(shelf: Any, scene: Any) -> None:
     """On rows that every strength separates, all validate alike."""
     task, sets = scene(n=30, spread=0.01)
-    plan = TaskPlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS["linear"])
+    plan = ProbePlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS["linear"])
     fitted = fit_linear(plan.prepared(plan.rows.folds[0], 0))
     assert fitted.validation_score == 1.0
     assert fitted.grid_point == {"C": 1e-4}
@@ -155,7 +155,7 @@ def test_the_strongest_of_equals_wins(shelf: Any, scene: Any) -> None:
 
 def test_predicted_rows_do_not_depend_on_each_other(shelf: Any, scene: Any) -> None:
     task, sets = scene(n=40)
-    plan = TaskPlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS["linear"])
+    plan = ProbePlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS["linear"])
     fitted = fit_linear(plan.prepared(plan.rows.folds[0], 0))
     rows = sets["test"].embeddings[:, 0]
     whole = fitted.predict(rows)

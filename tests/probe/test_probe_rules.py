@@ -21,7 +21,7 @@ from mambabench.probe.families import knn, mlp
 from mambabench.probe.families.knn import fit_knn
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.monitor import Monitor, Monitored, chosen
-from mambabench.probe.plan import TaskPlan
+from mambabench.probe.plan import ProbePlan
 from mambabench.probe.protocols import (
     PROTOCOLS,
     HeadConfig,
@@ -235,7 +235,7 @@ def test_loss_stopped_probes_end_at_the_lowest_loss(shelf: Any, scene: Any, tmp_
     shelf.add(task, sets)
     probe(1, "hear2021", "faster", out=tmp_path)
     (record,) = map(read_record, record_paths(tmp_path))
-    plan = TaskPlan(TaskRows(shelf.stored[0], kit=True), resolve_protocol("hear2021", "faster"))
+    plan = ProbePlan(TaskRows(shelf.stored[0], kit=True), resolve_protocol("hear2021", "faster"))
     (fold,) = plan.rows.folds
     losses = []
     for point in grid_points(plan.protocol, task, 0):
@@ -248,7 +248,7 @@ def test_loss_stopped_probes_end_at_the_lowest_loss(shelf: Any, scene: Any, tmp_
             said.append(monitor.loss(logits))
             return monitor(logits)
 
-        job = mlp._trial(plans.Unit(plan, 0, ""), fold, point, None)
+        job = mlp._trial(plans.ProbeUnit(plan, 0, ""), fold, point, None)
         result = train(
             point,
             replace(prepared, monitor=listening),  # type: ignore[arg-type]
@@ -326,9 +326,11 @@ def test_seeds_fill_streams_and_masks_differently(shelf: Any, scene: Any) -> Non
         ("one-v1-full", "two-v1-full"), ("sound", "ssam2024"), (0, 1), (0, 1), (0, 1)
     ):
         task, sets = scene(name, n_folds=3, n=10)
-        plan = TaskPlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS[protocol])
+        plan = ProbePlan(TaskRows(shelf.add(task, sets), kit=False), PROTOCOLS[protocol])
         points = PROTOCOLS["sound"].settings.points
-        job = mlp._trial(plans.Unit(plan, seed, ""), plan.rows.folds[fold], points[point], None)
+        job = mlp._trial(
+            plans.ProbeUnit(plan, seed, ""), plan.rows.folds[fold], points[point], None
+        )
         seen.add(job.stackable.seed)
     assert len(seen) == 32
 

@@ -14,7 +14,7 @@ from mambabench.benchmarks.task import Fold, folds
 from mambabench.probe import protocols
 from mambabench.probe.data import TaskRows
 from mambabench.probe.families import mlp
-from mambabench.probe.plan import TaskPlan, Unit
+from mambabench.probe.plan import ProbePlan, ProbeUnit
 from mambabench.probe.protocols import PROTOCOLS
 from mambabench.probe.selection import mean_values, selection_folds
 from mambabench.probe.verb import probe
@@ -171,7 +171,7 @@ def test_a_choice_that_only_helps_has_a_stream_of_its_own(scene: Any, shelf: Any
     """The head's own fit draws what it drew before other folds took part in the choice."""
     task, sets = scene(n_folds=4, n=30)
     rows = TaskRows(shelf.add(task, sets), kit=False)
-    unit = Unit(TaskPlan(rows, PROTOCOLS["sound"]), 0, "")
+    unit = ProbeUnit(ProbePlan(rows, PROTOCOLS["sound"]), 0, "")
     fold = rows.folds[0]
     rotated = selection_folds(task, fold, 10**6)[1]
     config = PROTOCOLS["sound"].settings.points[1]

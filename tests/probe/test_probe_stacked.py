@@ -13,7 +13,7 @@ import torch
 from mambabench.probe import session, verb
 from mambabench.probe.data import TaskRows
 from mambabench.probe.heads.streams import TrialStreams
-from mambabench.probe.plan import TaskPlan
+from mambabench.probe.plan import ProbePlan
 from mambabench.probe.protocols import HeadConfig, resolve_protocol
 from mambabench.probe.stacked import StackedTrial, stack_key, train_stack
 from mambabench.probe.trainer import train
@@ -22,8 +22,8 @@ from mambabench.store.records import read_record, record_paths
 CONFIG = HeadConfig(hidden_dim=24, dropout=0.0, max_epochs=60, patience=3, check_every=2)
 
 
-def _plan(shelf: Any, made: Any, protocol: str) -> TaskPlan:
-    return TaskPlan(TaskRows(shelf.add(*made), kit=False), resolve_protocol(protocol))
+def _plan(shelf: Any, made: Any, protocol: str) -> ProbePlan:
+    return ProbePlan(TaskRows(shelf.add(*made), kit=False), resolve_protocol(protocol))
 
 
 @pytest.mark.parametrize("protocol", ["ssam2024", "sound"])

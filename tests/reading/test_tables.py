@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mambabench.errors import DataError
-from mambabench.reading.tables import Row, read_rows, read_table
+from mambabench.reading.tables import TableRow, read_rows, read_table
 
 PLAIN = "id,label,note\na,1,x\nb,2,y\n"
 SAME = [
@@ -66,11 +66,11 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "no.csv", ("id",))
 
 
-def number(row: Row) -> float:
+def number(row: TableRow) -> float:
     return row.number("label", low=-3, high=3, what="sentiment")
 
 
-FIELDS: list[tuple[str, str, Callable[[Row], object], str]] = [
+FIELDS: list[tuple[str, str, Callable[[TableRow], object], str]] = [
     ("text", "high", number, "'high', not a number"),
     ("clock", "11:40", number, "not a number: write seconds, here 700"),
     ("clock with hours", "1:00:01.5", number, "write seconds, here 3601.5"),
@@ -93,7 +93,7 @@ FIELDS: list[tuple[str, str, Callable[[Row], object], str]] = [
     ("text", "read", "message"), [f[1:] for f in FIELDS], ids=[f[0] for f in FIELDS]
 )
 def test_wrong_fields_are_named(
-    tmp_path: Path, text: str, read: Callable[[Row], object], message: str
+    tmp_path: Path, text: str, read: Callable[[TableRow], object], message: str
 ) -> None:
     (row,) = read_table(write(tmp_path, f"id,label\na,{text}\n"), ("id", "label"))
     with pytest.raises(DataError, match=rf"table\.csv, line 2: label is .*{message}"):

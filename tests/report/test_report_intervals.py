@@ -10,7 +10,7 @@ import mambabench
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.report.statistics import evidence
 from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds
-from mambabench.report.statistics.resampling import Fold, TestClips
+from mambabench.report.statistics.resampling import FoldClips, TestClips
 from mambabench.report.statistics.scoring import fold_score
 
 
@@ -90,7 +90,7 @@ def test_clusters_of_a_small_fold_are_drawn_over_all_folds():
     def folds(n_clusters):
         clips = range(40)
         return tuple(
-            Fold(
+            FoldClips(
                 name,
                 tuple(f"{name}{i}" for i in clips),
                 tuple(f"{name}{i % n_clusters}" for i in clips),
@@ -187,7 +187,7 @@ def test_recentred_scores_are_centred_on_the_score():
     target[:3] |= np.eye(3, dtype=np.uint8)
     seed = {"target": target, "probability": rng.random((80, 3)).astype(np.float32)}
     score = fold_score("mAP", [seed])
-    test = TestClips((Fold("test", tuple(f"{i:02d}" for i in range(80)), ("",) * 80),))
+    test = TestClips((FoldClips("test", tuple(f"{i:02d}" for i in range(80)), ("",) * 80),))
     plain = evidence._resample(test, [score], recentre=False)
     moved = evidence._resample(test, [score], recentre=True)
     assert plain.mean() > score.score + 0.01

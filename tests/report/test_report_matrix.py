@@ -13,7 +13,7 @@ from synthetic_results import write_run, write_scene
 import mambabench
 from mambabench.errors import DataError, MambabenchError
 from mambabench.report.matrix import matrices
-from mambabench.report.statistics.ranks import Ranked, mean_ranks, task_ranks
+from mambabench.report.statistics.ranks import RankingEntry, mean_ranks, task_ranks
 from mambabench.report.view import View
 
 ESC, CREMA = "esc50-v2.0.0-full", "tfds_crema_d-1.0.0-full"
@@ -199,7 +199,7 @@ def test_rank_intervals_are_those_of_a_plain_loop():
     rng = np.random.default_rng(0)
     tasks = {
         task: {
-            name: Ranked(mean, rng.normal(mean, 0.1, 500), f"clips of {task}")
+            name: RankingEntry(mean, rng.normal(mean, 0.1, 500), f"clips of {task}")
             for name, mean in (("a", 0.5), ("b", 0.55), ("c", 0.9))
         }
         for task in ("one", "two")
@@ -224,9 +224,9 @@ def test_rank_intervals_are_those_of_a_plain_loop():
 def test_ranks_without_shared_clips_have_no_interval_and_ties_share_a_place():
     draws = np.linspace(0, 1, 100)
     of = {
-        "a": Ranked(0.5, draws, "these"),
-        "b": Ranked(0.5, draws, "those"),
-        "c": Ranked(0.1, draws, "these"),
+        "a": RankingEntry(0.5, draws, "these"),
+        "b": RankingEntry(0.5, draws, "those"),
+        "c": RankingEntry(0.1, draws, "these"),
     }
     found = {one.encoder: one for one in task_ranks("p", "t", of)}
     assert [found[name].rank for name in "abc"] == [1.5, 1.5, 3.0]

@@ -309,7 +309,7 @@ def test_the_data_themselves_count_among_the_draws():
     """However few draws: a p-value of 0 would say that what was observed cannot happen."""
     one, other = random_pair("macro_f1", 10, n=40)
     test = permutation._Test([(exchange("macro_f1", one, other), np.arange(40))], 40)
-    p = [test.steered(permutation._Draws(f"{seed:032x}", 40), 1) for seed in range(60)]
+    p = [test.steered(permutation._SharedDraws(f"{seed:032x}", 40), 1) for seed in range(60)]
     assert min(p) > 0
 
 
@@ -328,7 +328,9 @@ def test_steered_draws_estimate_the_exact_p_value(monkeypatch):
         pair = exchange("event_onset_200ms_fms", [{name: counts[0]}], [{name: counts[1]}])
         fold = [(pair, np.arange(12))]
         exact = permutation.exchange_test(fold, 12, KEY).p
-        steered = permutation._Test(fold, 12).steered(permutation._Draws(f"{case:032x}", 12), 4999)
+        steered = permutation._Test(fold, 12).steered(
+            permutation._SharedDraws(f"{case:032x}", 12), 4999
+        )
         ratios.append(steered / exact)
     assert np.max(np.abs(np.log(ratios))) < np.log(1.35)
     assert abs(np.mean(np.log(ratios))) < 0.08

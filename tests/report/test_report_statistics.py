@@ -9,14 +9,14 @@ import pytest
 from scipy import stats
 
 from mambabench.report.statistics.intervals import flip_test, holm, t_interval, tie_groups
-from mambabench.report.statistics.resampling import Fold, TestClips, draw, signs
+from mambabench.report.statistics.resampling import FoldClips, TestClips, draw, signs
 
 N_SETS, N_TEST, N_SEEDS = 1000, 240, 10
 
 
 def clips(n, clusters=None):
     names = tuple(f"{i:05d}" for i in range(n))
-    return TestClips((Fold("test", names, clusters or ("",) * n),))
+    return TestClips((FoldClips("test", names, clusters or ("",) * n),))
 
 
 def simulate(rng, n_sets, n_units, shift=0.0):
@@ -113,7 +113,8 @@ def test_tie_groups_of_random_graphs_are_right():
 
 def test_draws_follow_from_the_names_and_keep_fold_sizes():
     folds = tuple(
-        Fold(f, tuple(f"{f}{i}" for i in range(n)), ("",) * n) for f, n in (("a", 30), ("b", 50))
+        FoldClips(f, tuple(f"{f}{i}" for i in range(n)), ("",) * n)
+        for f, n in (("a", 30), ("b", 50))
     )
     test = TestClips(folds)
     weights = draw(test, 100)
@@ -125,7 +126,7 @@ def test_draws_follow_from_the_names_and_keep_fold_sizes():
 
 def test_speaker_per_fold_is_drawn_over_folds():
     folds = tuple(
-        Fold(f"fold{k}", tuple(f"{k}-{i}" for i in range(20)), (f"speaker{k}",) * 20)
+        FoldClips(f"fold{k}", tuple(f"{k}-{i}" for i in range(20)), (f"speaker{k}",) * 20)
         for k in range(4)
     )
     test = TestClips(folds)

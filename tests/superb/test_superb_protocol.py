@@ -16,7 +16,7 @@ from mambabench.engine.jobs import Stopped
 from mambabench.errors import DataError
 from mambabench.probe.families import phones, recipes, speakers, splits, utterances
 from mambabench.probe.families.trials import Running, load_trained, save_trained
-from mambabench.probe.frame_training import Epochs, FrameSettings, window_batches
+from mambabench.probe.frame_training import EndlessBatches, FrameSettings, window_batches
 from mambabench.probe.protocols import PROTOCOLS, Inapplicable
 from mambabench.probe.protocols import superb as superb_protocol
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
@@ -250,11 +250,11 @@ def test_epochs_go_on_where_they_stood():
     def draw(generator):
         return [[int(i)] for i in generator.permutation(5)]
 
-    whole = Epochs(draw, (0, 1))
+    whole = EndlessBatches(draw, (0, 1))
     expected = [whole()[0] for _ in range(17)]
-    cut = Epochs(draw, (0, 1))
+    cut = EndlessBatches(draw, (0, 1))
     assert [cut()[0] for _ in range(8)] == expected[:8]
-    later = Epochs(draw, (9, 9))
+    later = EndlessBatches(draw, (9, 9))
     later.restore(cut.state())
     assert [later()[0] for _ in range(9)] == expected[8:]
 

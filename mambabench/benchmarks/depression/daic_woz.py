@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mambabench.benchmarks.depression.interviews import InterviewCorpus, Turn
+from mambabench.benchmarks.depression.interviews import InterviewCorpus, ParticipantTurn
 from mambabench.benchmarks.depression.sessions import Session, check_sessions
 from mambabench.errors import DataError
 from mambabench.reading.tables import read_table
@@ -53,7 +53,7 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
     return check_sessions(sessions)
 
 
-def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
+def read_turns(root: Path, session: Session) -> tuple[ParticipantTurn, ...]:
     """Return the participant's turns of the tab-separated transcript."""
     path = root / f"{session.name}_P" / f"{session.name}_TRANSCRIPT.csv"
     if not path.is_file():
@@ -62,7 +62,9 @@ def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
     columns = ("start_time", "stop_time", "speaker")
     for row in read_table(path, columns, delimiter="\t", quotes=False):
         if row["speaker"].lower() == "participant":
-            turns.append(Turn(row.number("start_time", low=0), row.number("stop_time", low=0)))
+            turns.append(
+                ParticipantTurn(row.number("start_time", low=0), row.number("stop_time", low=0))
+            )
     if not turns:
         raise DataError(f"{path}: no row whose speaker is Participant")
     return tuple(turns)

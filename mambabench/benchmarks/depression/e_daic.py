@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mambabench.benchmarks.depression.interviews import InterviewCorpus, Turn
+from mambabench.benchmarks.depression.interviews import InterviewCorpus, ParticipantTurn
 from mambabench.benchmarks.depression.sessions import Session, check_sessions
 from mambabench.errors import DataError
 from mambabench.reading.tables import read_table
@@ -46,12 +46,13 @@ def read_sessions(root: Path) -> tuple[Session, ...]:
     return check_sessions(sessions)
 
 
-def read_turns(root: Path, session: Session) -> tuple[Turn, ...]:
+def read_turns(root: Path, session: Session) -> tuple[ParticipantTurn, ...]:
     """Return the recognised turns of the participant."""
     path = root / f"{session.name}_P" / f"{session.name}_Transcript.csv"
     rows = read_table(path, ("Start_Time", "End_Time"))
     turns = tuple(
-        Turn(row.number("Start_Time", low=0), row.number("End_Time", low=0)) for row in rows
+        ParticipantTurn(row.number("Start_Time", low=0), row.number("End_Time", low=0))
+        for row in rows
     )
     if not turns:
         raise DataError(f"{path}: no rows")

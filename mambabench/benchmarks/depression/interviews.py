@@ -17,7 +17,7 @@ from mambabench.benchmarks.depression.sessions import SPLITS, Session
 from mambabench.errors import DataError
 from mambabench.reading.audio import find_file
 
-__all__ = ["InterviewCorpus", "Turn", "clips_of_turns", "prepare", "session_faults"]
+__all__ = ["InterviewCorpus", "ParticipantTurn", "clips_of_turns", "prepare", "session_faults"]
 
 MIN_S = 1.0  # shorter pieces are dropped
 MAX_S = 10.0  # longer turns are cut into equal pieces
@@ -25,7 +25,7 @@ LABELS = ("normal", "depressed")
 
 
 @dataclass(frozen=True)
-class Turn:
+class ParticipantTurn:
     """One turn of the participant, in seconds from the start of the recording."""
 
     start_s: float
@@ -40,11 +40,13 @@ class InterviewCorpus:
     counts: Mapping[str, tuple[int, int]]  # split -> (sessions, of them positive), as published
     read_sessions: Callable[[Path], tuple[Session, ...]]
     audio_file: Callable[[Session], str]  # relative to the corpus
-    read_turns: Callable[[Path, Session], tuple[Turn, ...]]  # participant only
+    read_turns: Callable[[Path, Session], tuple[ParticipantTurn, ...]]  # participant only
     notes: tuple[str, ...] = ()
 
 
-def clips_of_turns(turns: Sequence[Turn], min_s: float = MIN_S, max_s: float = MAX_S) -> list[Turn]:
+def clips_of_turns(
+    turns: Sequence[ParticipantTurn], min_s: float = MIN_S, max_s: float = MAX_S
+) -> list[ParticipantTurn]:
     """Cut turns into equal pieces of at most `max_s`; drop what is shorter than `min_s`."""
     pieces = []
     for turn in turns:
@@ -53,7 +55,7 @@ def clips_of_turns(turns: Sequence[Turn], min_s: float = MIN_S, max_s: float = M
             continue
         n = math.ceil(length / max_s)
         edges = [round(turn.start_s + length * i / n, 4) for i in range(n + 1)]
-        pieces += [Turn(a, b) for a, b in itertools.pairwise(edges)]
+        pieces += [ParticipantTurn(a, b) for a, b in itertools.pairwise(edges)]
     return pieces
 
 

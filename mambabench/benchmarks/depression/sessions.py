@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError, ProtocolError, nearest_names
 from mambabench.reading.arrays import read_array
-from mambabench.reading.tables import Row, read_table
+from mambabench.reading.tables import TableRow, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,9 +95,9 @@ class FeatureCorpus:
         return joined
 
 
-def check_sessions(sessions: Sequence[tuple[Row, Session]]) -> tuple[Session, ...]:
+def check_sessions(sessions: Sequence[tuple[TableRow, Session]]) -> tuple[Session, ...]:
     """Return the sessions of a corpus's rows; DataError where one stands there twice."""
-    first: dict[str, Row] = {}
+    first: dict[str, TableRow] = {}
     for row, session in sessions:
         other = first.setdefault(session.name, row)
         if other is not row:

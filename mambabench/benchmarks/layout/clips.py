@@ -16,9 +16,9 @@ from mambabench.benchmarks.layout.json_values import (
     read_object,
     some,
 )
-from mambabench.benchmarks.task import Clip, Defect, Event, Source, Task
+from mambabench.benchmarks.task import AudioSource, Clip, Defect, Event, Task
 from mambabench.errors import DataError, nearest_names
-from mambabench.reading.tables import Row, read_table
+from mambabench.reading.tables import TableRow, read_table
 from mambabench.reading.text import same_name
 
 __all__ = [
@@ -199,8 +199,8 @@ def with_sources(
     }
 
 
-def _source(base: Path, row: Row) -> Source:
-    return Source(
+def _source(base: Path, row: TableRow) -> AudioSource:
+    return AudioSource(
         base / row["path"],
         row.number("start_s", low=0.0),
         row.optional_number("duration_s", low=0.0),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mambabench.errors import DataError, nearest_names
 from mambabench.reading.audio import find_file
-from mambabench.reading.tables import Row, read_table
+from mambabench.reading.tables import TableRow, read_table
 from mambabench.reading.text import same_name
 
 __all__ = ["COLUMNS", "Entry", "read_entries"]
@@ -55,7 +55,7 @@ def read_entries(
         raise DataError(f"{table} has no rows: give a line per file, below a header")
     found = _columns(table, list(rows[0]), columns)
     events = "start" in found
-    by_file: dict[str, list[Row]] = {}
+    by_file: dict[str, list[TableRow]] = {}
     for row in rows:
         name = row[found["file"]].strip()
         if not name:
@@ -98,7 +98,7 @@ def _columns(table: Path, header: Sequence[str], given: Mapping[str, str]) -> di
 
 def _entry(
     name: str,
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     found: Mapping[str, str],
     audio: Path,
     separator: str,
@@ -126,7 +126,7 @@ def _entry(
     )
 
 
-def _event(row: Row, found: Mapping[str, str]) -> tuple[str, float, float]:
+def _event(row: TableRow, found: Mapping[str, str]) -> tuple[str, float, float]:
     start = row.number(found["start"], low=0.0)
     end = row.number(found["end"], low=0.0)
     if end < start:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mambabench.errors import DataError
 from mambabench.reading.audio import find_file
 from mambabench.reading.audio import read_audio as decode_file
-from mambabench.reading.tables import Row, read_table
+from mambabench.reading.tables import TableRow, read_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ def read_utterances(root: Path, dataset: str) -> tuple[Utterance, ...]:
     return tuple(items)
 
 
-def _utterance(row: Row, *, sims: bool) -> Utterance:
+def _utterance(row: TableRow, *, sims: bool) -> Utterance:
     top = 1.0 if sims else 3.0
 
     def sentiment(column: str) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from mambabench.benchmarks.superb.sources import Corpus, Defect
+from mambabench.benchmarks.superb.sources import Corpus, CorpusDefect
 from mambabench.errors import DataError, nearest_names
 
 __all__ = ["TASKS", "SuperbTask", "superb_task"]
@@ -42,9 +42,9 @@ class SuperbTask:
         corpus: Corpus = import_module(f"{__name__}.{self.module}").read(root)
         return corpus
 
-    def check(self, root: Path) -> tuple[Defect, ...]:
+    def check(self, root: Path) -> tuple[CorpusDefect, ...]:
         """List what is missing or extra below `root`; see the task's module."""
-        found: tuple[Defect, ...] = import_module(f"{__name__}.{self.module}").check(root)
+        found: tuple[CorpusDefect, ...] = import_module(f"{__name__}.{self.module}").check(root)
         return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from mambabench.benchmarks.superb.pr import FOLDER, PUBLISHED_COUNTS, SPLIT_FOLDERS
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     count_defects,
     missing_files,
@@ -83,7 +83,7 @@ def read(root: Path) -> Corpus:
     return Corpus("superb_asr", splits, SYMBOLS)
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing audio and splits of another size than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     audio_files,
     missing_files,
@@ -25,7 +25,7 @@ from mambabench.benchmarks.superb.sources import (
 )
 from mambabench.errors import DataError
 
-__all__ = ["GAIN_DB", "MIN_SAMPLES", "Trial", "check", "read", "read_trials", "trim_silence"]
+__all__ = ["GAIN_DB", "MIN_SAMPLES", "SpeakerPair", "check", "read", "read_trials", "trim_silence"]
 
 FOLDER = "VoxCeleb1"
 TRIALS = "voxceleb1_test_v2.txt"
@@ -42,7 +42,7 @@ _REMEDY = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class SpeakerPair:
     """One verification trial: are both clips of the same speaker?"""
 
     same: bool
@@ -50,7 +50,7 @@ class Trial:
     second: str
 
 
-def read_trials(path: Path) -> tuple[Trial, ...]:
+def read_trials(path: Path) -> tuple[SpeakerPair, ...]:
     """Read lines "1|0 id/video/a.wav id/video/b.wav"; DataError names a line of another form."""
     trials = []
     for number, line in enumerate(read_lines(path, _REMEDY), start=1):
@@ -58,7 +58,7 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
         if len(parts) != 3 or parts[0] not in ("0", "1"):
             raise DataError(f"{path}, line {number}: {line!r} is not '1|0 file file'")
         first, second = (part.replace("/", "__") for part in parts[1:])
-        trials.append(Trial(parts[0] == "1", first, second))
+        trials.append(SpeakerPair(parts[0] == "1", first, second))
     return tuple(trials)
 
 
@@ -172,7 +172,7 @@ def trim_silence(
     return kept
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing files, and trials or speakers of another number than published."""
     corpus = _listed(root)
     trials = read_trials(root / TRIALS)
@@ -183,7 +183,7 @@ def check(root: Path) -> tuple[Defect, ...]:
         "training speakers": (len(corpus.labels), N_TRAIN_SPEAKERS),
     }
     wrong = tuple(
-        Defect(what, f"{count:,}, published {expected:,}", _REMEDY)
+        CorpusDefect(what, f"{count:,}, published {expected:,}", _REMEDY)
         for what, (count, expected) in found.items()
         if count != expected
     )

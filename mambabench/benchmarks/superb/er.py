@@ -12,7 +12,7 @@ from typing import Literal
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     count_defects,
     missing_files,
@@ -112,12 +112,12 @@ def development_split(
     )
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing files, sessions and labels of another number than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
     labels = tuple(
-        Defect(f"label {label}", f"{found:,} clips, published {expected:,}", _REMEDY)
+        CorpusDefect(f"label {label}", f"{found:,} clips, published {expected:,}", _REMEDY)
         for label, expected in PUBLISHED_LABELS.items()
         if (found := sum(clip.labels == (label,) for clip in clips)) != expected
     )

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     count_defects,
     missing_files,
     require_folder,
 )
 from mambabench.errors import DataError
-from mambabench.reading.tables import Row, read_table
+from mambabench.reading.tables import TableRow, read_table
 
 __all__ = ["PUBLISHED_COUNTS", "SLOTS", "check", "read", "slot_sizes"]
 
@@ -26,7 +26,7 @@ FOLDER = "fluent_speech_commands_dataset"
 _REMEDY = f"unpack the dataset so that {FOLDER}/data and {FOLDER}/wavs lie in the corpus folder"
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[TableRow]:
     if not path.is_file():
         raise DataError(f"{path}: the list file is missing; {_REMEDY}")
     return read_table(path, ("path", "speakerId", *SLOTS), strip=False)
@@ -60,7 +60,7 @@ def read(root: Path) -> Corpus:
     return Corpus("superb_ic", splits, labels)
 
 
-def _clip(row: Row) -> SourceClip:
+def _clip(row: TableRow) -> SourceClip:
     return SourceClip(
         "__".join(Path(row["path"]).parts[-2:]),
         f"{FOLDER}/{row['path']}",
@@ -74,13 +74,15 @@ def slot_sizes(labels: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(sum(label.startswith(f"{slot}=") for label in labels) for slot in SLOTS)
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List what is missing or extra against the lists and the published counts."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
     sizes = slot_sizes(corpus.labels)
     wrong = tuple(
-        Defect(f"data/train_data.csv, {slot}", f"{found} values, published {expected}", _REMEDY)
+        CorpusDefect(
+            f"data/train_data.csv, {slot}", f"{found} values, published {expected}", _REMEDY
+        )
         for slot, found, expected in zip(SLOTS, sizes, (6, 14, 4), strict=True)
         if found != expected
     )

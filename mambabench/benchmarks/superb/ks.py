@@ -13,7 +13,7 @@ import numpy as np
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     audio_files,
     count_defects,
@@ -114,7 +114,7 @@ def _clip(root: Path, path: Path, label: str) -> SourceClip:
     )
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List what is missing or extra against the published counts."""
     corpus = read(root)
     words = {
@@ -124,12 +124,12 @@ def check(root: Path) -> tuple[Defect, ...]:
     noises = len(audio_files(root / TRAIN_FOLDER / NOISE_FOLDER, "*"))
     unknown = sorted({c.labels[0] for c in corpus.splits["test"]} - set(CLASSES))
     extra = tuple(
-        Defect(f"{TEST_FOLDER}/{name}", "is not one of the twelve classes", _REMEDY)
+        CorpusDefect(f"{TEST_FOLDER}/{name}", "is not one of the twelve classes", _REMEDY)
         for name in unknown
     )
     if noises != NOISE_FILES:
         extra += (
-            Defect(
+            CorpusDefect(
                 f"{TRAIN_FOLDER}/{NOISE_FOLDER}",
                 f"{noises} noise files, published {NOISE_FILES}",
                 _REMEDY,

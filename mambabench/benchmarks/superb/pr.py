@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     count_defects,
     read_lines,
@@ -112,12 +112,12 @@ def read(root: Path) -> Corpus:
     return Corpus("superb_pr", splits, (*SPECIALS, *PHONES))
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing audio and splits of another size than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
     absent = tuple(
-        Defect(clip.path, "has a transcript, but there is no such file", _REMEDY)
+        CorpusDefect(clip.path, "has a transcript, but there is no such file", _REMEDY)
         for clip in clips
         if not find_file(root / clip.path).is_file()
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     missing_files,
     read_lines,
@@ -129,7 +129,7 @@ def z_normalise(scores: Array) -> Array:
     return centred
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List every listed English document and query whose audio is missing."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]

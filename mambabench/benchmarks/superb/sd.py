@@ -14,7 +14,7 @@ from pathlib import Path
 from mambabench.benchmarks.superb.diarization import RATE_HZ, Turn, read_rttm
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     SpokenTurn,
     count_defects,
@@ -181,7 +181,7 @@ def _clip(mixture: Mixture, path: str) -> SourceClip:
     )
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing audio, other rates and splits of another size than published."""
     import soundfile
 
@@ -195,11 +195,11 @@ def check(root: Path) -> tuple[Defect, ...]:
         info = soundfile.info(path)
         if info.samplerate != RATE_HZ:
             wrong.append(
-                Defect(clip.path, f"has {info.samplerate} Hz, SUPERB's is 16,000", _REMEDY)
+                CorpusDefect(clip.path, f"has {info.samplerate} Hz, SUPERB's is 16,000", _REMEDY)
             )
         elif info.frames != clip.n_samples:
             problem = f"has {info.frames:,} samples, the list of mixtures says {clip.n_samples:,}"
-            wrong.append(Defect(clip.path, problem, _REMEDY))
+            wrong.append(CorpusDefect(clip.path, problem, _REMEDY))
     return (
         missing_files(root, clips, _REMEDY)
         + tuple(wrong)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     count_defects,
     missing_files,
@@ -148,13 +148,13 @@ def read(root: Path) -> Corpus:
     return Corpus("superb_sf", splits, symbols)
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing audio and counts of clips and symbols other than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
     n_symbols = len(corpus.labels)
     wrong = (
-        (Defect(f"{FOLDER}/{SLOTS}", f"{n_symbols} symbols, published {N_SYMBOLS}", _REMEDY),)
+        (CorpusDefect(f"{FOLDER}/{SLOTS}", f"{n_symbols} symbols, published {N_SYMBOLS}", _REMEDY),)
         if n_symbols != N_SYMBOLS
         else ()
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
-    Defect,
+    CorpusDefect,
     SourceClip,
     count_defects,
     length_s,
@@ -109,7 +109,7 @@ def read(root: Path) -> Corpus:
     )
 
 
-def check(root: Path) -> tuple[Defect, ...]:
+def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List every listed file that is missing and every split of another size than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]

@@ -12,7 +12,7 @@ from mambabench.reading.text import read_text
 
 __all__ = [
     "Corpus",
-    "Defect",
+    "CorpusDefect",
     "SourceClip",
     "SpokenTurn",
     "audio_files",
@@ -60,7 +60,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Defect:
+class CorpusDefect:
     """One thing wrong with a corpus folder, with its remedy."""
 
     where: str
@@ -86,7 +86,9 @@ def read_lines(path: Path, remedy: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def count_defects(corpus: Corpus, published: Mapping[str, int], remedy: str) -> tuple[Defect, ...]:
+def count_defects(
+    corpus: Corpus, published: Mapping[str, int], remedy: str
+) -> tuple[CorpusDefect, ...]:
     """Compare the number of distinct clips of each split with the published counts.
 
     Several stored crops of one clip count once.
@@ -96,7 +98,7 @@ def count_defects(corpus: Corpus, published: Mapping[str, int], remedy: str) -> 
         for split, clips in corpus.splits.items()
     }
     return tuple(
-        Defect(
+        CorpusDefect(
             f"{corpus.task}/{split}",
             f"{found.get(split, 0):,} clips, published {expected:,}",
             remedy,
@@ -106,10 +108,10 @@ def count_defects(corpus: Corpus, published: Mapping[str, int], remedy: str) -> 
     )
 
 
-def missing_files(root: Path, clips: Sequence[SourceClip], remedy: str) -> tuple[Defect, ...]:
+def missing_files(root: Path, clips: Sequence[SourceClip], remedy: str) -> tuple[CorpusDefect, ...]:
     """Return one defect per listed audio file that is not below `root`."""
     return tuple(
-        Defect(path, "listed, but there is no such file", remedy)
+        CorpusDefect(path, "listed, but there is no such file", remedy)
         for path in sorted({clip.path for clip in clips})
         if not find_file(root / path).is_file()
     )

@@ -233,7 +233,7 @@ class _Norm(nn.Module):
         return out
 
 
-class _Block(nn.Module):
+class _StreamBlock(nn.Module):
     """x + layer_norm(mixer(x)), for one stream or two."""
 
     def __init__(self, d_model: int, config: DepMambaConfig, *, pair: bool) -> None:
@@ -263,7 +263,7 @@ class _Encoder(nn.Module):
     ) -> None:
         super().__init__()
         inputs = (n_in, *sizes[:-1])
-        self.mamba_layers = nn.ModuleList(_Block(size, config, pair=pair) for size in sizes)
+        self.mamba_layers = nn.ModuleList(_StreamBlock(size, config, pair=pair) for size in sizes)
         self.cnn_layers = nn.ModuleList(
             CnnLayer(a, b, config.dropout, pair=pair) for a, b in zip(inputs, sizes, strict=True)
         )

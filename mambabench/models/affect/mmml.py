@@ -140,7 +140,7 @@ class _Output(nn.Module):
         return out
 
 
-class _Attention(nn.Module):
+class _CrossAttention(nn.Module):
     """Attention of `x` over `memory` with residual; its inner module is named `inner`."""
 
     def __init__(self, size: int, heads: int, dropout: float, inner: str) -> None:
@@ -184,11 +184,11 @@ class CmeLayer(nn.Module):
     ) -> None:
         super().__init__()
         self._steps = (self_attention, feed_forward)
-        self.audio_attention = _Attention(size, heads, dropout, "att")
-        self.lang_attention = _Attention(size, heads, dropout, "att")
+        self.audio_attention = _CrossAttention(size, heads, dropout, "att")
+        self.lang_attention = _CrossAttention(size, heads, dropout, "att")
         if self_attention:
-            self.lang_self_att = _Attention(size, heads, dropout, "self")
-            self.audio_self_att = _Attention(size, heads, dropout, "self")
+            self.lang_self_att = _CrossAttention(size, heads, dropout, "self")
+            self.audio_self_att = _CrossAttention(size, heads, dropout, "self")
         if feed_forward:
             self.lang_inter = _Dense(size, ffn)
             self.lang_output = _Output(ffn, size, dropout)

@@ -200,7 +200,7 @@ def _same(x: Tensor, kernel: int) -> Tensor:
     return x[..., :-1] if kernel % 2 == 0 else x
 
 
-class _Positions(nn.Module):
+class _ConvolutionalPositions(nn.Module):
     """Convolutional positions: a stack with norms (data2vec), or one weight-normed layer."""
 
     def __init__(self, config: Settings) -> None:
@@ -281,7 +281,7 @@ class AudioBackbone(nn.Module):
         self.feature_projection.projection = nn.Linear(first, size)
         self.projection_dropout = nn.Dropout(config["feat_proj_dropout"])
         self.encoder = nn.Module()
-        self.encoder.pos_conv_embed = _Positions(config)
+        self.encoder.pos_conv_embed = _ConvolutionalPositions(config)
         self.encoder.layer_norm = nn.LayerNorm(size, eps=config["layer_norm_eps"])
         self.encoder.layers = nn.ModuleList(
             _AudioLayer(config) for _ in range(config["num_hidden_layers"])

@@ -45,7 +45,7 @@ class _Path:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _KernelWeights:
     """A mixer's weights as the kernels take them, and the mark of the weights they came from."""
 
     mark: Mark
@@ -54,7 +54,7 @@ class _Prepared:
     paths: tuple[_Path, ...]  # one, or one per direction
 
 
-_PREPARED: WeakKeyDictionary[nn.Module, _Prepared] = WeakKeyDictionary()
+_PREPARED: WeakKeyDictionary[nn.Module, _KernelWeights] = WeakKeyDictionary()
 
 
 def mix(mixer: Any, x: Tensor) -> Tensor | None:
@@ -222,12 +222,12 @@ def _mark(mixer: nn.Module) -> Mark | None:
     return tuple(found)
 
 
-def _prepare(mixer: Any, mark: Mark, n_rows: int) -> _Prepared:
+def _prepare(mixer: Any, mark: Mark, n_rows: int) -> _KernelWeights:
     suffixes = {"none": ("",), "v1": ("", "_b"), "v2": ("", "_b")}[mixer.configuration.directions]
     own = mixer.configuration.directions == "v2"
     paths = tuple(_path(mixer, suffix, own, n_rows) for suffix in suffixes)
     project_in, project_out = (_product(m, n_rows) for m in (mixer.in_proj, mixer.out_proj))
-    return _Prepared(mark, project_in, project_out, paths)
+    return _KernelWeights(mark, project_in, project_out, paths)
 
 
 def _path(mixer: Any, suffix: str, own: bool, n_rows: int) -> _Path:

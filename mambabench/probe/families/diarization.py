@@ -19,7 +19,7 @@ from mambabench.probe import sequence_heads
 from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of, suite, width_of
 from mambabench.probe.families.splits import SAMPLES_PER_MS, Frames, Split, clip_arrays
-from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
+from mambabench.probe.families.trials import Running, TrainedTrial, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.frame_training import FrameSettings
 from mambabench.probe.protocols import Protocol
@@ -88,7 +88,7 @@ class DiarizationFold:
         rows = zip(part.clips, part.frames(), part.samples(), strict=True)
         return [_recording(clip, frames, n, shift) for clip, frames, n in rows], shift
 
-    def _train(self, running: Running, rate: float) -> Trained:
+    def _train(self, running: Running, rate: float) -> TrainedTrial:
         recipe = recipe_of(self.stored.task, self.preset)
         total, every = steps_of(recipe, self.preset)
         settings = FrameSettings(
@@ -111,9 +111,9 @@ class DiarizationFold:
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
-        return Trained(value, step, arrays)
+        return TrainedTrial(value, step, arrays)
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Choose the learning rate by frame accuracy, then the setting, and score the test."""
         best = max(trained, key=lambda one: one.value)  # the first of equals
         arrays = dict(best.arrays)

@@ -11,13 +11,13 @@ from mambabench.probe.cache import CACHED_FROM_S
 from mambabench.probe.families.trials import (
     FoldPlan,
     Running,
-    Trained,
+    TrainedTrial,
     Trial,
     load_trained,
     save_trained,
 )
 from mambabench.probe.fitted import FoldOutcome
-from mambabench.probe.plan import Unit
+from mambabench.probe.plan import ProbeUnit
 from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 
@@ -26,10 +26,10 @@ __all__ = ["folded"]
 PlanFold = Callable[[StoredTask, Protocol, int, Fold], FoldPlan]
 
 
-def folded(plan_fold: PlanFold) -> Callable[[Unit], Steps]:
+def folded(plan_fold: PlanFold) -> Callable[[ProbeUnit], Steps]:
     """Return the family that trains what `plan_fold` plans: (stored, protocol, seed, fold)."""
 
-    def steps(unit: Unit) -> Steps:
+    def steps(unit: ProbeUnit) -> Steps:
         """Train the trials of all folds, then let each fold choose among its own and be scored."""
         plan = unit.plan
         folds = [
@@ -40,14 +40,14 @@ def folded(plan_fold: PlanFold) -> Callable[[Unit], Steps]:
             for fold in folds
             for trial in fold.trials
         ]
-        trained: list[Trained] = (yield fits) if fits else []
+        trained: list[TrainedTrial] = (yield fits) if fits else []
         running = Running(plan.device, plan.stop)
         jobs, start = [], 0
         for fold in folds:
             own = trained[start : start + len(fold.trials)]
             start += len(own)
 
-            def finish(fold: FoldPlan = fold, own: list[Trained] = own) -> FoldOutcome:
+            def finish(fold: FoldPlan = fold, own: list[TrainedTrial] = own) -> FoldOutcome:
                 return fold.finish(own, running)
 
             jobs.append(Job(finish))
@@ -56,11 +56,11 @@ def folded(plan_fold: PlanFold) -> Callable[[Unit], Steps]:
     return steps
 
 
-def _kept_trial(unit: Unit, trial: Trial) -> Callable[[], Trained]:
+def _kept_trial(unit: ProbeUnit, trial: Trial) -> Callable[[], TrainedTrial]:
     """Return the trial's job: from the cache where it is done, to the cache where it took long."""
     plan, cache = unit.plan, unit.cache
 
-    def run() -> Trained:
+    def run() -> TrainedTrial:
         if cache is None:
             return trial.run(Running(plan.device, plan.stop))
         stem = cache.folder / f"{cache.inputs_sha256[:16]}-{trial.name}"

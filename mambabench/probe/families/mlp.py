@@ -15,7 +15,7 @@ from mambabench.probe.families.scored import scored
 from mambabench.probe.fitted import Fitted, HeadPredictor
 from mambabench.probe.heads.streams import TrialStreams, stream_seed
 from mambabench.probe.monitor import chosen
-from mambabench.probe.plan import StackableTrial, TaskPlan, Unit
+from mambabench.probe.plan import ProbePlan, ProbeUnit, StackableTrial
 from mambabench.probe.protocols import HeadConfig, Inapplicable, grid_points
 from mambabench.probe.selection import mean_values, selection_folds
 from mambabench.probe.trainer import TrialResult, train
@@ -23,7 +23,7 @@ from mambabench.probe.trainer import TrialResult, train
 __all__ = ["steps"]
 
 
-def steps(unit: Unit) -> Steps:
+def steps(unit: ProbeUnit) -> Steps:
     """Search the grid and return the outcome of every fold's head."""
     plan = unit.plan
     if not plan.protocol.exact:
@@ -38,12 +38,12 @@ def steps(unit: Unit) -> Steps:
     return (yield from scored(plan, fitted))
 
 
-def _fits(unit: Unit, streams: TrialStreams | None) -> Steps:
+def _fits(unit: ProbeUnit, streams: TrialStreams | None) -> Steps:
     """Return the fitted head of every fold."""
     return (yield from (_kit_steps if unit.plan.protocol.kit else _nested_steps)(unit, streams))
 
 
-def _kit_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+def _kit_steps(unit: ProbeUnit, streams: TrialStreams | None) -> Steps:
     """Train all points on the first fold and the best of them again on the others, as the kit."""
     plan = unit.plan
     points = grid_points(plan.protocol, plan.task, unit.seed)
@@ -59,7 +59,7 @@ def _kit_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
     ]
 
 
-def _nested_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
+def _nested_steps(unit: ProbeUnit, streams: TrialStreams | None) -> Steps:
     """Choose each head's point on the folds that are not tested by it (`selection_folds`)."""
     plan = unit.plan
     points = grid_points(plan.protocol, plan.task, unit.seed)
@@ -87,7 +87,7 @@ def _nested_steps(unit: Unit, streams: TrialStreams | None) -> Steps:
 
 
 def _trial(
-    unit: Unit,
+    unit: ProbeUnit,
     fold: Fold,
     config: HeadConfig,
     streams: TrialStreams | None,
@@ -126,7 +126,7 @@ def _trial(
     )
 
 
-def _fitted(plan: TaskPlan, fold: Fold, config: HeadConfig, result: TrialResult) -> Fitted:
+def _fitted(plan: ProbePlan, fold: Fold, config: HeadConfig, result: TrialResult) -> Fitted:
     prepared = plan.prepared(fold, config.batch_size)
     return Fitted(
         predict=HeadPredictor(result.parameters, prepared.scaler, prepared.multilabel),

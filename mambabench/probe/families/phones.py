@@ -15,7 +15,7 @@ from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of
 from mambabench.probe.families.splits import Split, clip_arrays
 from mambabench.probe.families.symbols import share_too_long, symbol_table
-from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
+from mambabench.probe.families.trials import Running, TrainedTrial, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.frame_training import FrameSettings
 from mambabench.probe.heads import frame_heads
@@ -60,7 +60,7 @@ class PhoneFold:
         targets = [table.encode(clip.labels) for clip in part.clips]
         return frame_heads.Speech(part.frames(), targets, part.samples())
 
-    def _train(self, running: Running, rate: float) -> Trained:
+    def _train(self, running: Running, rate: float) -> TrainedTrial:
         recipe = recipe_of(self.stored.task, self.preset)
         total, every = steps_of(recipe, self.preset)
         settings = FrameSettings(
@@ -84,9 +84,9 @@ class PhoneFold:
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in found.head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
-        return Trained(found.error_rate, found.step, arrays)
+        return TrainedTrial(found.error_rate, found.step, arrays)
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Choose the learning rate (the first of equals) and test its head."""
         best = min(trained, key=lambda one: one.value)
         arrays = dict(best.arrays)

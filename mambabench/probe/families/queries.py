@@ -14,7 +14,7 @@ from mambabench.benchmarks.superb import qbe
 from mambabench.benchmarks.task import Fold
 from mambabench.probe.families.folded import folded
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows
-from mambabench.probe.families.trials import Running, Trained, Trial
+from mambabench.probe.families.trials import Running, TrainedTrial, Trial
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
@@ -39,7 +39,7 @@ class QueryFold:
         """Return nothing: a search trains nothing."""
         return ()
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Choose the layer and search the test queries with it."""
         documents = Split(self.stored, "documents")
         valid = Split(self.stored, "valid")

@@ -12,7 +12,7 @@ from mambabench.probe.protocols import Protocol
 
 __all__ = [
     "LEARNING_RATES",
-    "Recipe",
+    "HeadRecipe",
     "SuiteSettings",
     "recipe_of",
     "steps_of",
@@ -24,7 +24,7 @@ LEARNING_RATES = tuple(10.0**-power for power in range(1, 8))  # the range its m
 
 
 @dataclass(frozen=True)
-class Recipe:
+class HeadRecipe:
     """How one head is trained; a step is an update of the optimiser."""
 
     learning_rates: tuple[float, ...]
@@ -50,7 +50,7 @@ class SuiteSettings:
     """Settings of the families that follow a suite's recipes, each for the tasks of its kind."""
 
     suite: str  # its name: part of what identifies a record's inputs
-    recipe: Callable[[Task], Recipe]
+    recipe: Callable[[Task], HeadRecipe]
     notes: Callable[[Task, bool], Sequence[str]]  # (task, clean) -> what a reader must know
     clean: bool = False  # nothing is selected on test data or trained speakers
     shorten: int = 1  # divides the published number of steps
@@ -68,7 +68,7 @@ def suite(protocol: Protocol) -> SuiteSettings:
     return protocol.settings
 
 
-def recipe_of(task: Task, protocol: Protocol) -> Recipe:
+def recipe_of(task: Task, protocol: Protocol) -> HeadRecipe:
     """Return the recipe of a task; rates and batches for few steps where a preset shortens."""
     settings = suite(protocol)
     recipe = settings.recipe(task)
@@ -78,13 +78,13 @@ def recipe_of(task: Task, protocol: Protocol) -> Recipe:
     return recipe
 
 
-def width_of(recipe: Recipe, protocol: Protocol) -> int:
+def width_of(recipe: HeadRecipe, protocol: Protocol) -> int:
     """Return the width of a recurrent head: as published, or narrower where a preset shortens."""
     assert recipe.width is not None
     return max(8, recipe.width // _NARROWER[suite(protocol).shorten])
 
 
-def steps_of(recipe: Recipe, protocol: Protocol) -> tuple[int, int]:
+def steps_of(recipe: HeadRecipe, protocol: Protocol) -> tuple[int, int]:
     """Return (total steps, steps between evaluations) under a preset that may shorten.
 
     Recurrent heads decode validation clips one by one: few steps have fewer evaluations.

@@ -18,7 +18,7 @@ from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of, suite, width_of
 from mambabench.probe.families.splits import Split, clip_arrays
 from mambabench.probe.families.symbols import SymbolTable, share_too_long, symbol_table
-from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
+from mambabench.probe.families.trials import Running, TrainedTrial, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.frame_training import FrameSettings, window_batches
 from mambabench.probe.heads.frame_heads import Speech
@@ -116,7 +116,7 @@ class SequenceFold:
         targets = [self._table.encode(clip.labels) for clip in part.clips]
         return Speech(part.frames(), targets, part.samples()), part
 
-    def _train(self, running: Running, rate: float) -> Trained:
+    def _train(self, running: Running, rate: float) -> TrainedTrial:
         recipe = recipe_of(self.stored.task, self.preset)
         total, every = steps_of(recipe, self.preset)
         settings = FrameSettings(
@@ -152,7 +152,7 @@ class SequenceFold:
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
-        return Trained(value, step, arrays)
+        return TrainedTrial(value, step, arrays)
 
     def _counts(self, part: Split, decoded: Sequence[Sequence[int]]) -> dict[str, Counts]:
         """Return each metric's counts [n_clips, 2] of decoded clips."""
@@ -186,7 +186,7 @@ class SequenceFold:
             )
         return np.array(rows, np.float64)
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Choose the learning rate (the first of equals) and test its head."""
         best = min(trained, key=lambda one: one.value)
         arrays = dict(best.arrays)

@@ -18,7 +18,7 @@ from mambabench.errors import DataError
 from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of, suite
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows
-from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
+from mambabench.probe.families.trials import Running, TrainedTrial, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.frame_training import FrameSettings
 from mambabench.probe.heads import frame_heads
@@ -72,7 +72,7 @@ class SpeakerFold:
         names = list(dict.fromkeys(speakers))
         return set(names[-max(2, len(names) // 10) :]) if suite(self.preset).clean else set()
 
-    def _train(self, running: Running, rate: float) -> Trained:
+    def _train(self, running: Running, rate: float) -> TrainedTrial:
         recipe = recipe_of(self.stored.task, self.preset)
         total, _ = steps_of(recipe, self.preset)
         train = Split(self.stored, "train")
@@ -112,9 +112,9 @@ class SpeakerFold:
             for name, tensor in state.items()
         }
         arrays["learning_rate"] = np.array(rate)
-        return Trained(float("nan"), total, arrays)
+        return TrainedTrial(float("nan"), total, arrays)
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Choose the checkpoint as the preset does, and test it."""
         test = Split(self.stored, "test")
         trials = _trials(self.stored, test)
@@ -178,7 +178,7 @@ def _speaker(train: Split, row: int) -> str:
     return clip.labels[0]
 
 
-def _network(trained: Trained, step: int) -> frame_heads.SpeakerNetwork:
+def _network(trained: TrainedTrial, step: int) -> frame_heads.SpeakerNetwork:
     prefix = re.compile(rf"^{step}/")
     state = {
         prefix.sub("", name): torch.from_numpy(array)

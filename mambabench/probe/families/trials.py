@@ -19,7 +19,7 @@ from mambabench.probe.fitted import FoldOutcome
 __all__ = [
     "FoldPlan",
     "Running",
-    "Trained",
+    "TrainedTrial",
     "Trial",
     "load_trained",
     "save_trained",
@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedTrial:
     """What a trial came to: the head at its best evaluation."""
 
     value: float  # of the selection's metric on validation data; NaN where nothing is selected
@@ -52,7 +52,7 @@ class Trial:
     """One fit: reads training and validation data, never test data."""
 
     name: str  # unique within its fold
-    run: Callable[[Running], Trained]
+    run: Callable[[Running], TrainedTrial]
     cost: float = 0.0  # the dearest start first
 
 
@@ -63,11 +63,11 @@ class FoldPlan(Protocol):
     def trials(self) -> Sequence[Trial]:
         """Return the fits; empty where a family trains nothing."""
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Choose among the trained heads and score the chosen one on test data."""
 
 
-def load_trained(path: Path) -> Trained | None:
+def load_trained(path: Path) -> TrainedTrial | None:
     """Return a finished trial, or None; an unreadable file counts as not there."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -75,10 +75,10 @@ def load_trained(path: Path) -> Trained | None:
         value, step = arrays.pop("value_and_step")
     except (OSError, ValueError, EOFError, KeyError):
         return None
-    return Trained(float(value), int(step), arrays)
+    return TrainedTrial(float(value), int(step), arrays)
 
 
-def save_trained(path: Path, trained: Trained) -> None:
+def save_trained(path: Path, trained: TrainedTrial) -> None:
     """Write a finished trial atomically."""
     numbers = np.array([trained.value, trained.step], np.float64)
     arrays: Mapping[str, Array] = {"value_and_step": numbers, **trained.arrays}

@@ -16,7 +16,7 @@ from mambabench.errors import DataError
 from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of, suite
 from mambabench.probe.families.splits import Split, clip_arrays
-from mambabench.probe.families.trials import Running, Trained, Trial, tensors_sha256
+from mambabench.probe.families.trials import Running, TrainedTrial, Trial, tensors_sha256
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.heads import weighted_sum
 from mambabench.probe.heads.weighted_sum import (
@@ -59,7 +59,7 @@ class UtteranceFold:
         """Return the one fit, of all learning rates."""
         return (Trial(f"{self.fold.test}-rates", self._train, cost=1.0),)
 
-    def _train(self, running: Running) -> Trained:
+    def _train(self, running: Running) -> TrainedTrial:
         task, recipe = self.stored.task, recipe_of(self.stored.task, self.preset)
         sizes, _ = _slots(task)
         total, every = steps_of(recipe, self.preset)
@@ -81,7 +81,7 @@ class UtteranceFold:
             for name, tensor in zip(_TENSORS, best.head.tensors(), strict=True)
         }
         arrays["learning_rate"] = np.array(best.learning_rate)
-        return Trained(best.validation_accuracy, best.best_step, arrays)
+        return TrainedTrial(best.validation_accuracy, best.best_step, arrays)
 
     def _learned(self) -> tuple[LabelledFeatures, LabelledFeatures]:
         """Return training and validation rows: the fold's splits, or the preset's rule.
@@ -111,7 +111,7 @@ class UtteranceFold:
             parts[0].groups() if crops else None,
         )
 
-    def finish(self, trained: Sequence[Trained], running: Running) -> FoldOutcome:
+    def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
         """Score the head that validation chose."""
         (best,) = trained
         tested = Split(self.stored, self.fold.test)

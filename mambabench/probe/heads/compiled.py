@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from mambabench.probe.heads.parameters import F32, Batch, HeadParameters, evaluated_logits
+from mambabench.probe.heads.parameters import F32, HeadParameters, RowBatch, evaluated_logits
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.protocols import HeadConfig
 
@@ -65,7 +65,7 @@ class CompiledHead:
         ]
         return [*groups, (self._b[-1].numpy(), self._grad_b.numpy(), False)]
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: RowBatch) -> None:
         """Do one optimiser step."""
         from mambabench.probe.heads.kernels import norm_backward, norm_forward
 
@@ -138,7 +138,7 @@ class CompiledHead:
 ONE = np.float32(1.0)
 
 
-def _loss_gradient(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _loss_gradient(logits: torch.Tensor, batch: RowBatch) -> torch.Tensor:
     """Turn logits [n_labels, n] into the gradient of the mean loss, in place."""
     if batch.multilabel:
         return logits.sigmoid_().sub_(batch.target).mul_(1.0 / logits.numel())

@@ -15,8 +15,8 @@ import torch
 from mambabench.probe.heads.compiled import ONE
 from mambabench.probe.heads.parameters import (
     F32,
-    Batch,
     HeadParameters,
+    RowBatch,
     initial_parameters,
     padded_columns,
 )
@@ -30,7 +30,7 @@ __all__ = ["ExactHead", "exact_head", "rounds_as_torch"]
 SUMMED = 64  # columns that torch sums at a time; narrower ones take another order
 
 
-class _Buffers:
+class _ExactBuffers:
     """Everything of one batch size, allocated once, with the views that the products take."""
 
     def __init__(self, dims: list[int], n_labels: int, batch: int) -> None:
@@ -65,7 +65,7 @@ class ExactHead:
             _trained(self._plain, self._grad_plain, decays=False),
         ]
         self._steps = 0
-        self._buffers: dict[int, _Buffers] = {}
+        self._buffers: dict[int, _ExactBuffers] = {}
         keep = 1.0 - config.dropout
         self._keep_scale = np.float32(torch.ones(1).div_(keep).item())
 
@@ -76,18 +76,18 @@ class ExactHead:
         n = len(self._dims) + 1
         return list(parts[:n]), [part.view(2, -1).numpy() for part in parts[n:]]
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: RowBatch) -> None:
         """Do one optimiser step."""
         n = batch.rows.shape[0]
         if n not in self._buffers:
-            self._buffers[n] = _Buffers(self._dims, self._n_labels, n)
+            self._buffers[n] = _ExactBuffers(self._dims, self._n_labels, n)
         buf = self._buffers[n]
         self._forward(batch, buf)
         _loss_gradient(buf, batch)
         self._backward(batch, buf)
         self._update()
 
-    def _forward(self, batch: Batch, buf: _Buffers) -> None:
+    def _forward(self, batch: RowBatch, buf: _ExactBuffers) -> None:
         from mambabench.probe.heads.exact_kernels import norm_forward
 
         keep = 1.0 - self._config.dropout
@@ -107,7 +107,7 @@ class ExactHead:
             inputs = buf.A[i]
         _multiply(inputs, self._W[-1].t(), buf.logits, self._b[-1])
 
-    def _backward(self, batch: Batch, buf: _Buffers) -> None:
+    def _backward(self, batch: RowBatch, buf: _ExactBuffers) -> None:
         from mambabench.probe.heads.exact_kernels import norm_backward
 
         delta = buf.slope
@@ -172,7 +172,7 @@ def _multiply(
 
 
 @dataclass(frozen=True)
-class _Trained:
+class _ParameterState:
     """Flat parameters, their gradient and what Adam keeps of them."""
 
     weight: F32
@@ -183,18 +183,18 @@ class _Trained:
     decays: bool
 
 
-def _trained(weight: torch.Tensor, gradient: torch.Tensor, *, decays: bool) -> _Trained:
+def _trained(weight: torch.Tensor, gradient: torch.Tensor, *, decays: bool) -> _ParameterState:
     zeros = np.zeros(weight.numel(), np.float32)
     second = torch.zeros(weight.numel())
     w, g = weight.view(-1).numpy(), gradient.view(-1).numpy()
-    return _Trained(w, g, zeros, second, torch.empty_like(second), decays)
+    return _ParameterState(w, g, zeros, second, torch.empty_like(second), decays)
 
 
 def _aligned(array: F32) -> torch.Tensor:
     return torch.empty(array.shape).copy_(torch.from_numpy(array))
 
 
-def _loss_gradient(buf: _Buffers, batch: Batch) -> None:
+def _loss_gradient(buf: _ExactBuffers, batch: RowBatch) -> None:
     """Set buf.slope to the mean loss's gradient of buf.logits, as torch's derivatives have it."""
     if batch.multilabel:
         torch.sigmoid(buf.logits, out=buf.slope)
@@ -230,7 +230,7 @@ def _small_case_agrees() -> bool:
         target = torch.zeros(5, 53)
         target[torch.arange(53) % 5, torch.arange(53)] = 1.0
         batches = [
-            Batch(r.clone(), padded_columns(r), t.contiguous(), multilabel)
+            RowBatch(r.clone(), padded_columns(r), t.contiguous(), multilabel)
             for r, t in zip(torch.split(rows, 37), torch.split(target, 37, 1), strict=True)
         ]
         config = HeadConfig(hidden_layers=2, hidden_dim=128, lr=1e-3, weight_decay=0.1)

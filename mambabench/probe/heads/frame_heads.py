@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from mambabench.benchmarks.superb.metrics import error_rate
 from mambabench.errors import ProtocolError
 from mambabench.probe.frame_training import (
-    Epochs,
+    EndlessBatches,
     FrameLoop,
     FrameSettings,
     initialise,
@@ -28,7 +28,7 @@ from mambabench.probe.frame_training import (
 
 __all__ = [
     "BLANK",
-    "Fitted",
+    "FittedPhones",
     "FrameSettings",
     "PhoneHead",
     "SpeakerHead",
@@ -65,7 +65,7 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedPhones:
     """A phone head at its lowest validation error rate."""
 
     head: PhoneHead
@@ -222,7 +222,7 @@ def train_phones(
     settings: FrameSettings,
     seed: int,
     dropped: Sequence[int] = (),
-) -> Fitted:
+) -> FittedPhones:
     """Train one phone head; return it at its lowest validation error rate (the first of equals).
 
     Batches are SUPERB's windows (see `window_batches`), `settings.accumulation` of them a step.
@@ -236,7 +236,9 @@ def train_phones(
     initialise(head, seed).to(settings.device)
     sizes = [len(target) for target in training.targets]
     windows = window_batches(sizes, training.samples(), settings.batch_size)
-    epochs = Epochs(lambda g: [windows[i] for i in g.permutation(len(windows))], (seed, 0xC7C))
+    epochs = EndlessBatches(
+        lambda g: [windows[i] for i in g.permutation(len(windows))], (seed, 0xC7C)
+    )
     optimiser = torch.optim.Adam(head.parameters(), lr=settings.learning_rate)
     loop = FrameLoop(nn.ModuleDict({"head": head}), optimiser, epochs, settings)
     loop.kept = {"value": math.inf, "step": 0, "state": loop.state()}
@@ -253,7 +255,7 @@ def train_phones(
 
     loop.run(loss, evaluate)
     loop.modules.load_state_dict(loop.kept["state"])
-    return Fitted(head, float(loop.kept["value"]), int(loop.kept["step"]))
+    return FittedPhones(head, float(loop.kept["value"]), int(loop.kept["step"]))
 
 
 def train_speakers(
@@ -288,7 +290,7 @@ def train_speakers(
         size = settings.batch_size
         return [taken[start : start + size] for start in range(0, len(taken), size)]
 
-    loop = FrameLoop(modules, optimiser, Epochs(draw, (seed, 0xA5F)), settings)
+    loop = FrameLoop(modules, optimiser, EndlessBatches(draw, (seed, 0xA5F)), settings)
 
     def loss(batch: Sequence[int]) -> torch.Tensor:
         frames, lengths = padded([rows[row] for row in batch], settings.device)

@@ -25,13 +25,13 @@ from mambabench.probe.protocols import HeadConfig
 if TYPE_CHECKING:
     pass
 
-__all__ = ["Batch", "HeadParameters", "initial_parameters", "padded_columns"]
+__all__ = ["HeadParameters", "RowBatch", "initial_parameters", "padded_columns"]
 
 F32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Batch:
+class RowBatch:
     """Some training rows in both orientations, so that every product is a plain one."""
 
     rows: torch.Tensor  # [n, dim] float32

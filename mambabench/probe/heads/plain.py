@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from mambabench.probe.heads.parameters import F32, Batch, HeadParameters
+from mambabench.probe.heads.parameters import F32, HeadParameters, RowBatch
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.protocols import HeadConfig
 
@@ -37,7 +37,7 @@ class TorchHead:
         for parameter in self._trained:
             parameter.requires_grad_()
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: RowBatch) -> None:
         """Do one optimiser step."""
         keep = 1.0 - self._config.dropout
         x = batch.rows

@@ -25,8 +25,8 @@ from mambabench.engine.jobs import Stopped
 from mambabench.errors import ProtocolError
 
 __all__ = [
-    "Fit",
     "LabelledFeatures",
+    "LayerSumFit",
     "WeightedSumHead",
     "WeightedSumSettings",
     "accuracy",
@@ -104,7 +104,7 @@ class WeightedSumHead:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LayerSumFit:
     """One trial's outcome: the head at its best validation accuracy."""
 
     seed: int
@@ -252,7 +252,7 @@ def train(
     *,
     device: str = "cpu",
     stop: threading.Event | None = None,
-) -> tuple[Fit, ...]:
+) -> tuple[LayerSumFit, ...]:
     """Train one seed's trials, one per learning rate, stacked: they see the same batches.
 
     A trial keeps the head of its best validation accuracy, by strict improvement on 0, evaluated
@@ -290,7 +290,7 @@ def train(
         if step == settings.total_steps:
             break
     return tuple(
-        Fit(
+        LayerSumFit(
             seed,
             settings.learning_rates[trial],
             float(best[trial]),

@@ -14,25 +14,25 @@ from dataclasses import replace
 from mambabench.benchmarks.superb import TASKS
 from mambabench.benchmarks.superb.notes import notes_of
 from mambabench.benchmarks.task import Task
-from mambabench.probe.families.recipes import LEARNING_RATES, Recipe, SuiteSettings
+from mambabench.probe.families.recipes import LEARNING_RATES, HeadRecipe, SuiteSettings
 from mambabench.probe.protocols import Protocol
 
 __all__ = ["BY_KIND", "CLEAN", "PROTOCOL", "RECIPES", "recipe_of_task"]
 
 # frames cost more than means: of PR's and ASV's rates the published one leads
-RECIPES: dict[str, Recipe] = {
-    "KS": Recipe(LEARNING_RATES, 200_000, 40, balanced=True),
-    "IC": Recipe(LEARNING_RATES, 200_000, 40),
-    "SID": Recipe(LEARNING_RATES, 200_000, 40),
-    "ER": Recipe(LEARNING_RATES, 30_000, 30),
-    "PR": Recipe((1e-2, 1e-3), 100_000, 100, batch_size=16, accumulation=2),
-    "ASV": Recipe((1e-4,), 200_000, 10, batch_size=50),
+RECIPES: dict[str, HeadRecipe] = {
+    "KS": HeadRecipe(LEARNING_RATES, 200_000, 40, balanced=True),
+    "IC": HeadRecipe(LEARNING_RATES, 200_000, 40),
+    "SID": HeadRecipe(LEARNING_RATES, 200_000, 40),
+    "ER": HeadRecipe(LEARNING_RATES, 30_000, 30),
+    "PR": HeadRecipe((1e-2, 1e-3), 100_000, 100, batch_size=16, accumulation=2),
+    "ASV": HeadRecipe((1e-4,), 200_000, 10, batch_size=50),
     # a slice of 32 is two batches of 16; few steps need larger rates
-    "ASR": Recipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,)),
-    "SF": Recipe(
+    "ASR": HeadRecipe((1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,)),
+    "SF": HeadRecipe(
         (1e-4,), 200_000, 100, width=1024, shortened_rates=(3e-3,), shortened_batch_size=16
     ),
-    "SD": Recipe((1e-4,), 30_000, 60, 8, 4, width=512, shortened_rates=(5e-3,)),
+    "SD": HeadRecipe((1e-4,), 30_000, 60, 8, 4, width=512, shortened_rates=(5e-3,)),
 }
 BY_KIND = {
     "multiclass": "IC",
@@ -45,7 +45,7 @@ BY_KIND = {
 }
 
 
-def recipe_of_task(task: Task) -> Recipe:
+def recipe_of_task(task: Task) -> HeadRecipe:
     """Return the recipe of a SUPERB task, of another task that of its kind."""
     known = TASKS.get(task.name)
     return RECIPES[known.superb_name if known else BY_KIND[task.prediction_type]]

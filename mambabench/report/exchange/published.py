@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError
 from mambabench.package_data import package_data
-from mambabench.reading.tables import Row as TableRow
-from mambabench.reading.tables import read_rows, read_table
+from mambabench.reading.tables import TableRow, read_rows, read_table
 from mambabench.report.rows import PublishedRow
 
 if TYPE_CHECKING:

@@ -240,7 +240,7 @@ def _test(
         p_values = flip_test(np.stack(parts, axis=1), index, test_key)
         n = min(N_PERMUTATIONS + 1, 2 ** min(len(parts[0]), 60))
         return [ExchangeTest(float(p), n) for p in p_values]
-    predictions = _Predictions()
+    predictions = _PredictionCache()
     found = []
     for one, other in pairs:
         (test, first), (_, second) = predictions.of(one), predictions.of(other)
@@ -267,7 +267,7 @@ def _drawn_test(one: Group, other: Group, evidence: dict[Group, Evidence]) -> Ex
 _Read = tuple[TestClips, list[list[Seed]]]  # the clips and, per fold and seed, what is compared
 
 
-class _Predictions:
+class _PredictionCache:
     """The predictions last read, up to a limit in bytes: an encoder stands in many pairs."""
 
     def __init__(self, most_bytes: int = 1_000_000_000) -> None:

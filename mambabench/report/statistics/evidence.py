@@ -28,7 +28,7 @@ from mambabench.reading.arrays import UNREADABLE
 from mambabench.report.cache import keep
 from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import Units
-from mambabench.report.statistics.resampling import N_RESAMPLES, Fold, TestClips, draw
+from mambabench.report.statistics.resampling import N_RESAMPLES, FoldClips, TestClips, draw
 from mambabench.report.statistics.scoring import (
     FoldScore,
     fewest_of_a_label,
@@ -196,7 +196,7 @@ def _same_clips(
     group: Group, seeds: Sequence[dict[str, Array]]
 ) -> tuple[TestClips, list[list[dict[str, Array]]]]:
     """Return the test clips and, per fold and seed, the arrays in the order of the clips."""
-    folds: list[Fold] = []
+    folds: list[FoldClips] = []
     ordered: list[list[dict[str, Array]]] = []
     for fold in sorted(result.fold for result in group.runs[0].record.folds):
         rows: list[dict[str, Array]] = []
@@ -217,12 +217,12 @@ def _same_clips(
                 )
             rows.append(sorted_)
         clusters = rows[0].get("cluster", np.full(len(rows[0]["clip"]), ""))
-        folds.append(Fold(fold, tuple(rows[0]["clip"].tolist()), tuple(clusters.tolist())))
+        folds.append(FoldClips(fold, tuple(rows[0]["clip"].tolist()), tuple(clusters.tolist())))
         ordered.append(rows)
     return TestClips(_named(group.task, folds)), ordered
 
 
-def _named(task: str, folds: Sequence[Fold]) -> tuple[Fold, ...]:
+def _named(task: str, folds: Sequence[FoldClips]) -> tuple[FoldClips, ...]:
     """Give the clips of HEAR's tasks the clusters that their file names tell, if none has one."""
     if any(any(fold.clusters) for fold in folds):
         return tuple(folds)

@@ -22,7 +22,7 @@ from mambabench.report.statistics.intervals import Interval
 __all__ = [
     "METRICS",
     "Audit",
-    "Estimate",
+    "ValueWithInterval",
     "bootstrap",
     "cluster_draws",
     "metadata_probe",
@@ -38,7 +38,7 @@ METRICS = ("f1", "macro_f1", "balanced_acc", "auc", "acc", "precision", "recall"
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ValueWithInterval:
     """A value with its 95 % bootstrap interval; None where it is undefined."""
 
     value: float | None
@@ -151,7 +151,7 @@ def bootstrap(
     threshold: float = 0.0,
     n_resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Estimate]:
+) -> dict[str, ValueWithInterval]:
     """Return every metric, averaged over the rows of `scores`, with its percentile interval.
 
     scores: [n_seeds, n_sessions]; label: [n_sessions]; clusters are drawn with replacement and the
@@ -167,7 +167,7 @@ def bootstrap(
     for name in METRICS:
         samples = np.mean([d[name] for d in drawn], axis=0)
         value = float(np.mean([p[name] for p in point]))
-        out[name] = Estimate(_defined(value), percentiles(samples))
+        out[name] = ValueWithInterval(_defined(value), percentiles(samples))
     return out
 
 
@@ -273,7 +273,7 @@ def summarise(
     return row
 
 
-def _plain(intervals: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+def _plain(intervals: Mapping[str, ValueWithInterval]) -> dict[str, dict[str, float | None]]:
     return {
         name: {"value": one.value, "low": one.low, "high": one.high}
         for name, one in intervals.items()

@@ -56,7 +56,7 @@ def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: st
     return ExchangeTest(test.steered(draws, n), n)
 
 
-class _Draws:
+class _SharedDraws:
     """Random numbers for tests of one task: all of its pairs take the same."""
 
     def __init__(self, key: str, n_units: int) -> None:
@@ -92,8 +92,8 @@ class _Draws:
 
 
 @lru_cache(maxsize=1)
-def _draws(key: str, n_units: int) -> _Draws:
-    return _Draws(key, n_units)
+def _draws(key: str, n_units: int) -> _SharedDraws:
+    return _SharedDraws(key, n_units)
 
 
 class _Test:
@@ -129,7 +129,7 @@ class _Test:
             hits += int(self.extreme(kept).sum())
         return ExchangeTest(hits / count, 2 * count)
 
-    def steered(self, draws: _Draws, n: int) -> float:
+    def steered(self, draws: _SharedDraws, n: int) -> float:
         """Return Harrison's p-value from `n` draws of a mixture of steered exchanges.
 
         Unit i stays with probability 1 / (1 + exp(-2 z u_i)), u_i its slope in deviations of the

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Rank", "Ranked", "mean_ranks", "task_ranks"]
+__all__ = ["Rank", "RankingEntry", "mean_ranks", "task_ranks"]
 
 Array = npt.NDArray[Any]
 _LEVEL = 0.95
@@ -30,7 +30,7 @@ class Rank:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankingEntry:
     """What one encoder brings to the ranking of one task; higher is better in both."""
 
     score: float
@@ -45,7 +45,7 @@ def places(scores: Array) -> Array:
     return np.asarray(rankdata(-scores, method="average", axis=0))
 
 
-def _drawn(of: Mapping[str, Ranked], encoders: Sequence[str]) -> Array | None:
+def _drawn(of: Mapping[str, RankingEntry], encoders: Sequence[str]) -> Array | None:
     """Places in every resample, [n_encoders, n_resamples]; None unless all have the same draws."""
     if len({of[name].test_key for name in encoders}) > 1:
         return None
@@ -77,7 +77,7 @@ def _result(
     ]
 
 
-def task_ranks(protocol: str, task: str, of: Mapping[str, Ranked]) -> list[Rank]:
+def task_ranks(protocol: str, task: str, of: Mapping[str, RankingEntry]) -> list[Rank]:
     """Rank the encoders of one task; `of` maps their labels to what they bring."""
     encoders = sorted(of)
     if len(encoders) < 2:
@@ -86,7 +86,7 @@ def task_ranks(protocol: str, task: str, of: Mapping[str, Ranked]) -> list[Rank]
     return _result(encoders, protocol, task, point, _drawn(of, encoders))
 
 
-def mean_ranks(protocol: str, tasks: Mapping[str, Mapping[str, Ranked]]) -> list[Rank]:
+def mean_ranks(protocol: str, tasks: Mapping[str, Mapping[str, RankingEntry]]) -> list[Rank]:
     """Return the mean rank over all tasks, of and among the encoders that have every one of them.
 
     Tasks are drawn independently of each other, so resample b of the mean is the mean over tasks of

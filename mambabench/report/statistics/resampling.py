@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mambabench.files import canonical_json
 
-__all__ = ["N_PERMUTATIONS", "N_RESAMPLES", "Fold", "TestClips", "draw", "signs"]
+__all__ = ["N_PERMUTATIONS", "N_RESAMPLES", "FoldClips", "TestClips", "draw", "signs"]
 
 N_RESAMPLES = 2000
 N_PERMUTATIONS = 19_999
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Fold:
+class FoldClips:
     """The test clips of one fold, sorted by name."""
 
     name: str
@@ -41,7 +41,7 @@ class TestClips:
 
     __test__ = False  # not a pytest class
 
-    folds: tuple[Fold, ...]
+    folds: tuple[FoldClips, ...]
 
     @cached_property
     def clustered(self) -> bool:

@@ -104,7 +104,7 @@ def _ranked(
         return first, second
 
     def slopes() -> Array:
-        own = [_Pool.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
+        own = [_PooledClips.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
     n_labels, n_clips = pairs[0][0]["order"].shape
@@ -116,7 +116,7 @@ def _cut(statistic: Ranked, one: Seed, other: Seed) -> Callable[[Array], Array]:
     present = float(np.mean(one["positive"].any(axis=1)))
     precision = statistic.of == "precision"
     if not has_numba():
-        pool = _Pool.of(one, other)
+        pool = _PooledClips.of(one, other)
 
         def plain(lanes: Array) -> Array:
             own = sweep_both_sides(pool.order, pool.marks, lanes)[0 if precision else 1]
@@ -166,7 +166,7 @@ def _standardised(score: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _Pool:
+class _PooledClips:
     """The predictions of both encoders for one fold and seed, sorted together label by label."""
 
     positive: Array  # [n_labels, n_clips] bool
@@ -175,7 +175,7 @@ class _Pool:
     places: Array  # [n_labels, 2 n] int32: of each entry, clip or + n_clips, its rank in the pool
 
     @classmethod
-    def of(cls, one: Seed, other: Seed) -> _Pool:
+    def of(cls, one: Seed, other: Seed) -> _PooledClips:
         positive = one["positive"]
         own = merge(one["order"], one["key"], other["order"], other["key"], positive)
         return cls(positive, *own)

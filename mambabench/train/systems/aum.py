@@ -24,7 +24,7 @@ from mambabench.train.objectives import classification
 from mambabench.train.optimise import adam, all_in_one
 from mambabench.train.readers import Blocks, EpicReader
 from mambabench.train.supervised import classifier_rates, classify, fbank_settings, recompute
-from mambabench.train.system import Call, Prepared, System, dimension
+from mambabench.train.system import Call, PreparedTraining, System, dimension
 
 __all__ = ["SYSTEM", "configuration", "training_files"]
 
@@ -104,7 +104,7 @@ def _model(settings: AumSettings, n_classes: int, seed: int, call: Call) -> AumE
 
 def _prepare(
     settings: AumSettings, data: Any, fold: Any, seed: int, folder: Path, call: Call
-) -> Prepared:
+) -> PreparedTraining:
     model = _model(settings, len(data.labels), seed, call)
 
     def files(below: Path, epochs: int, judge: Judge) -> Files:
@@ -129,7 +129,7 @@ def _epic(
     folder: Path,
     call: Call,
     files: Any,
-) -> Prepared:
+) -> PreparedTraining:
     published = settings.mode == "published"
     recompute(model, settings.checkpointing)
     model.to(call.device)
@@ -159,7 +159,7 @@ def _epic(
         files=files(folder, settings.epochs, judge), max_steps=settings.max_steps,
     )  # fmt: skip
     facts = {"training clips": n, "evaluation clips": len(data.valid), "classes": len(data.labels)}
-    return Prepared(work, "validation segments", settings.n_frames * 0.005, facts)
+    return PreparedTraining(work, "validation segments", settings.n_frames * 0.005, facts)
 
 
 def _build(settings: AumSettings, n_classes: int) -> nn.Module:

@@ -29,8 +29,8 @@ from mambabench.models.affect.depmamba import DepMamba, DepMambaConfig, TMeanNet
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.open import read_embeddings
 from mambabench.train.batches import Epochs
-from mambabench.train.depmamba import Predictions, fit, predict
-from mambabench.train.sequences import Item, batches
+from mambabench.train.depmamba import SplitLogits, fit, predict
+from mambabench.train.sequences import FeatureSequence, batches
 from mambabench.train.settings import DepMambaSettings
 from mambabench.train.sources import Sources, stored_task
 from mambabench.train.state import derived_seed, save_tensors, seeded, weights_sha256
@@ -45,7 +45,7 @@ class SequenceData:
     """The sequences of the splits that were asked for, and what is known of every session."""
 
     sessions: tuple[Session, ...]  # of all splits: metadata only
-    items: dict[str, tuple[Item, ...]]
+    items: dict[str, tuple[FeatureSequence, ...]]
     video_size: int
     audio_size: int
     min_crop: int
@@ -122,9 +122,11 @@ def _from_corpus(
         notes.append(f"split made with seed {settings.make_split}, no speaker in two splits")
     columns = _columns(corpus, settings.modalities)
 
-    def item(session: Session) -> Item:
+    def item(session: Session) -> FeatureSequence:
         features = corpus.features(root, session)
-        return Item(session.name, np.ascontiguousarray(features[:, columns]), session.label)
+        return FeatureSequence(
+            session.name, np.ascontiguousarray(features[:, columns]), session.label
+        )
 
     items = {
         split: tuple(item(s) for s in select(sessions, split, _gender(settings, split)))
@@ -155,7 +157,7 @@ def _from_store(
         split: {s.name for s in select(sessions, split, _gender(settings, split))}
         for split in splits
     }
-    items: dict[str, tuple[Item, ...]] = {}
+    items: dict[str, tuple[FeatureSequence, ...]] = {}
     width = 0
     label = {s.name: s.label for s in sessions}
     for split in splits:
@@ -168,7 +170,7 @@ def _from_store(
             rows = embeddings.embeddings[embeddings.offsets[i] : embeddings.offsets[i + 1]]
             parts.setdefault(name, []).append(np.asarray(rows[:, settings.layer], np.float32))
         items[split] = tuple(
-            Item(name, np.concatenate(rows), label[name]) for name, rows in parts.items()
+            FeatureSequence(name, np.concatenate(rows), label[name]) for name, rows in parts.items()
         )
         width = int(embeddings.embeddings.shape[-1])
     notes = [f"missing in the store: {key}: {why}" for key, why in stored.missing.items()]
@@ -227,10 +229,12 @@ def build_model(settings: DepMambaSettings, video_size: int, audio_size: int) ->
     )
 
 
-def _augmented(data: SequenceData, settings: DepMambaSettings, seed: int) -> tuple[Item, ...]:
+def _augmented(
+    data: SequenceData, settings: DepMambaSettings, seed: int
+) -> tuple[FeatureSequence, ...]:
     """Put random crops after their sequences, drawn once for the whole run as published."""
     rng = random.Random(derived_seed(seed, "crops"))
-    out: list[Item] = []
+    out: list[FeatureSequence] = []
     for item in data.items["train"]:
         out.append(item)
         if settings.augment:
@@ -291,7 +295,7 @@ def train_seed(
     }
 
 
-def _threshold(valid: Predictions) -> float:
+def _threshold(valid: SplitLogits) -> float:
     """Return the threshold of the best balanced accuracy, nearest to 0 among equals."""
     values = np.unique(valid.logit)
     candidates = sorted([0.0, *((values[1:] + values[:-1]) / 2).tolist()], key=abs)

@@ -28,7 +28,7 @@ from mambabench.train.optimise import adamw, all_in_one, decay_groups
 from mambabench.train.published import save_pth, ssam_checkpoint, ssam_saved
 from mambabench.train.readers import MelReader
 from mambabench.train.supervised import classify, fbank_settings, recompute
-from mambabench.train.system import Call, Prepared, System, dimension
+from mambabench.train.system import Call, PreparedTraining, System, dimension
 from mambabench.train.tars import Record, find_tars, index_tar
 
 __all__ = ["SYSTEM", "MelData", "SsamClassifier", "configuration", "make_system"]
@@ -159,7 +159,7 @@ def _order(settings: SsamSettings, data: MelData, seed: int, n_steps: int) -> An
 
 def _pretrain(
     settings: SsamSettings, data: MelData, seed: int, folder: Path, call: Call, twin: bool
-) -> Prepared:
+) -> PreparedTraining:
     model = SsamEncoder(configuration(settings, twin))
     _fill(model, settings, seed, call)
     recompute(model, settings.checkpointing)
@@ -195,7 +195,7 @@ def _pretrain(
         "patches": c.n_patches,
         "masked": c.n_patches - int(c.n_patches * (100 - 100 * c.mask_ratio) / 100),
     }
-    return Prepared(work, "", settings.n_frames / 100, facts)
+    return PreparedTraining(work, "", settings.n_frames / 100, facts)
 
 
 def _fill(model: nn.Module, settings: SsamSettings, seed: int, call: Call) -> None:
@@ -221,7 +221,7 @@ def _classify(
     folder: Path,
     call: Call,
     twin: bool,
-) -> Prepared:
+) -> PreparedTraining:
     model = SsamClassifier(SsamEncoder(configuration(settings, twin)), len(data.labels))
     _fill(model, settings, seed, call)
     n_frames = -(-settings.clip_frames // settings.n_frames) * settings.n_frames
@@ -247,7 +247,7 @@ def make_system(name: str, twin: bool) -> System:
 
     def prepare(
         settings: SsamSettings, data: Any, fold: Any, seed: int, folder: Path, call: Call
-    ) -> Prepared:
+    ) -> PreparedTraining:
         if settings.objective == "pretrain":
             return _pretrain(settings, data, seed, folder, call, twin)
         return _classify(settings, data, fold, seed, folder, call, twin)

@@ -33,7 +33,7 @@ from mambabench.train.published import prefixed, save_pth, save_table
 from mambabench.train.ranks import Ranks
 from mambabench.train.readers import Blocks, FbankReader, Masks
 from mambabench.train.supervised import classify, fbank_settings, recompute
-from mambabench.train.system import Call, Prepared, System, dimension
+from mambabench.train.system import Call, PreparedTraining, System, dimension
 from mambabench.train.unfrozen import build_unfrozen, prepare_unfrozen
 
 __all__ = ["SYSTEM", "PretrainingJudge", "finetuning_files", "pretraining_files"]
@@ -154,7 +154,7 @@ def check_masks(settings: SsambaSettings, n_patches: int) -> int:
 
 def _pretrain(
     settings: SsambaSettings, data: ClipData, seed: int, folder: Path, call: Call
-) -> Prepared:
+) -> PreparedTraining:
     c = configuration(settings)
     n_patches = c.grid[0] * c.grid[1]
     n_valid = check_masks(settings, n_patches)
@@ -203,7 +203,7 @@ def _pretrain(
     by = "the last training batch ‡" if settings.mode == "published" else split
     facts = {"clips": n, "evaluation clips": len(fold.valid), "patches": n_patches,
              "masked": settings.masks, "masked in evaluations": n_valid}  # fmt: skip
-    return Prepared(work, by, settings.n_frames / 100, facts)
+    return PreparedTraining(work, by, settings.n_frames / 100, facts)
 
 
 def _pretraining_fold(fold: ClipFold, settings: SsambaSettings) -> tuple[ClipFold, str]:
@@ -272,7 +272,7 @@ def _pooling(settings: SsambaSettings) -> str:
 
 def _classify(
     settings: SsambaSettings, data: ClipData, fold: Any, seed: int, folder: Path, call: Call
-) -> Prepared:
+) -> PreparedTraining:
     state = None if call.init is None else initial_state(call.init)
     averaged = (settings.average[0], settings.average[-1]) if settings.average else None
 
@@ -298,7 +298,7 @@ def _classify(
 
 def _prepare(
     settings: SsambaSettings, data: Any, fold: Any, seed: int, folder: Path, call: Call
-) -> Prepared:
+) -> PreparedTraining:
     if settings.objective == "pretrain":
         return _pretrain(settings, data, seed, folder, call)
     return _classify(settings, data, fold, seed, folder, call)
