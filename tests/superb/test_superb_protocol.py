@@ -232,7 +232,7 @@ def test_published_recipes():
     text = (ROOT / "mambabench/probe/protocols/superb.py").read_text()
     assert "RECIPES" in text
     for name, total in (("KS", 200_000), ("ER", 30_000), ("PR", 100_000), ("ASV", 200_000)):
-        assert f'"{name}": Recipe(' in text
+        assert f'"{name}": HeadRecipe(' in text
         assert f"{total:_}" in text
 
 
