@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mambabench.benchmarks.metrics.ratios import WORD_ERRORS_LM
 from mambabench.report.runs import Flag
 from mambabench.report.versions import OLDER
 from mambabench.store.small_sets import hardly_trained
 
 if TYPE_CHECKING:
-    from mambabench.report.runs import Group, Run
-    from mambabench.store.records import FoldResult, RunRecord
+    from mambabench.report.runs import Run
+    from mambabench.store.records import RunRecord
 
-__all__ = ["LETTERS", "decoded_with_language_model", "flags_of", "letters", "single", "unsound"]
+__all__ = ["LETTERS", "flags_of", "letters", "single", "unsound"]
 
 # code -> the letter printed behind the number
 LETTERS = {
@@ -58,25 +57,6 @@ def flags_of(runs: Sequence[Run]) -> tuple[Flag, ...]:
         for flag in (*_of_record(run.record), *run.flags):
             found.setdefault(flag.code, flag)
     return tuple(found[code] for code in LETTERS if code in found)
-
-
-def decoded_with_language_model(group: Group) -> str:
-    """Return the word error rate with a language model, which is in no score; "" without one."""
-    folds = [fold for run in group.runs for fold in run.record.folds]
-    names = {
-        str(fold.grid_point["language_model"])
-        for fold in folds
-        if "language_model" in fold.grid_point and _second(fold) is not None
-    }
-    rates = [rate for fold in folds if (rate := _second(fold)) is not None]
-    if not names or len(rates) < len(folds):
-        return ""
-    mean = 100 * sum(rates) / len(rates)
-    return f"with the language model {', '.join(sorted(names))}: WER {mean:.2f} %"
-
-
-def _second(fold: FoldResult) -> float | None:
-    return fold.scores.get(WORD_ERRORS_LM.name)
 
 
 def _of_record(record: RunRecord) -> list[Flag]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.metrics import metric_of
 from mambabench.errors import MambabenchError, nearest_names
+from mambabench.report.beside import with_columns_beside
+from mambabench.report.cells import Cell, Head, Line, Matrix, column_of
 from mambabench.report.exchange.citations import published_key
 from mambabench.report.flags import letters, unsound
 from mambabench.report.formats.tables import unit
@@ -42,53 +44,6 @@ OVERALL_NAMES = {
     "hear-leaderboard+published": "HEAR score, published",
     "min-max": "min-max",
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of the matrix, as text and as it is."""
-
-    text: str = "–"
-    half: str = ""  # half the width of the interval, or the standard deviation; "" where none
-    value: float | None = None  # fractions and ranks, unrounded
-    half_value: float | None = None
-    best: bool = False
-    second: bool = False
-    same: bool = False  # does not differ from the best (with a baseline: from that)
-    flags: str = ""  # letters of its flags
-    marks: str = ""  # † ‡ * (clusters drawn) behind the number
-    row: Row | None = None
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a column or a line is."""
-
-    key: str  # label, task directory or normalisation
-    title: str
-    sub: str = ""  # metric and number of clips; citation of a published row
-    kind: str = "task"  # task, rank, overall, encoder or published
-    group: str = ""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the matrix: a cell a column."""
-
-    head: Head
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """One protocol's table."""
-
-    protocol: str
-    corner: str
-    columns: tuple[Head, ...]
-    lines: tuple[Line, ...]
-    n_seeds: tuple[int, ...]  # the different numbers of seeds in it
-    more_published: int = 0  # rows of others that were left out
 
 
 def printed(metric: str, value: float | None, digits: int) -> str:
@@ -166,6 +121,7 @@ def _matrix(summary: Summary, view: View, protocol: str) -> Matrix:
     ]
     versus = _versus_columns(summary, protocol, encoders)
     columns.sort(key=lambda head: head.title.lower())
+    columns, beside = with_columns_beside(columns, summary, protocol)
     seconds = {head.key: _second([r for r in rows if r.task == head.key]) for head in columns}
     same = _like_baseline(summary, protocol)
     lines = []
@@ -173,6 +129,8 @@ def _matrix(summary: Summary, view: View, protocol: str) -> Matrix:
         title, group = view.labels.get(encoder, (encoder, ""))
         cells = [
             _cell(by_cell.get((encoder, head.key)), rows, seconds[head.key], view, same)
+            if head.kind == "task"
+            else _beside(beside.get((encoder, head.key)), view)
             for head in columns
         ]
         cells += [own.get(encoder, Cell()) for _, own in (*extra, *versus)]
@@ -218,6 +176,19 @@ def _cell(
         flags=letters(row.flags).strip(" []"),
         marks=marks + star,
         row=row,
+    )
+
+
+def _beside(row: Row | None, view: View) -> Cell:
+    """Return the cell of a score that is in no comparison: number and interval, no marks."""
+    if row is None or row.mean is None:
+        return Cell()
+    half = half_width(row, view.interval)
+    text = "" if half is None else printed(row.metric, half, view.digits)
+    star = "*" if row.clustered and view.interval == "clips" and half is not None else ""
+    flags = letters(row.flags).strip(" []")
+    return Cell(
+        printed(row.metric, row.mean, view.digits), text, row.mean, half, flags=flags, marks=star
     )
 
 
@@ -319,15 +290,19 @@ def _published(
     summary: Summary, protocol: str, heads: Sequence[Head], view: View
 ) -> tuple[list[Line], int]:
     """Return rows of others, those with most of the tasks first, and how many more there are."""
-    tasks = {head.key for head in heads if head.kind == "task"}
+    tasks = {head.key for head in heads if head.kind in ("task", "beside")}
     models: dict[tuple[str, str, str], dict[str, PublishedRow]] = {}
     for row in summary.published:
-        if row.task in tasks:
+        if (key := column_of(row.task, row.metric)) in tasks:
             own = models.setdefault((row.model, row.protocol, row.citation), {})
-            own.setdefault(row.task, row)
+            own.setdefault(key, row)
     if not models:
         return [], 0
-    falling = {row.task for row in summary.rows if not row.higher_is_better}
+    falling = {
+        column_of(row.task, row.metric)
+        for row in (*summary.rows, *summary.beside)
+        if not row.higher_is_better
+    }
     places = _published_places(models, falling)
     base = protocol.removesuffix("+exact")
     order = sorted(models, key=lambda key: (key[1] != base, -len(models[key]), places[key], key))
@@ -387,8 +362,9 @@ def _sorted(matrix: Matrix, by: str) -> Matrix:
         value = None if index is None or by == "name" else line.cells[index].value
         sign = 1.0
         if index is not None and value is not None:
-            row = line.cells[index].row
-            falls = matrix.columns[index].kind == "rank" or (row and not row.higher_is_better)
+            row, head = line.cells[index].row, matrix.columns[index]
+            falls = "lower is better" in head.sub or head.kind == "rank"
+            falls = falls or (row is not None and not row.higher_is_better)
             sign = 1.0 if falls else -1.0
         name = line.head.title.lower()
         return groups.index(line.head.group), value is None, sign * (value or 0.0), name

@@ -28,7 +28,7 @@ from mambabench.report.statistics.versus import Versus
 
 __all__ = ["Memory", "Recalled", "look"]
 
-_VERSION = 2  # of the file's layout
+_VERSION = 3  # of the file's layout
 _KIT_FILE = "test.predicted-scores.json"  # results of hear-eval-kit are read anew every time
 _KIT_DEPTH = 3  # folders below an output folder in which they may lie
 _OF = {"probes": 4}  # how deep what our records follow from lies, by the folder's name
@@ -40,6 +40,7 @@ _PARTS: dict[str, type] = {
     "versus": Versus,
     "ranks": Rank,
     "costs": EncoderCost,
+    "beside": Row,
 }
 
 

@@ -74,6 +74,7 @@ class Summary:
     warned: tuple[tuple[str, str, tuple[str, ...]], ...] = ()  # encoder, task, what of its clips
     defects: tuple[DistrustedFile, ...] = ()  # of the runs: files that are not trusted
     left_out: tuple[DistrustedFile, ...] = ()  # records of which nothing is known
+    beside: tuple[Row, ...] = ()  # scores beside the tasks' own, which count nowhere
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
+from mambabench.report.beside import group_beside, language_models
 from mambabench.report.exchange.overall import overall_scores
 from mambabench.report.exchange.published import published_beside
 from mambabench.report.exchange.superb_score import superb_scores
-from mambabench.report.flags import decoded_with_language_model, flags_of, unsound
+from mambabench.report.flags import flags_of, unsound
 from mambabench.report.names import chosen
 from mambabench.report.places import ranks_of
 from mambabench.report.results import collect, group_runs, warn_of
@@ -115,16 +116,18 @@ def _summary(
     rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
     placed = [row for row in rows if not apart(row.flags)]
+    beside = _beside(groups, cache)
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
         overall=(*overall_scores(placed), *superb_scores(placed, groups)),
-        published=published_beside(rows),
+        published=published_beside((*rows, *beside)),
         baseline=baseline,
         runs=runs,
         versus=versus(comparisons, {row.metric: row.higher_is_better for row in rows}),
         ranks=ranks_of(placed, groups, evidence),
         warned=_warned(runs),
+        beside=beside,
     )
 
 
@@ -165,11 +168,21 @@ def _row(group: Group, evidence: Evidence) -> Row:
     if len(known) < len(scores):
         return row
     row = _with_statistics(row, known, evidence)
-    if said := decoded_with_language_model(group):
-        row = replace(row, note="; ".join(filter(None, (row.note, said))))
     if evidence.units is None:
         return row
     return replace(row, n_units=evidence.units.n, clustered=evidence.units.clustered)
+
+
+def _beside(groups: Sequence[Group], cache: Path | None) -> tuple[Row, ...]:
+    """Return the rows of the scores beside the tasks' own, each with the model behind it."""
+    found = []
+    for group in groups:
+        if (other := group_beside(group)) is None:
+            continue
+        row = _row(other, gather(other, cache))
+        said = f"decoded with the language model {', '.join(language_models(group))}"
+        found.append(replace(row, note="; ".join(filter(None, (row.note, said)))))
+    return tuple(sorted(found, key=lambda row: (row.protocol, row.task, row.encoder)))
 
 
 def _with_statistics(row: Row, scores: tuple[float, ...], evidence: Evidence) -> Row:

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from synthetic_results import write_scene
 
 import mambabench
+from mambabench.benchmarks.superb import TASKS
 from mambabench.errors import DataError, StoreError
 from mambabench.report.exchange.overall import (
     LEADERBOARD_COLUMNS,
@@ -210,6 +211,18 @@ def test_published_tables_are_whole():
     spotting = [r for r in tuned if r.task in ("superb_ks", "superb_sid", "superb_er")]
     assert spotting
     assert {r.protocol for r in spotting} == {"finetuned"}
+    ours = {r.name: set(r.metrics) for r in TASKS.values()}
+    found = {(r.task, r.metric) for r in superb if r.task in ours}
+    assert {task for task, _ in found} == set(ours)  # every task has published rows beside it
+    assert found - {("superb_asr", "wer_lm")} <= {(t, m) for t, own in ours.items() for m in own}
+    hubert = {
+        (r.task, r.metric): round(100 * r.score, 2) for r in superb if r.model == "HuBERT Base"
+    }
+    assert hubert["superb_asr", "wer"] == 6.42
+    assert hubert["superb_asr", "wer_lm"] == 4.79
+    assert hubert["superb_sf", "slot_type_f1"] == 88.53
+    assert hubert["superb_sf", "slot_value_cer"] == 25.20
+    assert hubert["superb_sd", "der"] == 5.88
 
 
 def test_published_rows_stand_beside_ours_with_their_protocol(tmp_path):

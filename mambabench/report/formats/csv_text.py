@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mambabench.report.flags import single
 from mambabench.report.formats import Format
 from mambabench.report.formats.json_text import ROW_KEYS
+from mambabench.report.formats.tables import with_beside
 from mambabench.report.matrix import Cell, matrices
 from mambabench.report.statistics.comparison import Comparison
 
@@ -25,7 +26,7 @@ __all__ = ["FORMAT", "comparisons_csv", "long_csv", "matrix_csv"]
 def long_csv(summary: Summary) -> str:
     """Return the rows as CSV: the keys of the JSON rows and the source; empty where null."""
     columns = (*ROW_KEYS, "source")
-    return _csv(columns, ([getattr(row, key) for key in columns] for row in summary.rows))
+    return _csv(columns, ([getattr(row, key) for key in columns] for row in with_beside(summary)))
 
 
 def comparisons_csv(summary: Summary) -> str:

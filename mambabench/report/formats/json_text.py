@@ -60,6 +60,7 @@ def as_json(summary: Summary) -> str:
     body = {
         "schema": JSON_SCHEMA,
         "rows": [{key: _plain(getattr(row, key)) for key in ROW_KEYS} for row in summary.rows],
+        "beside": [{key: _plain(getattr(row, key)) for key in ROW_KEYS} for row in summary.beside],
         "overall": [
             {key: _plain(getattr(one, key)) for key in _OVERALL_KEYS} for one in summary.overall
         ],

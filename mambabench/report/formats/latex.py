@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mambabench.report.formats import Format
 from mambabench.report.formats.legend import interval_words, seeds_words, test_words
-from mambabench.report.formats.tables import HEADINGS, cells, notes, remarks, tables_of
+from mambabench.report.formats.tables import HEADINGS, cells, notes, remarks, tables_of, with_beside
 from mambabench.report.matrix import lines_of, matrices
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _cell(cell: Cell, line: Head, column: Head) -> str:
 def long_latex(summary: Summary) -> str:
     """Return one booktabs table a protocol, a row a score; needs booktabs and longtable."""
     parts = ["% needs \\usepackage{booktabs,longtable}\n"]
-    for protocol, tasks in tables_of(summary.rows):
+    for protocol, tasks in tables_of(with_beside(summary)):
         parts.append("\\begin{longtable}{lllrrrccl}\n")
         parts.append(f"\\caption{{Protocol \\texttt{{{escaped(protocol)}}}.}}\\\\\n\\toprule\n")
         parts.append(" & ".join(HEADINGS) + " \\\\\n\\midrule\n\\endhead\n")

@@ -22,6 +22,7 @@ from mambabench.report.formats.tables import (
     remarks,
     tables_of,
     versus_cells,
+    with_beside,
 )
 from mambabench.report.matrix import matrices, shown_cell
 
@@ -36,7 +37,7 @@ __all__ = ["FORMAT", "long_markdown", "matrix_markdown"]
 def long_markdown(summary: Summary) -> str:
     """Return the report as Markdown."""
     parts = []
-    for protocol, tasks in tables_of(summary.rows):
+    for protocol, tasks in tables_of(with_beside(summary)):
         rows = [cells(row) for own in tasks for row in own]
         best = [row.best for own in tasks for row in own]
         for row, bold in zip(rows, best, strict=True):

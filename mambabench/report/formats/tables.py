@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.metrics import metric_of
+from mambabench.report.cells import column_of
 from mambabench.report.flags import letters
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "shown",
     "shown_interval",
     "tables_of",
+    "with_beside",
 ]
 
 
@@ -49,14 +51,24 @@ def unit(metric: str, higher_is_better: bool) -> str:
 
 
 def tables_of(rows: Sequence[Row]) -> list[tuple[str, list[list[Row]]]]:
-    """Return per protocol the rows of each task, the best encoder first: one table a protocol."""
+    """Return per protocol the rows of each task, the best encoder first: one table a protocol.
+
+    What stands beside a task's score (`with_beside`) is a task of its own there.
+    """
     result = []
     for protocol, members in itertools.groupby(rows, key=lambda row: row.protocol):
         tasks = []
-        for _, own in itertools.groupby(members, key=lambda row: row.task):
+        for _, own in itertools.groupby(members, key=lambda row: (row.task, row.metric)):
             tasks.append(sorted(own, key=_order))
         result.append((protocol, tasks))
     return result
+
+
+def with_beside(summary: Summary) -> list[Row]:
+    """Return the rows and, behind those of their task, what stands beside them."""
+    found = [(row.protocol, row.task, False, row.encoder, row) for row in summary.rows]
+    found += [(row.protocol, row.task, True, row.encoder, row) for row in summary.beside]
+    return [one[-1] for one in sorted(found, key=lambda one: one[:-1])]
 
 
 def _order(row: Row) -> tuple[bool, float, str]:
@@ -107,12 +119,14 @@ def remarks(summary: Summary) -> list[str]:
     for row in summary.rows:
         for flag in row.flags:
             reasons.setdefault(f"{letters([flag]).strip()} {flag.text}", []).append(row)
-    for row in summary.rows:
+    for row in (*summary.rows, *summary.beside):
         for reason in (*(row.note or "").split("; "), row.reason or ""):
             if reason:
                 reasons.setdefault(reason, []).append(row)
     for reason, rows in reasons.items():
-        cells = [f"{row.encoder} on {row.task} ({row.protocol})" for row in rows]
+        cells = [
+            f"{row.encoder} on {column_of(row.task, row.metric)} ({row.protocol})" for row in rows
+        ]
         more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
         lines.append(f"{', '.join(cells[:3])}{more}: {reason}")
     return lines + _untested(summary) + _common(summary) + _warned(summary)

@@ -21,6 +21,7 @@ from mambabench.report.formats.tables import (
     shown,
     tables_of,
     versus_cells,
+    with_beside,
 )
 from mambabench.report.matrix import lines_of, matrices, shown_cell
 
@@ -208,7 +209,7 @@ def _scores(console: Console, summary: Summary) -> None:
     from rich.table import Table
 
     headings = ("Encoder", "Seeds", "Mean", "SD", "CI seeds", "CI clips", "Ties")
-    for protocol, tasks in tables_of(summary.rows):
+    for protocol, tasks in tables_of(with_beside(summary)):
         console.print(f"Protocol {_plain(protocol)}", style="bold")
         printed = [[cells(row)[2:] for row in own] for own in tasks]
         lines = [list(headings), *(line for own in printed for line in own)]
