@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mambabench.report.formats.tables import shown
+from mambabench.report.versions import same_version
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
@@ -24,9 +25,9 @@ class Drop:
     task: str
     protocol: str
     metric: str
-    loss: float  # how much worse, above 0 whichever way the metric runs
+    loss: float  # how much worse, above 0 whichever way the metric runs; "version": either
     p_holm: float | None
-    why: str  # "p" (significantly worse) or "margin"
+    why: str  # "p" (significantly worse), "margin", "missing" or "version"
 
 
 def drops(summary: Summary, margin: float | None = None) -> tuple[Drop, ...]:
@@ -34,7 +35,8 @@ def drops(summary: Summary, margin: float | None = None) -> tuple[Drop, ...]:
 
     That is what is significantly so (Holm within the task, .05), and, with `margin` (points: a
     hundredth of a share, or of a unit of other metrics), what is worse by more than it, tested or
-    not. A task that the encoder lacks and the baseline has is worse by all of it.
+    not. A task that the encoder lacks and the baseline has is worse by all of it. Numbers of two
+    versions of a protocol are never compared: that one of them must be probed again is a drop too.
     """
     better = {row.metric: row.higher_is_better for row in summary.rows}
     found = []
@@ -56,7 +58,7 @@ def drops(summary: Summary, margin: float | None = None) -> tuple[Drop, ...]:
 def _untested(summary: Summary, margin: float | None) -> list[Drop]:
     """Return what no comparison covers: missing tasks and, with a margin, plain differences."""
     base = {
-        (row.task, row.protocol): row.mean
+        (row.task, row.protocol): row
         for row in summary.rows
         if row.encoder == summary.baseline and row.mean is not None
     }
@@ -72,11 +74,16 @@ def _untested(summary: Summary, margin: float | None) -> list[Drop]:
         key = (row.encoder, row.task, row.protocol)
         if reference is None or row.encoder == summary.baseline or key in compared:
             continue
+        assert reference.mean is not None
         head = (row.encoder, row.task, row.protocol, row.metric)
         if row.mean is None:
-            found.append(Drop(*head, abs(reference), None, "missing"))
+            found.append(Drop(*head, abs(reference.mean), None, "missing"))
             continue
-        loss = reference - row.mean if row.higher_is_better else row.mean - reference
+        loss = reference.mean - row.mean
+        loss = loss if row.higher_is_better else -loss
+        if not same_version(row.flags, reference.flags):
+            found.append(Drop(*head, loss, None, "version"))
+            continue
         if margin is not None and 100 * loss > margin:
             found.append(Drop(*head, loss, None, "margin"))
     return found
@@ -93,6 +100,8 @@ def drops_text(found: Sequence[Drop], baseline: str) -> str:
             "p": f"{by} (p {one.p_holm:.2g}, Holm)" if one.p_holm is not None else by,
             "margin": f"{by}, more than the margin",
             "missing": f"no score, and {baseline} has one",
+            "version": f"another version of {one.protocol} than {baseline}'s, so not compared: "
+            "probe the older one again",
         }[one.why]
         lines.append(f"gate: {one.encoder} on {one.task} ({one.protocol}), {one.metric}: {why}\n")
     return "".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from mambabench.cli.report import command as report
 from mambabench.errors import MambabenchError
 from mambabench.report.clips import CLIP_COLUMNS
 from mambabench.report.gate import drops
+from mambabench.store.records import read_predictions, read_record, write_record
 
 ESC = "esc50-v2.0.0-full"
 FOLDS = {"fold00": 40, "fold01": 60}
@@ -105,6 +107,45 @@ def test_margin_counts_points_whichever_way_the_metric_runs(tmp_path):
     assert (one.encoder, one.why) == ("far", "margin")
     assert one.loss == pytest.approx(0.04)
     assert {drop.encoder for drop in drops(summary, margin=0.5)} == {"near", "far"}
+
+
+def test_gate_does_not_hold_two_versions_of_a_protocol_against_each_other(tmp_path):
+    """Whichever of the two is older, and however near they are: the gate says what to do."""
+    for name, versions in (("base", 1), ("new", 2)):
+        for task, version in (("same", 2), ("other", versions)):
+            for path in write_scene(tmp_path, name, task, skill=1.0, seeds=2):
+                record = replace(read_record(path), protocol_version=version)
+                write_record(path.with_suffix(""), record, read_predictions(path), {})
+    for baseline, name in (("base", "new"), ("new", "base")):
+        result = run(report, "--out", tmp_path, "--baseline", baseline, "--gate", "--margin", 90)
+        assert result.return_value == 1
+        assert [line for line in result.stderr.splitlines() if line.startswith("gate: ")] == [
+            f"gate: {name} on other (ssam2024), top1_acc: another version of ssam2024 than "
+            f"{baseline}'s, so not compared: probe the older one again"
+        ]
+    result = run(report, "--out", tmp_path, "--task", "same", "--baseline", "base", "--gate")
+    assert result.return_value == 0
+
+
+def test_rows_of_one_older_version_are_held_against_the_margin(tmp_path):
+    """Both flagged, beside a third of a newer version: two of one version may be compared."""
+    versions = {"base": (1, 2), "near": (1, 2), "mixed": (1, 3), "third": (3, 3)}
+    for name, of_seeds in versions.items():
+        error = {"base": 0.30, "near": 0.34, "mixed": 0.30, "third": 0.30}[name]
+        for seed, version in enumerate(of_seeds if name == "mixed" else (of_seeds[0],) * 2):
+            results = [("test", {"segment_1s_er": error}, 10)]
+            path = write_run(
+                tmp_path, name, "t", seed, results, {}, metric="segment_1s_er", n_labels=2
+            )
+            record = replace(read_record(path), protocol_version=version)
+            write_record(path.with_suffix(""), record, {}, {})
+            path.with_suffix(".npz").unlink()
+    found = drops(mambabench.report(tmp_path, baseline="base").summary, margin=2.0)
+    assert {one.encoder: one.why for one in found} == {
+        "near": "margin",
+        "mixed": "version",
+        "third": "version",
+    }
 
 
 def test_gate_needs_a_baseline(out):
