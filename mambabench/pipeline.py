@@ -263,7 +263,16 @@ def run_with(
     shown = experiment.report
     out = experiment.extract.out
     looks = {name: getattr(experiment.table, name) for name in option_names(TableSettings)}
-    reported = report((out,), shown.format, shown.baseline, width=width, color=color, **looks)
+    reported = report(
+        (out,),
+        shown.format,
+        shown.baseline,
+        engine=experiment.probe.engine,
+        per_node=experiment.probe.per_node,
+        width=width,
+        color=color,
+        **looks,
+    )
     seconds["report"] = time.perf_counter() - start
     return PipelineRun(extracted, probed, reported, seconds)
 

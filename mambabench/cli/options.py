@@ -20,6 +20,7 @@ __all__ = [
     "as_json",
     "baseline",
     "device",
+    "engine",
     "format_",
     "from_setting",
     "hop_ms",
@@ -28,6 +29,7 @@ __all__ = [
     "of_settings",
     "on_error",
     "one_out",
+    "per_node",
     "seeds",
     "tasks",
     "traceback",
@@ -119,6 +121,8 @@ _EXTRACT, _PROBE = options_of(ExtractSettings), options_of(ProbeSettings)
 device: Decorator = from_setting(_EXTRACT["device"])
 hop_ms: Decorator = from_setting(_EXTRACT["hop_ms"])
 jobs: Decorator = from_setting(_EXTRACT["jobs"])
+engine: Decorator = from_setting(_EXTRACT["engine"])
+per_node: Decorator = from_setting(_EXTRACT["per_node"])
 on_error: Decorator = from_setting(_EXTRACT["on_error"])
 one_out: Decorator = from_setting(_EXTRACT["out"])
 tasks: Decorator = from_setting(_EXTRACT["tasks"])

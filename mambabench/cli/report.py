@@ -138,6 +138,8 @@ __all__ = ["command", "echo", "show_written"]
     help="Columns encoder and any of parameters, gflops, seconds (for a second of audio).",
 )
 @options.jobs
+@options.engine
+@options.per_node
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
     out: tuple[Path, ...],
@@ -156,6 +158,8 @@ def command(
     gate: bool,
     margin: float | None,
     jobs: int | None,
+    engine: str,
+    per_node: int | None,
     **view: Any,
 ) -> int:
     """Print the matrix of encoders and tasks, with intervals, tests, ranks and overall scores.
@@ -193,6 +197,8 @@ def command(
             costs=costs,
             progress=display.report,
             jobs=jobs,
+            engine=engine,
+            per_node=per_node,
             width=width,
             color=color,
             **view,

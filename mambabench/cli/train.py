@@ -76,6 +76,8 @@ _AFFECT_ONLY = ("store", "encoder", "text_encoder")
 @options.one_out
 @options.device
 @click.option("--gpus", type=click.IntRange(min=1), default=None, help="Start so many ranks.")
+@options.engine
+@options.per_node
 @click.option("--resume", is_flag=True, help="Continue runs that were cut off.")
 @click.option(
     "--dry-run",
@@ -168,9 +170,15 @@ def _train_encoder(system: str, arguments: dict[str, Any]) -> int:
             for line in estimate(planned, arguments["data"], arguments["init"], device, gpus or 1):
                 click.echo(line)
         return 0
+    elsewhere = arguments["engine"] != "local"
+    if elsewhere and (gpus is not None or "RANK" in os.environ):
+        raise click.UsageError(
+            "--engine trains every seed and fold in one process: for one training on several GPUs "
+            "give --gpus, or torchrun, without it"
+        )
     if gpus is not None and gpus > 1 and "RANK" not in os.environ:
         return _start_ranks(gpus, arguments["device"])
-    done = train_encoder(system, show=_ProgressLine(), **arguments)
+    done = train_encoder(system, show=_ProgressLine(), note=_note, **arguments)
     if int(os.environ.get("RANK", "0")) == 0:
         for seed in done:
             state = seed.state if seed.error is None else f"failed: {seed.error}"
@@ -206,6 +214,10 @@ def _start_ranks(n: int, device: str) -> int:
     words = [sys.executable, *launcher, "-m", "mambabench", *_own_arguments()]
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     return 1 if subprocess.run(words, env=environment).returncode else 0
+
+
+def _note(line: str) -> None:
+    click.echo(line, err=True)
 
 
 class _ProgressLine:
@@ -249,7 +261,7 @@ def _train_affect(system: str, arguments: dict[str, Any]) -> int:
         parts = [f"{part}: {_scores(row[part])}" for part in ("train", "val")]
         click.echo(f"{name} seed {seed} epoch {row['epoch']}  " + "  ".join(parts))
 
-    done = train(system, progress=progress, **arguments)
+    done = train(system, progress=progress, note=_note, **arguments)
     for seed in done.seeds:
         state = seed.state if seed.error is None else f"failed: {seed.error}"
         click.echo(

@@ -13,7 +13,15 @@ from mambabench.engine.processes import LocalEngine
 from mambabench.engine.units import Engine, Spec
 from mambabench.errors import MambabenchError, nearest_names
 
-__all__ = ["ENGINES", "WantedEngine", "engines_installed", "make_engine", "wanted_engine"]
+__all__ = [
+    "ENGINES",
+    "Elsewhere",
+    "WantedEngine",
+    "elsewhere",
+    "engines_installed",
+    "make_engine",
+    "wanted_engine",
+]
 
 # name -> (package that it needs, extra that installs it)
 ENGINES = {"local": ("", ""), "ray": ("ray", "ray"), "slurm": ("submitit", "slurm")}
@@ -84,3 +92,25 @@ def make_engine(
             slurm_options(wanted.rest), out / "jobs", on_gpu=on_gpu, timeout_s=timeout_s
         )
     return LocalEngine(jobs, setups=setups, timeout_s=timeout_s, separate=separate)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An engine that is not this machine's processes, and what it may use."""
+
+    wanted: WantedEngine
+    out: Path  # where SLURM's jobs lie
+    jobs: int  # workers of a Ray that is started here
+    per_node: int | None = None
+
+    def start(self, *, on_gpu: bool = False) -> Engine:
+        """Return the engine; MambabenchError where it is not to be reached."""
+        return make_engine(
+            self.wanted, self.out, jobs=self.jobs, on_gpu=on_gpu, per_node=self.per_node
+        )
+
+
+def elsewhere(engine: str, out: Path, jobs: int, per_node: int | None) -> Elsewhere | None:
+    """Return what `engine` names, None for local; MambabenchError as `wanted_engine`."""
+    wanted = wanted_engine(engine)
+    return None if wanted.is_local else Elsewhere(wanted, out, jobs, per_node)

@@ -26,6 +26,7 @@ from mambabench.engine.units import (
     Unit,
     answered,
     resolve_function,
+    results_of,
     told_error,
 )
 from mambabench.errors import MambabenchError
@@ -111,16 +112,7 @@ def run_units(
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index, result) of units on this machine; the first that fails or is lost is raised."""
     engine = LocalEngine(jobs, setups=setups)
-    results = engine.run(function, (Unit(spec) for spec in units), on_report=on_report)
-    with contextlib.closing(results):  # type: ignore[type-var]
-        for index, result in results:
-            if isinstance(result, MambabenchError):
-                raise result
-            if isinstance(result, Lost):
-                raise MambabenchError(
-                    f"{result.reason}; the same command continues where it stopped"
-                )
-            yield index, result
+    return results_of(engine, function, (Unit(spec) for spec in units), on_report=on_report)
 
 
 class _Crowd:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ __all__ = [
     "Unit",
     "answered",
     "resolve_function",
+    "results_of",
     "tell_error",
     "told_error",
 ]
@@ -89,6 +91,26 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of what outlives a run."""
         ...
+
+
+def results_of(
+    engine: Engine,
+    function: str,
+    units: Iterable[Unit],
+    *,
+    on_report: Callable[[Any], None] = lambda report: None,
+) -> Iterator[tuple[int, Any]]:
+    """Yield (index, result) of units; the first that fails or is lost is raised."""
+    results = engine.run(function, units, on_report=on_report)
+    with closing(results):  # type: ignore[type-var]
+        for index, result in results:
+            if isinstance(result, MambabenchError):
+                raise result
+            if isinstance(result, Lost):
+                raise MambabenchError(
+                    f"{result.reason}; the same command continues where it stopped"
+                )
+            yield index, result
 
 
 def resolve_function(function: str) -> Callable[[Spec, Callable[[Any], None]], Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mambabench.engine.options import engine_option, per_node_option
 from mambabench.settings import OUT, option
 
 __all__ = ["ExtractSettings"]
@@ -52,16 +53,8 @@ class ExtractSettings:
     device: str = option("auto", choices=("auto", "cpu", "cuda"))
     gpus: int | None = option(None, "One worker on each GPU.", minimum=1)
     jobs: int | None = option(None, "Parallel workers.  [default: one per core]", minimum=1)
-    engine: str = option(
-        "local",
-        "Where work runs: processes of this machine, Ray, or job arrays of SLURM.",
-        metavar="local|ray[:ADDRESS]|slurm[:KEY=VALUE,...]",
-    )
-    per_node: int | None = option(
-        None,
-        "Ray's workers on each node; they share its cores or GPUs.  [default: one each]",
-        minimum=1,
-    )
+    engine: str = engine_option()
+    per_node: int | None = per_node_option()
     timeout: float | None = option(
         None,
         "Seconds that a shard may take before its worker is ended and the shard counts as lost.",

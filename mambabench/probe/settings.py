@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mambabench.engine.options import engine_option, per_node_option
 from mambabench.settings import OUT, option
 
 __all__ = ["ProbeSettings"]
@@ -53,16 +54,8 @@ class ProbeSettings:
         metavar="FILE",
     )
     layout: str = option("store", "How embeddings lie on disk.", choices=("store", "hear-eval-kit"))
-    engine: str = option(
-        "local",
-        "Where work runs: processes of this machine, Ray, or job arrays of SLURM.",
-        metavar="local|ray[:ADDRESS]|slurm[:KEY=VALUE,...]",
-    )
-    per_node: int | None = option(
-        None,
-        "Ray's workers on each node; they share its cores or GPUs.  [default: one each]",
-        minimum=1,
-    )
+    engine: str = engine_option()
+    per_node: int | None = per_node_option()
     shard: str | None = option(None, "Do the i-th of n shares, 1 <= i <= n.", metavar="i/n")
     limit: str | None = option(
         None,

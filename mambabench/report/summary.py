@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mambabench.engine.choice import Elsewhere
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.report.beside import group_beside, language_models
 from mambabench.report.exchange.overall import overall_scores
@@ -45,6 +46,7 @@ def summarise(
     cache: Path | None = None,
     progress: OnStep | None = None,
     jobs: int | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Summary:
     """Read the output folders and compute every statistic.
 
@@ -53,6 +55,7 @@ def summarise(
     ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
     fits nothing). `cache` is the folder of resampled scores; `jobs` processes read and compute, as
     many as there are cores where there is much to do and none are named: the digits are the same.
+    `elsewhere` resamples and compares on another engine, with the same digits.
     Raises StoreError as `read_runs` does.
     """
     found = collect(outs, lambda paths: verify_records(paths, jobs, progress))
@@ -63,7 +66,7 @@ def summarise(
         groups = _chosen(groups, tasks, encoders)
         runs = tuple(run for group in groups for run in group.runs)
     with one_thread(), _folder(cache) as kept:
-        fill_cache(groups, baseline, kept, jobs=jobs, progress=progress)
+        fill_cache(groups, baseline, kept, jobs=jobs, progress=progress, elsewhere=elsewhere)
         summary = _summary(runs, groups, baseline, kept, progress)
     refused = tuple(defect for run in runs for defect in run.defects)
     return replace(summary, defects=refused, left_out=left_out)

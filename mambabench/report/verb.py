@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mambabench.engine.choice import elsewhere
 from mambabench.errors import MambabenchError, nearest_names
+from mambabench.provenance import usable_cores
 from mambabench.reading.text import read_text
 from mambabench.report.costs import costs_of
 from mambabench.report.formats import FORMATS
@@ -58,6 +60,8 @@ def report(
     costs: str | Path | None = None,
     progress: OnStep | None = None,
     jobs: int | None = None,
+    engine: str = "local",
+    per_node: int | None = None,
     **view: Any,
 ) -> ReportResult:
     """Report the union of one or several output folders.
@@ -71,12 +75,13 @@ def report(
     "none"), `figure` what they are sized for, `highlight` (globs) the encoders in colour among grey
     ones, and `costs` a CSV of what encoders cost. With `task` or `encoder` only plots that are
     named are drawn, of what is chosen, to ``report/chosen``. `jobs` processes compute, by default
-    one per core where there is much to do. `view` are the fields of `View`: table, rows, interval,
-    sort, digits, published, columns, and width and color of the terminal. What cannot be written (a
-    full disk, a read-only folder) is said in `note`, and the text is there all the same. Raises
-    StoreError for missing, empty or contradicting folders, EncoderError for an unknown baseline,
-    MambabenchError for an unknown format, option or pattern, and for a format whose package is
-    missing.
+    one per core where there is much to do. `engine` is where scores are resampled and compared, as
+    ``--engine`` has it, with `per_node` workers on each node of Ray. `view` are the fields of
+    `View`: table, rows, interval, sort, digits, published, columns, and width and color of the
+    terminal. What cannot be written (a full disk, a read-only folder) is said in `note`, and the
+    text is there all the same. Raises StoreError for missing, empty or contradicting folders,
+    EncoderError for an unknown baseline, MambabenchError for an unknown format, option or pattern,
+    and for a format whose package is missing.
     """
     check_format(format)  # what is wrong with options is said before the work
     export = (export,) if isinstance(export, str) else tuple(export)
@@ -84,6 +89,7 @@ def report(
     outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
     if not outs:
         raise MambabenchError("out is empty: give at least one output folder")
+    where = elsewhere(engine, outs[0], jobs or usable_cores(), per_node)
     seen = _view(view, names)
     folder, note = report_folder(outs[0])
     cache = folder / "cache" if folder else None
@@ -108,6 +114,7 @@ def report(
             cache=cache,
             progress=progress,
             jobs=jobs,
+            elsewhere=where,
         )
     )
     if recalled is None or recalled.files is None:

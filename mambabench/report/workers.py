@@ -7,15 +7,17 @@ as if an earlier one had left it: the digits do not depend on the number of proc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mambabench.benchmarks.metrics import metric_of
 from mambabench.benchmarks.metrics.metric import Ranked
+from mambabench.engine.choice import Elsewhere
 from mambabench.engine.processes import Report, run_units
 from mambabench.engine.units import Spec
+from mambabench.report.away import compute_elsewhere
 from mambabench.report.checked import verified
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import compare
@@ -91,8 +93,12 @@ def fill_cache(
     *,
     jobs: int | None,
     progress: OnStep | None,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
-    """Compute what the cache lacks of the groups' evidence and tests, the dearest tasks first."""
+    """Compute what the cache lacks of the groups' evidence and tests, the dearest tasks first.
+
+    `elsewhere` is an engine other than processes of this machine, which does all of it.
+    """
     by_task: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         if _complete(group):
@@ -100,10 +106,10 @@ def fill_cache(
     todo = [own for own in by_task.values() if not all(is_cached(one, cache) for one in own)]
     files = [run.path.with_suffix(".npz") for own in todo for one in own for run in one.runs]
     n_jobs = min(n_jobs_for(files, jobs), len(todo))
-    if n_jobs < 2:
+    if not todo or (elsewhere is None and n_jobs < 2):
         return
     todo.sort(key=_cost, reverse=True)
-    units = (_unit(own, baseline, cache) for own in todo)
+    units = [_unit(own, baseline, cache) for own in todo]
     total = sum(map(len, todo))
     n_done = 0
 
@@ -113,7 +119,12 @@ def fill_cache(
         if progress:
             progress("resampling", n_done, total)
 
-    finished = run_units(f"{__name__}:work_unit", units, jobs=n_jobs, on_report=one_more)
+    name = f"{__name__}:work_unit"
+    finished: Iterable[Any]
+    if elsewhere is None:
+        finished = run_units(name, units, jobs=n_jobs, on_report=one_more)
+    else:
+        finished = compute_elsewhere(elsewhere, name, units, cache, one_more)
     for n_tasks, _ in enumerate(finished, 1):
         if progress:
             progress("comparing", n_tasks, len(todo))

@@ -25,7 +25,15 @@ from mambabench.train.recipes import Recipe, RecipeRow
 from mambabench.train.state import save_tensors, weights_of
 from mambabench.train.system import Call, EncoderData, PreparedTraining, System, find_system
 
-__all__ = ["SCHEMA", "Options", "SeedResult", "run_folder", "train_recipe"]
+__all__ = [
+    "SCHEMA",
+    "EncoderRun",
+    "Options",
+    "SeedResult",
+    "check_begun",
+    "run_folder",
+    "train_recipe",
+]
 
 SCHEMA = "mambabench.train/2"
 Show = Callable[[str, Tick], None]  # name of the run, what the step says
@@ -81,13 +89,13 @@ def train_recipe(recipe: Recipe, options: Options) -> tuple[SeedResult, ...]:
             data: EncoderData | None = None
             for seed in row.settings.seeds:
                 folder = run_folder(options.out, system, row, seed)
-                _check(folder, row.settings, seed, options)
+                check_begun(folder, row.settings, seed, options)
                 if (folder / "run.json").is_file():
                     found = read_json(folder / "run.json")
                     done.append(SeedResult(row.name, seed, folder, "already", found))
                     continue
                 data = data or system.open_data(row.settings, options.data)
-                run = _SeedRun(system, row, seed, data, folder, options, group, device, init)
+                run = EncoderRun(system, row, seed, data, folder, options, group, device, init)
                 done.append(run.attempt())
     return tuple(done)
 
@@ -100,7 +108,7 @@ def settings_json(settings: EncoderSettings, seed: int, init: str | None) -> dic
     return {**values, "seed": seed, "init": init}
 
 
-def _check(folder: Path, settings: EncoderSettings, seed: int, options: Options) -> None:
+def check_begun(folder: Path, settings: EncoderSettings, seed: int, options: Options) -> None:
     """Refuse to mix settings in one folder, and to continue a begun run unasked."""
     path = folder / "settings.json"
     if not path.is_file():
@@ -118,7 +126,7 @@ def _check(folder: Path, settings: EncoderSettings, seed: int, options: Options)
 
 
 @dataclass(frozen=True)
-class _SeedRun:
+class EncoderRun:
     """One seed of one row."""
 
     system: System
@@ -131,21 +139,32 @@ class _SeedRun:
     device: str
     init: Path | None
 
+    def state_before(self) -> str:
+        """Say "resumed" where files of a training lie that was cut off, else "trained"."""
+        return "resumed" if any(self.folder.rglob("state.safetensors")) else "trained"
+
+    def below(self, fold: Any) -> Path:
+        """Return the folder of a fold."""
+        name = getattr(fold, "name", "")
+        return self.folder / name if name else self.folder
+
     @property
     def settings(self) -> EncoderSettings:
         settings = self.row.settings
         assert isinstance(settings, EncoderSettings)
         return settings
 
-    def attempt(self) -> SeedResult:
-        """Train; an error of ours is recorded, and is the result."""
-        state = "resumed" if any(self.folder.rglob("state.safetensors")) else "trained"
+    def attempt(self, error: MambabenchError | None = None) -> SeedResult:
+        """Train; an error of ours is recorded, and is the result, as is one met elsewhere."""
+        state = self.state_before()
         if self.ranks.first:
             told = settings_json(self.settings, self.seed, self.options.init)
             write_json(self.folder / "settings.json", told)
             (self.folder / "failed.json").unlink(missing_ok=True)
         self.ranks.wait()
         try:
+            if error is not None:
+                raise error
             result = self.train()
         except MambabenchError as error:
             if self.ranks.first:
@@ -158,18 +177,7 @@ class _SeedRun:
     def train(self) -> dict[str, Any]:
         """Train every fold, then write the record."""
         started = time.time()
-        folds = []
-        for fold in self.data.folds:
-            name = getattr(fold, "name", "")
-            below = self.folder / name if name else self.folder
-            kept = below / "fold.json"
-            if kept.is_file():
-                folds.append(read_json(kept))
-                continue
-            folds.append(self.train_fold(fold, name, below))
-            if self.ranks.first:
-                write_json(kept, folds[-1])
-                (below / "state.safetensors").unlink(missing_ok=True)
+        folds = [self.fold(fold) for fold in self.data.folds]
         record = {
             "schema": SCHEMA,
             "system": self.system.name,
@@ -186,6 +194,19 @@ class _SeedRun:
             write_json(self.folder / "provenance.json", self._provenance(started))
             write_json(self.folder / "run.json", record)
         self.ranks.wait()
+        return record
+
+    def fold(self, fold: Any) -> dict[str, Any]:
+        """Train a fold that is not done yet; return its record, written when it is."""
+        below = self.below(fold)
+        kept = below / "fold.json"
+        if kept.is_file():
+            found: dict[str, Any] = read_json(kept)
+            return found
+        record = self.train_fold(fold, getattr(fold, "name", ""), below)
+        if self.ranks.first:
+            write_json(kept, record)
+            (below / "state.safetensors").unlink(missing_ok=True)
         return record
 
     def train_fold(self, fold: Any, name: str, below: Path) -> dict[str, Any]:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambabench.errors import MambabenchError, ProtocolError, StoreError, nearest_names
-from mambabench.files import write_json
-from mambabench.reading.json_files import read_json_object
-from mambabench.train.log import JsonLog, WandbLog, check_loggers
+from mambabench.engine.choice import elsewhere
+from mambabench.errors import ProtocolError, nearest_names
+from mambabench.provenance import usable_cores
+from mambabench.train.log import check_loggers
 from mambabench.train.recipes import Recipe, RecipeRow, find_recipe, read_recipe
-from mambabench.train.settings import SYSTEMS, DepMambaSettings, Settings, resolve
+from mambabench.train.seeds import (
+    RUN_SCHEMA,
+    Progress,
+    TrainedSeed,
+    run_folder,
+    system_module,
+    train_row,
+)
+from mambabench.train.settings import SYSTEMS, Settings, resolve
 
 if TYPE_CHECKING:
+    from mambabench.train.away import Note
     from mambabench.train.encoder_verb import SeedResult
-    from mambabench.train.sources import Sources
 
 __all__ = [
     "RUN_SCHEMA",
@@ -32,24 +38,6 @@ __all__ = [
     "train",
     "train_encoder",
 ]
-
-RUN_SCHEMA = "mambabench.train/1"
-_REMEDY = "delete the folder of this seed and train again"
-_PROJECTS = {"depmamba": "mamnba_ad", "mmml": "mmml"}  # the first as published, typo included
-
-Progress = Callable[[str, int, dict[str, Any]], None]  # (run name, seed, epoch's row)
-
-
-@dataclass(frozen=True)
-class TrainedSeed:
-    """What became of one seed."""
-
-    row: str
-    seed: int
-    folder: Path
-    state: str  # trained, resumed, already or failed
-    result: dict[str, Any] | None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,11 +149,17 @@ def train_encoder(
     probe_method: str = "linear",
     save_steps: int | None = None,
     show: Any = None,
+    engine: str = "local",
+    per_node: int | None = None,
+    note: Note | None = None,
 ) -> tuple[SeedResult, ...]:
     """Train SSAM, SSAST, SSAMBA or AuM: every row and seed of a recipe, or one of `settings`.
 
-    The process joins the others that torchrun or srun started. Returns what became of every seed.
+    The process joins the others that torchrun or srun started. With another `engine` than local
+    every fold of every seed is trained by a worker of it, and `note` is told a line for each.
+    Returns what became of every seed.
     """
+    from mambabench.train.away import train_recipe_elsewhere
     from mambabench.train.encoder_verb import Options, train_recipe
     from mambabench.train.probing import Probing, parse_probe
 
@@ -195,12 +189,10 @@ def train_encoder(
         save_steps,
         show,
     )
-    return train_recipe(planned, options)
-
-
-def run_folder(out: Path, system: str, row: RecipeRow) -> Path:
-    """Return the folder of one experiment: its seeds lie below."""
-    return out / "train" / system / row.settings.task / row.name
+    where = elsewhere(engine, options.out, usable_cores(), per_node)
+    if where is None:
+        return train_recipe(planned, options)
+    return train_recipe_elsewhere(planned, options, where, note or (lambda line: None))
 
 
 def train(
@@ -220,12 +212,16 @@ def train(
     device: str = "auto",
     log: Sequence[str] = (),
     progress: Progress | None = None,
+    engine: str = "local",
+    per_node: int | None = None,
+    note: Note | None = None,
 ) -> Trained:
     """Train every row and seed of a recipe, or one experiment made of `settings`.
 
     Each seed gets a folder with its weights, log and result; a finished one is left alone, a begun
     one continues with `resume` and is an error without. Test data are never read. A seed whose data
-    turn out to be broken is recorded as failed and the others go on.
+    turn out to be broken is recorded as failed and the others go on. With another `engine` than
+    local every seed is trained by a worker of it, and `note` is told a line for each.
     """
     check_loggers(tuple(log))
     planned = plan(system, recipe=recipe, rows=rows, task=task, seeds=seeds, settings=settings)
@@ -239,10 +235,22 @@ def train(
         text_encoder=text_encoder,
         device=resolve_device(device),
     )
+    folder, loggers = Path(out), tuple(log)
+    where = elsewhere(engine, folder, usable_cores(), per_node)
     done: list[TrainedSeed] = []
+    of_rows: list[Sources] = []
     for row in planned.rows:
-        sources = provide(row.settings, sources, Path(out))  # makes nothing twice
-        done += _train_row(system, row, sources, Path(out), resume, tuple(log), progress)
+        sources = provide(row.settings, sources, folder)  # makes nothing twice
+        of_rows.append(sources)
+        if where is None:
+            done += train_row(system, row, sources, folder, resume, loggers, progress)
+    if where is not None:
+        from mambabench.train.away import train_rows_elsewhere
+
+        told = note or (lambda line: None)
+        done += train_rows_elsewhere(
+            planned, of_rows, folder, resume=resume, log=loggers, elsewhere=where, note=told
+        )
     return Trained(planned, tuple(done))
 
 
@@ -253,140 +261,3 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
-
-
-def _train_row(
-    system: str,
-    row: RecipeRow,
-    sources: Sources,
-    out: Path,
-    resume: bool,
-    log: tuple[str, ...],
-    progress: Progress | None,
-) -> list[TrainedSeed]:
-    folder = run_folder(out, system, row)
-    folders = {seed: folder / f"seed-{seed:03d}" for seed in row.settings.seeds}
-    for seed, path in folders.items():
-        _check_folder(path, row.settings, seed, resume)
-    todo = [seed for seed, path in folders.items() if not (path / "run.json").is_file()]
-    data = system_module(system).open_data(row.settings, sources) if todo else None
-    done = []
-    for seed, path in folders.items():
-        if seed not in todo:
-            record = read_json_object(path / "run.json", remedy=_REMEDY, error=StoreError)
-            done.append(TrainedSeed(row.name, seed, path, "already", record))
-            continue
-        state = "resumed" if (path / "state.safetensors").is_file() else "trained"
-        try:
-            result = _train_seed(system, row, data, seed, path, sources, log, progress)
-        except MambabenchError as error:
-            write_json(path / "failed.json", {"seed": seed, "error": str(error)})
-            done.append(TrainedSeed(row.name, seed, path, "failed", None, str(error)))
-            continue
-        done.append(TrainedSeed(row.name, seed, path, state, result))
-    return done
-
-
-def _check_folder(path: Path, settings: Settings, seed: int, resume: bool) -> None:
-    """Refuse to mix settings in one folder, and to continue a begun run unasked."""
-    if (path / "settings.json").is_file():
-        found = read_json_object(path / "settings.json", remedy=_REMEDY, error=StoreError)
-        if found != _settings_json(settings, seed):
-            differ = [k for k, v in _settings_json(settings, seed).items() if found.get(k) != v]
-            raise StoreError(
-                f"{path} was trained with another {', '.join(differ)}; use another --out or "
-                "remove the folder"
-            )
-    begun = (path / "state.safetensors").is_file() and not (path / "run.json").is_file()
-    if begun and not resume:
-        raise StoreError(f"{path} holds a run that was cut off; continue it with --resume")
-
-
-def _settings_json(settings: Settings, seed: int) -> dict[str, Any]:
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
-    del values["seeds"]  # adding seeds later must not disturb finished ones
-    return {**values, "seed": seed}
-
-
-def _train_seed(
-    system: str,
-    row: RecipeRow,
-    data: Any,
-    seed: int,
-    folder: Path,
-    sources: Sources,
-    log: tuple[str, ...],
-    progress: Progress | None,
-) -> dict[str, Any]:
-    started = time.time()
-    write_json(folder / "settings.json", _settings_json(row.settings, seed))
-    (folder / "failed.json").unlink(missing_ok=True)
-    lines = JsonLog(folder / "log.jsonl")
-    wandb = (
-        WandbLog(_PROJECTS[system], _wandb_name(row), _settings_json(row.settings, seed))
-        if "wandb" in log
-        else None
-    )
-
-    def emit(epoch: dict[str, Any]) -> None:
-        lines(epoch)
-        if wandb is not None:
-            wandb(epoch)
-        if progress is not None:
-            progress(row.name, seed, epoch)
-
-    result = system_module(system).train_seed(
-        row.settings, data, seed, folder, device=sources.device, log=emit
-    )
-    record = {
-        "schema": RUN_SCHEMA,
-        "system": system,
-        "name": row.name,
-        "seed": seed,
-        "settings": _settings_json(row.settings, seed),
-        "notes": list(data.notes),
-        "restricted": data.restricted,
-        **result,
-    }
-    if wandb is not None:
-        wandb.close({"best_epoch": result["best_epoch"], **(result["validation"] or {})})
-    write_json(folder / "provenance.json", _provenance(sources, started))
-    write_json(folder / "run.json", record)
-    (folder / "state.safetensors").unlink(missing_ok=True)
-    return record
-
-
-def system_module(system: str) -> Any:
-    """Return the module that opens data, trains a seed and predicts for `system`."""
-    from importlib import import_module
-
-    # only one: the other has its own costs
-    return import_module(f"mambabench.train.systems.{system}")
-
-
-def _wandb_name(row: RecipeRow) -> str:
-    settings = row.settings
-    if isinstance(settings, DepMambaSettings):
-        return f"{settings.model}-{settings.train_gender}-{settings.test_gender}"
-    return row.name
-
-
-def _provenance(sources: Sources, started: float) -> dict[str, Any]:
-    import numpy
-    import torch
-
-    return {
-        "data": None if sources.data is None else str(sources.data.resolve()),
-        "store": None if sources.store is None else str(sources.store.resolve()),
-        "encoder": sources.encoder,
-        "text_encoder": sources.text_encoder,
-        "device": sources.device,
-        "started": started,
-        "elapsed_s": time.time() - started,
-        "host": platform.node(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-        },
-    }

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from mambabench.engine.choice import Elsewhere, WantedEngine
+from mambabench.engine.units import Lost
+from mambabench.errors import MambabenchError
 from mambabench.report.formats.json_text import as_json
 from mambabench.report.summary import summarise
 from mambabench.report.workers import n_jobs_for, verify_records
 from mambabench.store.records import record_paths
+from tests.engine.alone import Alone
 from tests.report.synthetic_results import write_events, write_scene
 
 # what the same records gave when every pair was swept entry by entry: made by `python -m
@@ -81,6 +85,32 @@ def test_one_process_and_two_give_the_same_bytes(out, tmp_path):
     n_tasks, n_groups = 10, 30
     assert ("comparing", n_tasks, n_tasks) in calls[1]
     assert ("resampling", n_groups, n_groups) in calls[1]
+
+
+def test_another_engine_gives_the_same_bytes_without_the_folder(out, tmp_path, monkeypatch):
+    monkeypatch.setattr("mambabench.engine.choice.make_engine", lambda *a, **k: Alone())
+    texts, caches = [], []
+    for name, where in (("here", None), ("there", Elsewhere(WantedEngine("ray", ""), out, 1))):
+        cache = tmp_path / name
+        cache.mkdir()
+        seen = []
+        summary = summarise([out], cache=cache, elsewhere=where, progress=partial(note, seen))
+        texts.append(as_json(summary))
+        caches.append({path.name: path.read_bytes() for path in cache.glob("*.json")})
+    assert texts[0] == texts[1]
+    assert caches[0] == caches[1]
+    assert ("resampling", 30, 30) in seen
+    assert len(list((tmp_path / "there").glob("*.npz"))) == 30
+
+
+def test_a_lost_unit_of_a_report_is_named(out, tmp_path, monkeypatch):
+    class Deadly(Alone):
+        def run(self, function, units, **_):
+            yield 0, Lost("a worker on a node of Ray ended: gone")
+
+    monkeypatch.setattr("mambabench.engine.choice.make_engine", lambda *a, **k: Deadly())
+    with pytest.raises(MambabenchError, match=r"ended: gone; the same command continues"):
+        summarise([out], cache=tmp_path, elsewhere=Elsewhere(WantedEngine("ray", ""), out, 1))
 
 
 def test_records_are_verified_by_processes(out):
