@@ -175,6 +175,7 @@ def info() -> Json:
         "MAMBABENCH_SCAN_BACKEND",
         "MAMBABENCH_OFFLINE",
         "MAMBABENCH_WEIGHTS",
+        "MAMBABENCH_ENVIRONMENTS",
         "PT_MAMBA_MODEL_DIR",
         "NUMBA_CACHE_DIR",
     )

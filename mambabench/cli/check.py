@@ -24,6 +24,13 @@ __all__ = ["command"]
     show_default=True,
     help="Length in seconds of the clip on which timestamps must not drift.",
 )
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="PATH",
+    help="Interpreter in which a .py file runs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON only.")
 @click.option(
     "--template",
@@ -34,7 +41,12 @@ __all__ = ["command"]
 )
 @options.traceback
 def command(
-    encoder: str | None, device: str, long_s: float, as_json: bool, template: Path | None
+    encoder: str | None,
+    device: str,
+    long_s: float,
+    python: Path | None,
+    as_json: bool,
+    template: Path | None,
 ) -> int:
     """Check the provider E strictly: a table of checks, exit code 1 where one fails.
 
@@ -50,7 +62,7 @@ def command(
         if error.traceback and shown_whole():
             print(error.traceback, file=sys.stderr)
 
-    report = check(encoder, device=device, long_s=long_s, on_error=whole)
+    report = check(encoder, device=device, long_s=long_s, python=python, on_error=whole)
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
         return 0 if report.passed else 1

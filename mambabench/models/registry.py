@@ -127,17 +127,22 @@ def with_option(text: str, key: str, value: Setting) -> str:
 
 
 def in_python(encoders: Sequence[str], python: Path) -> tuple[str, ...]:
-    """Return the specs with every provider file told to run in the interpreter `python`.
+    """Return the specs with every provider file told to run in the interpreter `python`, and every
+    registered encoder that needs an interpreter of its own.
 
-    Raises EncoderError where none is a file, or the path holds what separates options.
+    Raises EncoderError where none is one, or the path holds what separates options.
     """
     path = str(python.expanduser().absolute())
     if set(path) & set(",@:"):
         raise EncoderError(f"--python {path}: a path with ',', '@' or ':' cannot be used; link it")
-    files = [text for text in encoders if split_name(text)[0].endswith(".py")]
-    if not files:
+
+    def elsewhere(text: str) -> bool:
+        name = split_name(text)[0]
+        return name.endswith(".py") or (is_registered(name) and bool(find_entry(name).python))
+
+    if not any(map(elsewhere, encoders)):
         raise EncoderError(f"--python {path} runs .py files, and no --encoder is one")
-    return tuple(with_option(text, "python", path) if text in files else text for text in encoders)
+    return tuple(with_option(t, "python", path) if elsewhere(t) else t for t in encoders)
 
 
 def _option(item: str, text: str) -> tuple[str, Setting]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import mambabench
+from mambabench.cli.check import command
 from mambabench.errors import EncoderError
 from mambabench.hear_api import other_python
 from mambabench.hear_api.other_python import RemoteModel
@@ -103,6 +106,21 @@ def test_it_needs_numpy_alone(numpy_alone: Path, tmp_path: Path) -> None:
     found, found_times = encoder.timestamps(signal_, None)
     assert found[:, :, 0].numpy().tobytes() == rows.tobytes()
     assert found_times.numpy().tobytes() == times.tobytes()
+
+
+def test_it_can_be_checked(numpy_alone: Path, tmp_path: Path) -> None:
+    file = _file(tmp_path, WITH_ARRAYS)
+    report = mambabench.check(str(file), device="cpu", long_s=5, python=numpy_alone)
+    assert report.passed, [c for c in report.checks if c.status == "fail"]
+    assert (report.scene_embedding_size, report.hop_ms) == (4, 50)
+    nan = _file(tmp_path, WITH_ARRAYS.replace("* 50 + 25", "* np.nan"))
+    args = [str(nan), "--python", str(numpy_alone), "--device", "cpu", "--long-s", "5", "--json"]
+    result = CliRunner().invoke(command, args, standalone_mode=False)
+    failed = {c["name"] for c in json.loads(result.output)["checks"] if c["status"] == "fail"}
+    assert result.return_value == 1
+    assert "timestamps" in failed
+    with pytest.raises(EncoderError, match="runs .py files, and no --encoder is one"):
+        mambabench.check("logmel_stats", device="cpu", python=numpy_alone)
 
 
 def test_the_bytes_are_those_of_this_process(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 import mambabench
 from mambabench.benchmarks.subset import subset_task
 from mambabench.errors import EncoderError
-from mambabench.models.registry import encoder_entries, load_encoder
+from mambabench.models.entry import EncoderEntry
+from mambabench.models.registry import encoder_entries, encoder_list, in_python, load_encoder
 from mambabench.models.weights import in_packages
 from mambabench.models.weights.identity import fixed_signal
 
@@ -29,6 +31,8 @@ PINS = {
     "crepe_tiny": (11.771, 5.33057, -3.80058),
     "pesto_pitch": (1.05315, 0.169282, 0.563920),
     "opensmile_egemaps": (4254.00, 1994.38, 587.764),
+    "musicnn": (153.817, -137.837, -43.1341),
+    "aisfx": (47.4265, 28.1984, 30.1998),
 }
 TASKS = {
     "emodb_speaker-v1-full": ("resemblyzer_voice",),
@@ -45,11 +49,44 @@ def test_every_encoder_of_the_zoo_is_pinned() -> None:
 
 @pytest.mark.parametrize("entry", ZOO, ids=lambda entry: entry.name)
 def test_one_that_is_not_at_hand_says_how_to_get_it(
-    entry: object, monkeypatch: pytest.MonkeyPatch
+    entry: EncoderEntry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(in_packages, "find_spec", lambda name: None)
-    with pytest.raises(EncoderError, match="is not installed here: pip install .*=="):
-        load_encoder(entry.name, device="cpu")  # type: ignore[attr-defined]
+    monkeypatch.setenv("MAMBABENCH_ENVIRONMENTS", str(tmp_path))
+    line = in_packages.install_line(entry)
+    if entry.python:
+        folder = tmp_path / entry.package
+        assert line == f"python{entry.python} -m venv {folder} && {folder}/bin/{entry.pip}"
+    with pytest.raises(EncoderError, match=re.escape(f"is not installed here: {line}")):
+        load_encoder(entry.name, device="cpu")
+    assert re.search(r"pip install .*==", line)
+
+
+def test_an_environment_of_its_own_is_found_and_another_may_be_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The interpreter is this one, and a module called musicnn tells what it was asked."""
+    monkeypatch.setenv("MAMBABENCH_ENVIRONMENTS", str(tmp_path))
+    entry = encoder_entries()["musicnn"]
+    assert "musicnn" not in encoder_list(["zoo", "logmel_stats"] if _others() else ["logmel_stats"])
+    python = in_packages.interpreter(entry)
+    weights = tmp_path / "musicnn/lib/python3.7/site-packages/musicnn" / entry.package_file
+    for file in (python, weights):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert in_packages.packaged_weights(entry) == weights
+    assert "musicnn" in encoder_list(["zoo"])
+    with pytest.raises(EncoderError, match=f"--python {re.escape(str(python))} cannot be started"):
+        load_encoder("musicnn", device="cpu")
+    named = in_python(["musicnn", "logmel_stats"], Path(sys.executable))
+    assert named == (f"musicnn:python={sys.executable}", "logmel_stats")
+    with pytest.raises(EncoderError, match=r"No module named '(librosa|musicnn)'"):
+        load_encoder(named[0], device="cpu")
+
+
+def _others() -> bool:
+    """Say whether some other encoder of the zoo is at hand here."""
+    return any(in_packages.packaged_weights(entry) for entry in ZOO if not entry.python)
 
 
 @pytest.mark.peer

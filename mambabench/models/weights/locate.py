@@ -14,6 +14,7 @@ __all__ = [
     "local_checkpoint",
     "missing_weights",
     "repository_folder",
+    "user_directory",
     "weights_directory",
 ]
 
@@ -21,15 +22,20 @@ RUN_SUFFIX = "_4x256_fp16_r1"  # of SSAM's training runs
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def weights_directory() -> Path:
-    """Return the folder of fetched and converted weights: MAMBABENCH_WEIGHTS, or the user's
-    cache folder."""
-    named = os.environ.get("MAMBABENCH_WEIGHTS")
+def user_directory(variable: str, folder: str) -> Path:
+    """Return the folder that an environment variable names, or `folder` in the user's cache."""
+    named = os.environ.get(variable)
     if named:
         return Path(named).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
     base = Path(cache) if cache else Path.home() / ".cache"
-    return base / "mambabench" / "weights"
+    return base / "mambabench" / folder
+
+
+def weights_directory() -> Path:
+    """Return the folder of fetched and converted weights: MAMBABENCH_WEIGHTS, or the user's
+    cache folder."""
+    return user_directory("MAMBABENCH_WEIGHTS", "weights")
 
 
 def repository_folder(name: str) -> Path:
