@@ -6,12 +6,16 @@ of steps, and prints both test scores with their 95 % intervals (binomial for ac
 resamples of clips or trials for PR and ASV), the clips that went through the encoder, and CPU
 seconds.
 
+With several seeds the intervals are Student's over seeds, which hold the spread of
+initial values and of orders; the corpora stay the same.
+
 usage: python perf/s3prl_peer.py --env ENV [--steps 200] [--encoder logmel_stats] [--tasks PR ASV]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import shutil
@@ -273,7 +277,13 @@ def write_emotion_lists(root: Path) -> None:
 def run_peer(
     python: Path, encoder: str, task: str, config: tuple, folder: Path, seed: int = 1337
 ) -> dict:
-    """Train and test one task in s3prl; return accuracy, clips encoded and CPU seconds."""
+    """Train and test one task in s3prl; return accuracy, clips encoded and CPU seconds.
+
+    A run that is finished below `folder` is read, not run again.
+    """
+    if (folder / "result.json").exists():
+        return json.loads((folder / "result.json").read_text())
+    shutil.rmtree(folder, ignore_errors=True)
     for name in (".cache", ".wav_lengths"):  # keyed by the split's name only
         for cache in python.parent.parent.glob(
             f"lib/python*/site-packages/s3prl/downstream/*/{name}"
@@ -322,6 +332,7 @@ def run_peer(
         if task != "ASV" or not score >= result["score"]:  # the lowest test rate, as s3prl
             result["score"] = score
             result["interval"] = peer_interval(task, folder / "exp")
+    (folder / "result.json").write_text(json.dumps(result))
     return result
 
 
@@ -381,6 +392,11 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
             total_steps=steps,
             evaluations=CHECKPOINTS if task == "ASV" else 4,
         )
+    kept = folder / "ours.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    for part in ("tasks", "out"):
+        shutil.rmtree(folder / part, ignore_errors=True)
     prepared = prepare(name, root, folder / "tasks")
     start = time.process_time()
     mambabench.extract([encoder], [prepared.directory], out=folder / "out", jobs=1)
@@ -398,24 +414,33 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
         own = rate_interval(arrays["test/trial_same"], arrays["test/trial_score"])
         n_test = len(arrays["test/trial_same"])
     further = [read_record(other).folds[0] for other in others]
-    return {
+    result = {
         "score": next(iter(fold.scores.values())),
         "scores": [next(iter(one.scores.values())) for one in (fold, *further)],
         "interval": own,
         "more": more,
+        "others": {name: [one.scores[name] for one in (fold, *further)] for name in more},
         "clips": sum(prepared.n_clips.values()),
         "n_test": n_test,
         "cpu_s": round(time.process_time() - start, 2),
     }
+    kept.write_text(json.dumps(result))
+    return result
+
+
+def mean_over_seeds(scores: list[float]) -> tuple[float, tuple[float, float]]:
+    """Return the mean of several seeds and its 95 % t-interval."""
+    found = t_interval(scores)
+    return float(np.mean(scores)), (round(found.low, 3), round(found.high, 3))
 
 
 def over_seeds(side: dict, scores: list[float]) -> None:
     """Put the mean of several seeds and its t-interval in the place of one seed's."""
-    found = t_interval(scores)
+    mean, interval = mean_over_seeds(scores)
     side |= {
-        "score": float(np.mean(scores)),
+        "score": mean,
         "scores": [round(score, 4) for score in scores],
-        "interval": (round(found.low, 3), round(found.high, 3)),
+        "interval": interval,
     }
 
 
@@ -432,6 +457,9 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.3, help="in the generated tones")
     parser.add_argument("--seeds", type=int, default=1, help="more: intervals over seeds")
     parser.add_argument("--tasks", nargs="*", default=["KS", "SID", "IC", "ER"])
+    parser.add_argument(
+        "--keep", type=Path, help="a folder: runs that are finished there are not run again"
+    )
     parser.add_argument("--name", default="s3prl_peer", help="of the two files written")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
     options = parser.parse_args()
@@ -442,24 +470,38 @@ def main() -> None:
     python = install(options.env.absolute())
     rows = []
     for task in options.tasks:
-        with tempfile.TemporaryDirectory() as base:
-            folder = Path(base)
+        with contextlib.ExitStack() as stack:
+            if options.keep:
+                folder = options.keep.absolute() / task
+                folder.mkdir(parents=True, exist_ok=True)
+            else:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             write = trees.TREES[f"superb_{task.lower()}"]
             encoder = options.encoder
             if task in s3prl_sequences.TASKS and encoder == "logmel_stats":
                 encoder = str(folder / "bands.py")  # 10 ms a frame: letters need them
                 Path(encoder).write_text(ENCODER)
-            root = write(folder / "corpus", **MORE.get(task, {}))
-            config = recipe(task, root, options.steps)
+            root = folder / "corpus"
+            if not (folder / "config.json").exists():
+                shutil.rmtree(root, ignore_errors=True)
+                write(root, **MORE.get(task, {}))
+                config = recipe(task, root, options.steps)
+                (folder / "config.json").write_text(json.dumps(config))
+            config = json.loads((folder / "config.json").read_text())
             runs = [
                 run_peer(python, encoder, task, config, folder / f"peer{seed}", 1337 + seed)
                 for seed in range(options.seeds)
             ]
             theirs = runs[0] | {key: sum(r[key] for r in runs) for key in ("clips", "cpu_s")}
+            theirs["scores"] = [round(run["score"], 4) for run in runs]
             ours = run_ours(encoder, task, root, folder, options.steps, options.seeds)
             if options.seeds > 1:
                 over_seeds(theirs, [run["score"] for run in runs])
                 over_seeds(ours, ours["scores"])
+                for name, found in ours["others"].items():
+                    per_seed = [run["more"][name][0] for run in runs]
+                    theirs["more"][name] = mean_over_seeds(per_seed)
+                    ours["more"][name] = mean_over_seeds(found)
             more = {
                 name: [
                     {"score": round(score, 4), "interval": list(ends)}

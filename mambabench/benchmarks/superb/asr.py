@@ -15,8 +15,10 @@ from mambabench.benchmarks.superb.sources import (
     SourceClip,
     count_defects,
     missing_files,
+    once,
     read_lines,
     require_folder,
+    wrong_rates,
 )
 from mambabench.errors import DataError
 
@@ -53,7 +55,7 @@ def words_of(symbols: Sequence[str]) -> list[str]:
 
 def _split_clips(root: Path, folder: str) -> tuple[SourceClip, ...]:
     base = require_folder(root / FOLDER / folder, f"LibriSpeech's {folder}", _REMEDY)
-    clips = []
+    clips: dict[str, SourceClip] = {}
     for path in sorted(base.glob("*/*/*.trans.txt")):
         for number, line in enumerate(read_lines(path, _REMEDY), start=1):
             name, *words = line.split()
@@ -66,15 +68,14 @@ def _split_clips(root: Path, folder: str) -> tuple[SourceClip, ...]:
                     f"{path}, line {number}, clip {name}: {error}; take the transcripts as released"
                 ) from error
             audio = path.parent / f"{name}.flac"
-            clips.append(
-                SourceClip(
-                    audio.name,
-                    audio.relative_to(root).as_posix(),
-                    symbols,
-                    cluster=path.parent.parent.name,
-                )
+            once(clips, audio.name, f"{path}, line {number}", "take the transcripts as released")
+            clips[audio.name] = SourceClip(
+                audio.name,
+                audio.relative_to(root).as_posix(),
+                symbols,
+                cluster=path.parent.parent.name,
             )
-    return tuple(clips)
+    return tuple(clips.values())
 
 
 def read(root: Path) -> Corpus:
@@ -84,7 +85,8 @@ def read(root: Path) -> Corpus:
 
 
 def check(root: Path) -> tuple[CorpusDefect, ...]:
-    """List missing audio and splits of another size than published."""
+    """List missing audio, other rates and splits of another size than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
-    return missing_files(root, clips, _REMEDY) + count_defects(corpus, PUBLISHED_COUNTS, _REMEDY)
+    wrong = missing_files(root, clips, _REMEDY) + wrong_rates(root, clips, _REMEDY)
+    return wrong + count_defects(corpus, PUBLISHED_COUNTS, _REMEDY)

@@ -7,6 +7,7 @@ NIST's, without collar and with overlapping speech scored, as SUPERB's scorer is
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,6 +61,8 @@ def read_rttm(text: str) -> tuple[Turn, ...]:
             continue
         try:
             start, duration = float(fields[3]), float(fields[4])
+            if not (0 <= start < math.inf and 0 <= duration < math.inf):
+                raise ValueError("no time")
             turns.append(Turn(fields[1], start, start + duration, fields[7]))
         except (IndexError, ValueError) as error:
             raise ValueError(

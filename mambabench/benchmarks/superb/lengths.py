@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from mambabench.benchmarks.superb.sources import Corpus, SourceClip
+from mambabench.benchmarks.superb.sources import RATE_HZ, Corpus, SourceClip
 
-__all__ = ["RATE_HZ", "clip_samples", "lengths_of"]
-
-RATE_HZ = 16_000
+__all__ = ["clip_samples", "lengths_of"]
 
 
 def lengths_of(root: Path, corpus: Corpus) -> Mapping[str, int]:

@@ -7,6 +7,7 @@ Source: s3prl 0.4.18, downstream `diarization`, and the preparation that its rec
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,13 @@ from mambabench.benchmarks.superb.sources import (
     SpokenTurn,
     count_defects,
     missing_files,
+    once,
     require_folder,
+    wrong_rates,
 )
 from mambabench.errors import DataError
+from mambabench.reading.audio import find_file, read_header
+from mambabench.reading.text import read_text
 
 __all__ = ["Mixture", "check", "kaldi_files", "labelled", "mixtures_of", "read"]
 
@@ -53,7 +58,7 @@ def mixtures_of(
 
     Mixture ``r1-c1-u1_r2-c2-u2`` speaks as the utterances ``c1-u1`` and ``c2-u2`` do.
     """
-    mixtures = []
+    mixtures: dict[str, Mixture] = {}
     for line, row in enumerate(rows, start=2):
         name = row["mixture_ID"]
         halves = name.split("_")
@@ -62,6 +67,7 @@ def mixtures_of(
                 f"{where}, line {line}: mixture_ID {name!r} is not "
                 "'reader-chapter-utterance_reader-chapter-utterance'"
             )
+        once(mixtures, name, f"{where}, line {line}", _REMEDY)
         if not row["length"].isdigit():
             raise DataError(f"{where}, line {line}: length {row['length']!r} is no whole number")
         turns: list[Turn] = []
@@ -79,8 +85,8 @@ def mixtures_of(
                     f"alignment of {', '.join(sorted(others))}; {_REMEDY}"
                 )
             turns += [turn._replace(recording=name) for turn in alignment[utterance]]
-        mixtures.append(Mixture(name, int(row["length"]), tuple(turns)))
-    return tuple(mixtures)
+        mixtures[name] = Mixture(name, int(row["length"]), tuple(turns))
+    return tuple(mixtures.values())
 
 
 def kaldi_files(mixtures: Sequence[Mixture], paths: Mapping[str, str]) -> dict[str, str]:
@@ -130,7 +136,7 @@ def _alignment(root: Path) -> dict[str, list[Turn]]:
         raise DataError(f"{folder}: holds no RTTM file; {_REMEDY}")
     for path in paths:
         try:
-            turns = read_rttm(path.read_text(encoding="utf-8"))
+            turns = read_rttm(read_text(path, remedy=_REMEDY))
         except ValueError as error:
             raise DataError(f"{path}, {error}; take the alignments as published") from error
         for turn in turns:
@@ -143,12 +149,16 @@ def _metadata(root: Path, part: str) -> tuple[Path, list[dict[str, str]]]:
     path = root / FOLDER / PART / "metadata" / f"mixture_{part}_{AUDIO}.csv"
     if not path.is_file():
         raise DataError(f"{path}: the list of mixtures is missing; {_REMEDY}")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        absent = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if absent:
-            raise DataError(f"{path}: has no column {', '.join(absent)}; {_REMEDY}")
-        return path, list(reader)
+    reader = csv.DictReader(io.StringIO(read_text(path, remedy=_REMEDY), newline=""))
+    absent = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+    if absent:
+        raise DataError(f"{path}: has no column {', '.join(absent)}; {_REMEDY}")
+    rows = list(reader)
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            n = len(reader.fieldnames or ())
+            raise DataError(f"{path}, line {line}: has not {n} fields, as its head; {_REMEDY}")
+    return path, rows
 
 
 def read(root: Path) -> Corpus:
@@ -183,25 +193,21 @@ def _clip(mixture: Mixture, path: str) -> SourceClip:
 
 def check(root: Path) -> tuple[CorpusDefect, ...]:
     """List missing audio, other rates and splits of another size than published."""
-    import soundfile
-
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
+    rates = wrong_rates(root, clips, _REMEDY)
+    other = {defect.where for defect in rates}
     wrong = []
     for clip in clips:
-        path = root / clip.path
-        if not path.is_file():
+        path = find_file(root / clip.path)
+        if clip.path in other or not path.is_file():
             continue
-        info = soundfile.info(path)
-        if info.samplerate != RATE_HZ:
-            wrong.append(
-                CorpusDefect(clip.path, f"has {info.samplerate} Hz, SUPERB's is 16,000", _REMEDY)
-            )
-        elif info.frames != clip.n_samples:
-            problem = f"has {info.frames:,} samples, the list of mixtures says {clip.n_samples:,}"
+        if (n_samples := read_header(path).n_frames) != clip.n_samples:
+            problem = f"has {n_samples:,} samples, the list of mixtures says {clip.n_samples:,}"
             wrong.append(CorpusDefect(clip.path, problem, _REMEDY))
     return (
         missing_files(root, clips, _REMEDY)
+        + rates
         + tuple(wrong)
         + count_defects(corpus, PUBLISHED_COUNTS, _REMEDY)
     )

@@ -15,9 +15,12 @@ from mambabench.benchmarks.superb.sources import (
     SourceClip,
     count_defects,
     missing_files,
+    once,
     require_folder,
+    wrong_rates,
 )
 from mambabench.errors import DataError
+from mambabench.reading.text import read_text
 
 __all__ = ["END", "LETTERS", "SPEAKERS", "check", "encode_line", "read", "symbols_of", "text_of"]
 
@@ -95,7 +98,7 @@ def text_of(symbols: Sequence[str], *, until_end: bool = False) -> str:
 def _slot_types(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         raise DataError(f"{path}: the list of slot types is missing; {_REMEDY}")
-    first, *types = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    first, *types = read_text(path, remedy=_REMEDY).rstrip("\n").split("\n")
     if first != _OUTSIDE:
         raise DataError(f"{path}: the first line is {first!r}, not 'O'; {_REMEDY}")
     if not types or len(set(types)) < len(types) or "" in types:
@@ -106,11 +109,12 @@ def _slot_types(path: Path) -> tuple[str, ...]:
 def _texts(path: Path, symbols: Sequence[str]) -> dict[str, tuple[str, ...]]:
     if not path.is_file():
         raise DataError(f"{path}: the texts are missing; {_REMEDY}")
-    texts = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    texts: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(read_text(path, remedy=_REMEDY).splitlines(), start=1):
         if not line.strip():
             continue
         name, _, rest = line.partition(" ")
+        once(texts, name, f"{path}, line {number}", _REMEDY)
         try:
             texts[name] = encode_line(rest, symbols)
         except DataError as error:
@@ -148,8 +152,22 @@ def read(root: Path) -> Corpus:
     return Corpus("superb_sf", splits, symbols)
 
 
+def _unheard(root: Path, corpus: Corpus) -> tuple[CorpusDefect, ...]:
+    """Return one defect per sentence of a split's speakers that has a line but no audio."""
+    base = root / FOLDER
+    lines = _texts(base / TEXTS, corpus.labels)
+    there = {clip.name for clips in corpus.splits.values() for clip in clips}
+    return tuple(
+        CorpusDefect(f"{FOLDER}/{split}/{name}.wav", "listed, but there is no such file", _REMEDY)
+        for split, speakers in SPEAKERS.items()
+        for name in lines
+        if name.startswith(tuple(f"{who}-snips-{split}-" for who in speakers))
+        and f"{name}.wav" not in there
+    )
+
+
 def check(root: Path) -> tuple[CorpusDefect, ...]:
-    """List missing audio and counts of clips and symbols other than published."""
+    """List missing audio, other rates and counts of clips and symbols other than published."""
     corpus = read(root)
     clips = [clip for split in corpus.splits.values() for clip in split]
     n_symbols = len(corpus.labels)
@@ -159,7 +177,9 @@ def check(root: Path) -> tuple[CorpusDefect, ...]:
         else ()
     )
     return (
-        missing_files(root, clips, _REMEDY)
+        _unheard(root, corpus)
+        + missing_files(root, clips, _REMEDY)
+        + wrong_rates(root, clips, _REMEDY)
         + wrong
         + count_defects(corpus, PUBLISHED_COUNTS, _REMEDY)
     )

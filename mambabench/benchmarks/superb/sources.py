@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mambabench.errors import DataError
-from mambabench.reading.audio import ENDINGS, duration_s, find_file
+from mambabench.reading.audio import ENDINGS, duration_s, find_file, read_header
 from mambabench.reading.text import read_text
 
 __all__ = [
+    "RATE_HZ",
     "Corpus",
     "CorpusDefect",
     "SourceClip",
@@ -19,9 +20,13 @@ __all__ = [
     "count_defects",
     "length_s",
     "missing_files",
+    "once",
     "read_lines",
     "require_folder",
+    "wrong_rates",
 ]
+
+RATE_HZ = 16_000  # of every corpus
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,29 @@ def missing_files(root: Path, clips: Sequence[SourceClip], remedy: str) -> tuple
         for path in sorted({clip.path for clip in clips})
         if not find_file(root / path).is_file()
     )
+
+
+def wrong_rates(root: Path, clips: Sequence[SourceClip], remedy: str) -> tuple[CorpusDefect, ...]:
+    """Return one defect per audio file that is there and no audio at SUPERB's 16 kHz."""
+    found = []
+    for path in sorted({clip.path for clip in clips}):
+        file = find_file(root / path)
+        if not file.is_file():
+            continue
+        try:
+            rate = read_header(file).sample_rate_hz
+        except DataError as error:
+            found.append(CorpusDefect(path, str(error), remedy))
+            continue
+        if rate != RATE_HZ:
+            found.append(CorpusDefect(path, f"has {rate} Hz, SUPERB's is {RATE_HZ:,}", remedy))
+    return tuple(found)
+
+
+def once(names: Mapping[str, object], name: str, where: str, remedy: str) -> None:
+    """Raise DataError, naming the line `where`, if `name` stood on another line before."""
+    if name in names:
+        raise DataError(f"{where}: {name!r} stands on another line too; {remedy}")
 
 
 def audio_files(folder: Path, pattern: str) -> list[Path]:
