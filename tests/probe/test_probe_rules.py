@@ -430,7 +430,7 @@ def test_the_key_of_a_preset_stays_what_records_were_written_with() -> None:
     assert protocols.protocol_key(clean) == (
         "Protocol(name='superb-clean/fast', family='superb', kit=False, grid=(), points=(), n_poi"
         "nts=None, grid_seed=None, shuffle=False, standardise=False, adapt_batch=False, seeded=Tr"
-        "ue, exact=False, clean=True, shorten=10, exact_seeds=None, selected_on=0, version=2)"
+        "ue, exact=False, clean=True, shorten=10, exact_seeds=None, selected_on=0, version=3)"
     )
 
 

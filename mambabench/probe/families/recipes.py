@@ -54,6 +54,7 @@ class SuiteSettings:
     notes: Callable[[Task, bool], Sequence[str]]  # (task, clean) -> what a reader must know
     clean: bool = False  # nothing is selected on test data or trained speakers
     shorten: int = 1  # divides the published number of steps
+    grid_version: int = 0  # raised when a shortened grid alone gives other heads
     # decodes letters a second time; its hash joins the inputs of the tasks that it concerns
     language_model: LanguageModel | None = field(default=None, repr=False, compare=False)
 

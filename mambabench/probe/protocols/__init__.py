@@ -191,7 +191,9 @@ def resolve_protocol(
                 f"protocol {name!r} has one grid: leave --grid {grid} out, or use "
                 "--protocol hear2021, which has fast and faster ones"
             )
-        protocol = replace(protocol, name=f"{name}/{grid}", settings=protocol.grids[grid])
+        settings = protocol.grids[grid]
+        version = protocol.version + getattr(settings, "grid_version", 0)
+        protocol = replace(protocol, name=f"{name}/{grid}", settings=settings, version=version)
     if exact:
         if not protocol.kit:
             raise ProtocolError(
