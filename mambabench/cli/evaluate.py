@@ -115,6 +115,8 @@ def _encoder(
             mark = "  <- decides" if name == found.metric else ""
             each = "  folds: " + " ".join(f"{f[name]:.4f}" for f in found.folds)
             click.echo(f"  {label:<9}{found.scores[name]:8.4f}{mark}{each if found.folds else ''}")
+    if found.record is not None:
+        click.echo(f"written: {found.record}")
     if found.scores.get("left_out_classes"):
         n = found.scores["left_out_classes"]
         click.echo(f"  {n:g} classes without a positive or a negative clip are left out")

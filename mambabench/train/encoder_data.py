@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from mambabench.errors import DataError, nearest_names
 from mambabench.train.clips import Labels, TrainingClip, read_clips, read_labels_csv, weights_file
 from mambabench.train.encoder_settings import EncoderSettings
 from mambabench.train.orders import stream
+
+if TYPE_CHECKING:
+    from mambabench.benchmarks.task import Task
 
 __all__ = [
     "AUDIO",
@@ -58,6 +62,7 @@ class ClipData:
     folds: tuple[ClipFold, ...]
     notes: tuple[str, ...] = ()
     restricted: bool = False
+    task: Task | None = None  # where the data were a task directory
 
 
 def parse_data(values: Sequence[str]) -> dict[str, list[Path]]:
@@ -200,6 +205,7 @@ def _of_task(directory: Path) -> ClipData:
         ),
         task.notes,
         task.restricted,
+        task,
     )
 
 

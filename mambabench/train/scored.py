@@ -14,13 +14,14 @@ import torch
 from mambabench.errors import DataError, EncoderError, ProtocolError, nearest_names
 from mambabench.files import read_json
 from mambabench.models.weights.checkpoint import read_checkpoint
-from mambabench.train.encoder_data import ClipData
+from mambabench.train.encoder_data import ClipData, ClipFold
 from mambabench.train.encoder_settings import AumSettings, EncoderSettings
-from mambabench.train.judge import Judge
+from mambabench.train.judge import Judge, Judged
 from mambabench.train.published import save_table
 from mambabench.train.ranks import Ranks
 from mambabench.train.readers import Blocks, EpicReader, FbankReader
 from mambabench.train.recipes import find_recipe, read_recipe, recipe_names
+from mambabench.train.scored_records import Tested, write_scored_record
 from mambabench.train.settings import SYSTEMS, resolve
 from mambabench.train.supervised import fbank_settings
 from mambabench.train.system import find_system
@@ -53,6 +54,7 @@ class Scored:
     scores: Mapping[str, float]
     folds: tuple[Mapping[str, float], ...]
     published: tuple[tuple[str, str, float], ...]  # model, metric, value as printed
+    record: Path | None = None  # the run record, of a run below an output folder
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -62,6 +64,7 @@ class Scored:
             "scores": dict(self.scores),
             "folds": [dict(fold) for fold in self.folds],
             "published": [{"model": m, "metric": k, "value": v} for m, k, v in self.published],
+            "record": None if self.record is None else str(self.record),
         }
 
 
@@ -85,7 +88,7 @@ def evaluate_checkpoint(
 
     A run folder knows its settings; for a file they come from `recipe`, or from the recipe of
     `task`, and its architecture from its tensors. Nothing is trained. Predictions are written
-    beside a run.
+    beside a run, and below its output folder a run record for `mambabench report`.
     """
     given = {k: v for k, v in {**(settings or {}), "mode": mode}.items() if v is not None}
     if is_run(checkpoint):
@@ -96,17 +99,24 @@ def evaluate_checkpoint(
         resolved = _settings_of(system, state, task, recipe, given)
         selection, states = "not known: a file", {"": state}
     opened = find_system(system).open_data(resolved, data)
-    rows, n_clips = [], 0
+    rows, n_clips, tested = [], 0, []
     for fold in opened.folds:
         name = getattr(fold, "name", "")
         if name not in states and "" not in states:
             raise DataError(f"the run has no fold {name!r}: {', '.join(states)}")
         own = states.get(name, states.get("", {}))
-        row, predictions, n = _score(system, resolved, opened, fold, own, device)
+        row, judged, n = _score(system, resolved, opened, fold, own, device)
         if is_run(checkpoint):
-            save_table(checkpoint / name / "test_predictions.csv", predictions)
+            flat = judged.probabilities.reshape(len(judged.probabilities), -1)
+            save_table(checkpoint / name / "test_predictions.csv", flat)
+        if isinstance(fold, ClipFold):
+            tested.append(Tested(fold, judged.probabilities, judged.targets))
         rows.append(row)
         n_clips += n
+    written = None
+    if is_run(checkpoint) and isinstance(opened, ClipData):
+        told = read_json(checkpoint / "run.json")
+        written = write_scored_record(checkpoint, told, resolved, opened, tested)
     mean = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
     return Scored(
         system,
@@ -118,6 +128,7 @@ def evaluate_checkpoint(
         mean,
         tuple(rows) if len(rows) > 1 else (),
         published_values(system, resolved),
+        written,
     )
 
 
@@ -193,7 +204,7 @@ def _recipe_of(system: str, task: str) -> str:
 
 def _score(
     system: str, settings: EncoderSettings, data: Any, fold: Any, state: State, device: str
-) -> tuple[dict[str, float], Any, int]:
+) -> tuple[dict[str, float], Judged, int]:
     model = find_system(system).build(settings, len(data.labels))
     try:
         model.load_state_dict(state)
@@ -209,7 +220,7 @@ def _score(
         judged = judge.score(Ranks())
     row = {k: v for k, v in judged.row.items() if isinstance(v, float)}
     row["left_out_classes"] = float(judged.row.get("left_out_classes", 0))
-    return row, judged.probabilities.reshape(len(judged.probabilities), -1), blocks.n_clips
+    return row, judged, blocks.n_clips
 
 
 def _test_blocks(system: str, settings: EncoderSettings, data: Any, fold: Any) -> Blocks:

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from conftest import write_lists
 from small import SMALL, TINY, furthest, run, weights
 
+import mambabench
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.cli.curves import command as curves_command
 from mambabench.cli.evaluate import command as evaluate_command
 from mambabench.cli.train import command
@@ -23,9 +25,11 @@ from mambabench.models.blocks.initialise import initialise
 from mambabench.models.encoders.aum import AumConfiguration, AumEncoder
 from mambabench.models.encoders.ssamba import SsambaBackbone, SsambaClassifier, SsambaConfiguration
 from mambabench.models.weights.checkpoint import read_checkpoint
+from mambabench.report.summary import summarise
+from mambabench.store.records import read_predictions, read_record
 from mambabench.train.log import read_log
 from mambabench.train.probing import parse_probe
-from mambabench.train.scored import evaluate_checkpoint
+from mambabench.train.scored import Scored, evaluate_checkpoint
 from mambabench.train.verb import train_encoder
 
 Data = dict[str, Path]
@@ -166,6 +170,28 @@ def test_folds_of_a_task_directory_published_and_sound(task: Path, tmp_path: Pat
     assert scored.n_clips == 24
     assert len(scored.folds) == 3
     assert scored.scores["acc"] == pytest.approx(np.mean([f["acc"] for f in scored.folds]))
+    _stands_in_a_report(scored, task, tmp_path / "sound")
+
+
+def _stands_in_a_report(scored: Scored, task: Path, out: Path) -> None:
+    assert scored.record is not None
+    assert scored.record.is_relative_to(out / "probes")
+    record = read_record(scored.record)
+    assert (record.protocol, record.task, record.metric) == ("trained", task.name, "top1_acc")
+    assert [f.fold for f in record.folds] == ["fold00", "fold01", "fold02"]
+    assert record.score == pytest.approx(scored.scores["acc"])
+    kept = read_predictions(scored.record)
+    one = float(np.mean(kept["fold01/target"] == kept["fold01/probability"].argmax(1)))
+    assert one == pytest.approx(scored.folds[1]["acc"])
+    names = [clip.name for clip in load_task(task).clips["fold01"]]
+    assert kept["fold01/clip"].tolist() == names
+    table = mambabench.load_results(out)
+    assert record.encoder in set(table["encoder"])
+    (shown,) = summarise([out]).rows
+    assert (shown.encoder, shown.task) == ("ssamba", task.name)
+    assert shown.mean == pytest.approx(record.score)
+    assert shown.n_units == scored.n_clips
+    assert shown.boot_low < shown.mean < shown.boot_high  # from the predictions
 
 
 @pytest.mark.parametrize("pooling", ["ft_avgtok_1sec", "time"])
