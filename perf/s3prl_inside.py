@@ -42,7 +42,7 @@ def apply_effects_tensor(wav, rate, effects, **kwargs):
         elif name == "gain":
             wav = wav * 10 ** (float(values[-1]) / 20)
         elif name == "silence":
-            from mambabench.benchmarks.superb.asv import trim_silence
+            from mambabench.benchmarks.layout.silence import trim_silence
 
             wav = torch.from_numpy(trim_silence(wav[0].numpy(), rate))[None]
     return wav, rate

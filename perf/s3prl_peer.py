@@ -38,9 +38,9 @@ import trees  # noqa: E402
 from test_superb_end_to_end import ENCODER  # noqa: E402
 
 import mambabench  # noqa: E402
+from mambabench.benchmarks.metrics.edit_distance import edit_distance_of  # noqa: E402
 from mambabench.benchmarks.metrics.eer import equal_error_rate  # noqa: E402
 from mambabench.benchmarks.superb import TASKS, er, pr  # noqa: E402
-from mambabench.benchmarks.superb.metrics import edit_distance_of  # noqa: E402
 from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.probe.protocols import superb as superb_protocol  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402

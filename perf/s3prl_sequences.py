@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mambabench.benchmarks.superb import asr, diarization, sd, sf, slots
-from mambabench.benchmarks.superb.diarization import Turn
-from mambabench.benchmarks.superb.metrics import edit_distance_of
+from mambabench.benchmarks.kinds import speaker_turns
+from mambabench.benchmarks.kinds.speaker_turns import Turn
+from mambabench.benchmarks.metrics import slot_texts
+from mambabench.benchmarks.metrics.edit_distance import edit_distance_of
+from mambabench.benchmarks.superb import asr, sd, sf
 from mambabench.probe import sequence_heads
 from mambabench.probe.families import sequences
 from mambabench.probe.protocols import superb as superb_protocol
@@ -189,8 +191,8 @@ def peer_counts(task: str, folder: Path, root: Path) -> dict[str, np.ndarray]:
         counts = [(edit_distance_of(r.split(), h.split()), len(r.split())) for r, h in pairs]
         return {"wer": np.array(counts, float)}
     return {
-        "slot_type_f1": np.array([(slots.type_f1_of(r, h), 1) for r, h in pairs], float),
-        "slot_value_cer": np.array([slots.value_errors(r, h) for r, h in pairs], float),
+        "slot_type_f1": np.array([(slot_texts.type_f1_of(r, h), 1) for r, h in pairs], float),
+        "slot_value_cer": np.array([slot_texts.value_errors(r, h) for r, h in pairs], float),
     }
 
 
@@ -198,15 +200,15 @@ def _sd_counts(folder: Path, root: Path) -> np.ndarray:
     """Return wrong and scored seconds [n_recordings, 2] under the setting of least error."""
     shift = int((folder / "frame_shift").read_text())
     spoken: dict[str, list[Turn]] = {}
-    for turn in diarization.read_rttm((root / "kaldi" / "test" / "rttm").read_text()):
+    for turn in speaker_turns.read_rttm((root / "kaldi" / "test" / "rttm").read_text()):
         spoken.setdefault(turn.recording, []).append(turn)
     with np.load(folder.parent / "predictions.npz") as file:
         given = dict(file)
     tables = []
-    for setting in itertools.product(diarization.THRESHOLDS, diarization.MEDIANS):
+    for setting in itertools.product(speaker_turns.THRESHOLDS, speaker_turns.MEDIANS):
         found = [
-            diarization.count_errors(
-                turns, diarization.speech_turns(name, given[name], *setting, shift)
+            speaker_turns.count_errors(
+                turns, speaker_turns.speech_turns(name, given[name], *setting, shift)
             )
             for name, turns in spoken.items()
         ]

@@ -31,6 +31,7 @@ from mambabench.benchmarks.superb.prepare import prepare  # noqa: E402
 from mambabench.benchmarks.task import AudioPart, Clip  # noqa: E402
 from mambabench.extract.audio import decode  # noqa: E402
 from mambabench.models.registry import load_encoder  # noqa: E402
+from mambabench.probe.families.utterances import pool_rows  # noqa: E402
 from mambabench.probe.heads import weighted_sum as ws  # noqa: E402
 from mambabench.provenance import provenance  # noqa: E402
 
@@ -70,7 +71,8 @@ def split(task_name: str, task) -> dict[str, list[Clip]]:
     if task_name != "superb_er":
         return {name: list(clips) for name, clips in task.clips.items()}
     pool = [clip for session in er.SESSIONS[1:] for clip in task.clips[session]]
-    rows = er.development_split(pool, "superb-clean")
+    sessions = [session for session in er.SESSIONS[1:] for _ in task.clips[session]]
+    rows = pool_rows(sessions, clean=True)
     return {
         "train": [pool[i] for i in rows[0]],
         "valid": [pool[i] for i in rows[1]],

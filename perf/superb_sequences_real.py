@@ -27,9 +27,11 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from mambabench.benchmarks.kinds import speaker_turns  # noqa: E402
+from mambabench.benchmarks.kinds.text import units_of, words_of  # noqa: E402
 from mambabench.benchmarks.layout.read import load_task  # noqa: E402
-from mambabench.benchmarks.superb import asr, diarization  # noqa: E402
-from mambabench.benchmarks.superb.metrics import pooled_rate  # noqa: E402
+from mambabench.benchmarks.metrics.edit_distance import pooled_rate  # noqa: E402
+from mambabench.benchmarks.superb import asr  # noqa: E402
 from mambabench.benchmarks.task import clip_path  # noqa: E402
 from mambabench.extract.audio import decode  # noqa: E402
 from mambabench.models.encoders.frontends import SsamLogMel  # noqa: E402
@@ -116,7 +118,7 @@ def asr_row(folder: Path, features: Features, steps: int) -> dict[str, object]:
     ]
 
     def words(paths: list[list[int]]) -> list[list[str]]:
-        return [asr.words_of([asr.SYMBOLS[k] for k in path]) for path in paths]
+        return [words_of([asr.SYMBOLS[k] for k in path]) for path in paths]
 
     settings = FrameSettings(2e-3, steps, accumulation=1, eval_every=max(1, steps // 6))
     head, valid, step = sh.train_text(
@@ -133,7 +135,7 @@ def asr_row(folder: Path, features: Features, steps: int) -> dict[str, object]:
     )
     found = sh.decode_text(head, speech[2].frames, (2,))
     units = [[asr.SYMBOLS[k] for k in path] for path in found]
-    wanted = [asr.units_of([asr.SYMBOLS[k] for k in t]) for t in speech[2].targets]
+    wanted = [units_of([asr.SYMBOLS[k] for k in t]) for t in speech[2].targets]
     return {
         "task": "ASR-like",
         "data": folder.name,
@@ -166,8 +168,8 @@ def mixtures(clips: list[tuple[np.ndarray, str]], n: int, seed: int) -> list[tup
         signal[offset : offset + len(second)] += second
         name = f"m{seed}-{len(made)}"
         turns = (
-            diarization.Turn(name, 0.0, len(first) / RATE, one),
-            diarization.Turn(name, offset / RATE, (offset + len(second)) / RATE, two),
+            speaker_turns.Turn(name, 0.0, len(first) / RATE, one),
+            speaker_turns.Turn(name, offset / RATE, (offset + len(second)) / RATE, two),
         )
         made.append((name, signal, turns))
     return made
@@ -194,7 +196,7 @@ def sd_row(folder: Path, features: Features, steps: int) -> dict[str, object]:
     )
     rates = {
         setting: error_of(head, frames[1], labels[1], parts[1], setting, shift)
-        for setting in itertools.product(diarization.THRESHOLDS, diarization.MEDIANS)
+        for setting in itertools.product(speaker_turns.THRESHOLDS, speaker_turns.MEDIANS)
     }
     setting = min(rates, key=lambda s: rates[s])
     return {
@@ -214,16 +216,16 @@ def sd_row(folder: Path, features: Features, steps: int) -> dict[str, object]:
 def labels_of(mixture: tuple, shift: float) -> np.ndarray:
     _, signal, turns = mixture
     speakers = sorted(turn.speaker for turn in turns)
-    return diarization.frame_labels(turns, speakers, 0, int(len(signal) / shift), shift)
+    return speaker_turns.frame_labels(turns, speakers, 0, int(len(signal) / shift), shift)
 
 
 def error_of(head, frames, labels, part, setting: tuple[float, int], shift: float) -> float:
     counts = []
     for clip, label, (name, _, turns) in zip(frames, labels, part, strict=True):
         found = sh.predict_speakers(head, [clip], [len(label)], cut=True)
-        given = diarization.speech_turns(name, found, *setting, shift)
-        counts.append(diarization.count_errors(turns, given))
-    return diarization.error_rate(counts)
+        given = speaker_turns.speech_turns(name, found, *setting, shift)
+        counts.append(speaker_turns.count_errors(turns, given))
+    return speaker_turns.error_rate(counts)
 
 
 def main() -> None:

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from mambabench.benchmarks.superb import asr, diarization, sd, sf, slots
-from mambabench.benchmarks.superb.metrics import pooled_rate
+from mambabench.benchmarks.kinds import speaker_turns
+from mambabench.benchmarks.kinds.text import text_of, units_of, words_of
+from mambabench.benchmarks.metrics import slot_texts
+from mambabench.benchmarks.metrics.edit_distance import pooled_rate
+from mambabench.benchmarks.superb import asr, sd, sf
 from mambabench.probe import sequence_heads as sh
 from mambabench.probe.heads import frame_heads as fh
 from mambabench.probe.spec_augment import spec_augment
@@ -49,8 +52,8 @@ def asr_text(case: Case, folder: Path) -> None:
     for one in case["cases"]:
         symbols = asr.encode_text(one["text"])
         assert [asr.SYMBOLS.index(s) for s in symbols] == one["ids"]
-        assert " ".join(asr.units_of(symbols)) == one["tokens_back"]
-        assert asr.words_of(symbols) == one["words_back"]
+        assert " ".join(units_of(symbols)) == one["tokens_back"]
+        assert words_of(symbols) == one["words_back"]
 
 
 def wer(case: Case, folder: Path) -> None:
@@ -124,18 +127,18 @@ def _records(case: Case, logits: torch.Tensor, lengths: torch.Tensor, targets: l
         for i, length in enumerate(lengths):
             symbols = [asr.SYMBOLS[k] for k in fh.decode_greedy(logits[i], int(length), (2,))]
             assert " ".join(symbols) == records["pred_tokens"][i]
-            assert asr.words_of(symbols) == records["pred_words"][i]
+            assert words_of(symbols) == records["pred_words"][i]
             said = [asr.SYMBOLS[k] for k in targets[i]]
-            assert asr.words_of(said) == records["target_words"][i]
-            assert " ".join(asr.units_of(said)) == records["target_tokens"][i]
+            assert words_of(said) == records["target_words"][i]
+            assert " ".join(units_of(said)) == records["target_tokens"][i]
     if "hypothesis" in records:
         symbols = sf.symbols_of(case["slots_txt"][1:])
         assert len(symbols) == case["n_symbols"]
         for i in range(len(lengths)):
             # s3prl decodes all frames of the batch row; the head gives one value on padding
             path = [symbols[k] for k in fh.decode_greedy(logits[i], logits.shape[1], (1,))]
-            assert sf.text_of(path) == records["hypothesis"][i]
-            said = sf.text_of([symbols[k] for k in targets[i]], until_end=True)
+            assert text_of(path) == records["hypothesis"][i]
+            said = text_of([symbols[k] for k in targets[i]], until_end=True)
             assert said == records["groundtruth"][i]
 
 
@@ -178,7 +181,7 @@ def asr_greedy(case: Case, folder: Path) -> None:
         path = fh.decode_greedy(torch.from_numpy(scores), int(length), (2,))
         symbols = [asr.SYMBOLS[k] for k in path]
         assert " ".join(symbols) == tokens
-        assert asr.words_of(symbols) == words
+        assert words_of(symbols) == words
 
 
 def asr_batches(case: Case, folder: Path) -> None:
@@ -209,7 +212,7 @@ def sf_greedy(case: Case, folder: Path) -> None:
     for one in case["cases"]:
         logits = torch.nn.functional.one_hot(torch.tensor(one["path"]), len(symbols)).float()
         path = fh.decode_greedy(logits, len(logits), (1,))
-        assert sf.text_of([symbols[k] for k in path]) == one["text"]
+        assert text_of([symbols[k] for k in path]) == one["text"]
 
 
 def slot_text(case: Case, folder: Path) -> None:
@@ -217,7 +220,7 @@ def slot_text(case: Case, folder: Path) -> None:
     for one in case["cases"]:
         encoded = sf.encode_line(one["line"], symbols)
         assert [symbols.index(s) for s in encoded] == one["ids"]
-        assert sf.text_of(encoded, until_end=True) == one["text"]
+        assert text_of(encoded, until_end=True) == one["text"]
 
 
 def slot_metrics(case: Case, folder: Path) -> None:
@@ -225,13 +228,13 @@ def slot_metrics(case: Case, folder: Path) -> None:
         references = [p["reference"] for p in pairs]
         hypotheses = [p["hypothesis"] for p in pairs]
         return {
-            "slot_type_f1": slots.type_f1(references, hypotheses),
-            "slot_value_cer": slots.value_rate(references, hypotheses),
-            "slot_value_wer": slots.value_rate(references, hypotheses, words=True),
-            "slot_edit_f1_full": slots.edit_f1(references, hypotheses, full=True),
-            "slot_edit_f1_part": slots.edit_f1(references, hypotheses, full=False),
-            "wer": slots.text_error_rate(references, hypotheses, words=True),
-            "cer": slots.text_error_rate(references, hypotheses, words=False),
+            "slot_type_f1": slot_texts.type_f1(references, hypotheses),
+            "slot_value_cer": slot_texts.value_rate(references, hypotheses),
+            "slot_value_wer": slot_texts.value_rate(references, hypotheses, words=True),
+            "slot_edit_f1_full": slot_texts.edit_f1(references, hypotheses, full=True),
+            "slot_edit_f1_part": slot_texts.edit_f1(references, hypotheses, full=False),
+            "wer": slot_texts.text_error_rate(references, hypotheses, words=True),
+            "cer": slot_texts.text_error_rate(references, hypotheses, words=False),
         }
 
     for one in case["cases"]:
@@ -242,15 +245,15 @@ def slot_metrics(case: Case, folder: Path) -> None:
             else:
                 near(value, expected, case)
         parsed = one["parsed"]
-        assert slots.unmarked(one["reference"]) == parsed["reference_text"]
-        assert slots.unmarked(one["hypothesis"]) == parsed["hypothesis_text"]
+        assert slot_texts.unmarked(one["reference"]) == parsed["reference_text"]
+        assert slot_texts.unmarked(one["hypothesis"]) == parsed["hypothesis_text"]
         for side in ("reference", "hypothesis"):
-            found = slots.found_slots(one[side], hypothesis=side == "hypothesis")
+            found = slot_texts.found_slots(one[side], hypothesis=side == "hypothesis")
             assert ";".join(f"{s.value}:{s.kind}" for s in found) == parsed[f"{side}_slots"]
     for name, value in scores(case["cases"]).items():
         near(value, case["pooled"][name], case)
     for one in case["raises"]:  # where the original raises there is a score
-        assert slots.type_f1_of(one["reference"], one["hypothesis"]) == 1.0
+        assert slot_texts.type_f1_of(one["reference"], one["hypothesis"]) == 1.0
 
 
 def sd_prepare(case: Case, folder: Path) -> None:
@@ -258,8 +261,8 @@ def sd_prepare(case: Case, folder: Path) -> None:
     import io
 
     rows = list(csv.DictReader(io.StringIO(case["metadata_csv"])))
-    alignment: dict[str, list[diarization.Turn]] = {}
-    for turn in diarization.read_rttm(case["alignment_rttm"]):
+    alignment: dict[str, list[speaker_turns.Turn]] = {}
+    for turn in speaker_turns.read_rttm(case["alignment_rttm"]):
         alignment.setdefault(turn.recording, []).append(turn._replace(end_s=round(turn.end_s, 6)))
     mixtures = sd.mixtures_of(rows, alignment, Path("mixtures.csv"))
     paths = {m.name: f"<root>/Libri2Mix/wav16k/max/test/mix_both/{m.name}.wav" for m in mixtures}
@@ -270,16 +273,16 @@ def sd_prepare(case: Case, folder: Path) -> None:
 
 def sd_labels(case: Case, folder: Path) -> None:
     out = arrays(folder / "outputs.npz")
-    turns: dict[str, list[diarization.Turn]] = {name: [] for name in case["recordings"]}
+    turns: dict[str, list[speaker_turns.Turn]] = {name: [] for name in case["recordings"]}
     for s in case["segments"]:
         turns[s["recording"]].append(
-            diarization.Turn(s["recording"], s["start"], s["end"], s["speaker"])
+            speaker_turns.Turn(s["recording"], s["start"], s["end"], s["speaker"])
         )
     for setting, expected in case["chunks"].items():
         mode, shift, size = setting.split("/")
         step, chunk = int(shift.removeprefix("shift")), int(size.removeprefix("chunk"))
         pieces = {
-            name: diarization.chunks_of(n, step, chunk) for name, n in case["recordings"].items()
+            name: speaker_turns.chunks_of(n, step, chunk) for name, n in case["recordings"].items()
         }
         if mode == "test":
             assert {k: [list(p) for p in v] for k, v in pieces.items()} == expected
@@ -296,7 +299,7 @@ def _labels_of(setting: str, flat: list, turns: dict, step: int, out: dict) -> N
     seen: dict[str, int] = {}
     for i, (name, (first, last)) in enumerate(flat):
         speakers = sorted({turn.speaker for turn in turns[name]})
-        labels = diarization.frame_labels(turns[name], speakers, first, last, step)
+        labels = speaker_turns.frame_labels(turns[name], speakers, first, last, step)
         number = seen.get(name, 0)
         seen[name] = number + 1
         for key in (f"{setting}/{i}", f"{setting}/{name}/{number}"):
@@ -341,8 +344,8 @@ def sd_post(case: Case, folder: Path) -> None:
         threshold, median, *shift = setting.split("_")
         step = int(shift[0].removeprefix("shift")) if shift else 320
         text = "".join(
-            diarization.rttm_lines(
-                diarization.speech_turns(
+            speaker_turns.rttm_lines(
+                speaker_turns.speech_turns(
                     name.removeprefix("T_hat/"),
                     given[name],
                     float(threshold.removeprefix("th")),
@@ -367,9 +370,9 @@ def der(case: Case, folder: Path) -> None:
 
 
 def _der_of(case: Case, reference: str, hypothesis: str, expected: Case) -> None:
-    sides = [diarization.read_rttm(text) for text in (reference, hypothesis)]
+    sides = [speaker_turns.read_rttm(text) for text in (reference, hypothesis)]
     counts = {
-        name: diarization.count_errors(
+        name: speaker_turns.count_errors(
             *[[turn for turn in side if turn.recording == name] for side in sides]
         )
         for name in {turn.recording for turn in sides[0]}
@@ -378,8 +381,8 @@ def _der_of(case: Case, reference: str, hypothesis: str, expected: Case) -> None
     for name, found in counts.items():
         for part in ("scored", "miss", "false_alarm", "error"):
             near(getattr(found, part), expected["files"][name][part], case)
-        near(100 * diarization.error_rate([found]), expected["files"][name]["der"], case)
-    near(100 * diarization.error_rate(list(counts.values())), expected["overall"]["der"], case)
+        near(100 * speaker_turns.error_rate([found]), expected["files"][name]["der"], case)
+    near(100 * speaker_turns.error_rate(list(counts.values())), expected["overall"]["der"], case)
 
 
 RUNNERS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mambabench.benchmarks.metrics.edit_distance import error_rate
 from mambabench.benchmarks.metrics.eer import equal_error_rate
-from mambabench.benchmarks.superb.metrics import error_rate
 from mambabench.errors import ProtocolError
 from mambabench.probe.frame_training import FrameSettings
 from mambabench.probe.heads import frame_heads as fh

@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from trees import TREES
 
 from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.layout.silence import trim_silence
 from mambabench.benchmarks.superb import asv, er, ic, ks, pr, qbe, sid
 from mambabench.benchmarks.superb.prepare import prepare
 from mambabench.cli.tasks import command
 from mambabench.errors import DataError
+from mambabench.probe.families.utterances import pool_rows
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +94,12 @@ def test_emotions(trees):
     assert {c.labels[0] for c in merged} == set(er.CLASSES)
     assert {c.cluster for c in corpus.splits["Session1"]} == {"Session1F", "Session1M"}
     pool = [c for s in er.SESSIONS[1:] for c in corpus.splits[s]]
-    train, dev = er.development_split(pool, "superb")
+    sessions = [s for s in er.SESSIONS[1:] for _ in corpus.splits[s]]
+    train, dev = pool_rows(sessions, clean=False)
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).tolist()
     assert [*train, *dev] == order
     assert len(train) == int(0.8 * len(pool))
-    train, dev = er.development_split(pool, "superb-clean")
+    train, dev = pool_rows(sessions, clean=True)
     speakers = [{pool[i].cluster for i in part} for part in (train, dev)]
     assert not speakers[0] & speakers[1]
     assert sorted([*train, *dev]) == list(range(len(pool)))
@@ -153,9 +156,9 @@ def test_silence_is_trimmed():
     rng = np.random.default_rng(0)
     loud = 0.1 * rng.normal(size=8000).astype(np.float32)
     quiet = np.zeros(4800, np.float32)
-    found = asv.trim_silence(np.concatenate([quiet, loud, quiet, loud]), 16_000)
+    found = trim_silence(np.concatenate([quiet, loud, quiet, loud]), 16_000)
     assert np.array_equal(found, np.concatenate([loud, loud]))
-    assert len(asv.trim_silence(quiet, 16_000)) == 0
+    assert len(trim_silence(quiet, 16_000)) == 0
 
 
 def test_the_gain_comes_before_the_silence_gate(tmp_path):

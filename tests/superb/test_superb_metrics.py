@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from mambabench.benchmarks.metrics.eer import equal_error_rate
-from mambabench.benchmarks.metrics.mtwv import maximum_term_weighted_value
-from mambabench.benchmarks.superb import ks, qbe
-from mambabench.benchmarks.superb.metrics import (
+from mambabench.benchmarks.metrics.edit_distance import (
     edit_distance,
     error_rate,
 )
+from mambabench.benchmarks.metrics.eer import equal_error_rate
+from mambabench.benchmarks.metrics.mtwv import maximum_term_weighted_value
+from mambabench.benchmarks.superb import ks
 from mambabench.benchmarks.superb.score import points, superb_score
+from mambabench.probe.heads import query_search
 
 
 def textbook_distance(a: list[int], b: list[int]) -> int:
@@ -126,7 +127,7 @@ def test_subsequence_dtw_equals_exhaustive_search():
     padded = np.zeros((3, 4, 6))
     for index, cost in enumerate(costs):
         padded[index, :, : cost.shape[1]] = cost
-    found = qbe.subsequence_dtw(padded, np.array([3, 6, 5]))
+    found = query_search.subsequence_dtw(padded, np.array([3, 6, 5]))
     assert found == pytest.approx([brute_dtw(cost) for cost in costs])
 
 
@@ -135,9 +136,9 @@ def test_query_is_found_where_it_was_spoken():
     query = rng.normal(size=(8, 16))
     documents = [rng.normal(size=(n, 16)) for n in (40, 30, 50)]
     documents[1][10:18] = query + 0.1 * rng.normal(size=query.shape)
-    scores = qbe.query_scores(query, documents, batch=2)
+    scores = query_search.query_scores(query, documents, batch=2)
     assert scores.argmax() == 1
-    assert qbe.query_scores(query[:4], documents).tolist() == [0.0, 0.0, 0.0]
+    assert query_search.query_scores(query[:4], documents).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_hash_rule_on_names_worked_out_by_hand():

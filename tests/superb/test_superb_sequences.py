@@ -13,9 +13,11 @@ import torch
 from test_superb_protocol import permuted, result_of, stored
 from trees import TREES
 
-from mambabench.benchmarks.superb import asr, diarization, sd, sf, slots
-from mambabench.benchmarks.superb.diarization import Turn
-from mambabench.benchmarks.superb.metrics import edit_distance_of, pooled_rate
+from mambabench.benchmarks.kinds import speaker_turns
+from mambabench.benchmarks.kinds.speaker_turns import Turn
+from mambabench.benchmarks.metrics import slot_texts
+from mambabench.benchmarks.metrics.edit_distance import edit_distance_of, pooled_rate
+from mambabench.benchmarks.superb import asr, sd, sf
 from mambabench.benchmarks.superb.score import points
 from mambabench.benchmarks.task import Clip, Event, Task, folds
 from mambabench.engine.jobs import Stopped
@@ -104,9 +106,9 @@ def test_diarization_errors_by_brute_force():
                 start, length = rng.integers(0, 300) / 100, rng.integers(1, 150) / 100
                 turns.append(Turn("a", start, start + length, f"{prefix}{rng.integers(0, 3)}"))
             sides.append(turns)
-        found = diarization.error_rate([diarization.count_errors(*sides)])
+        found = speaker_turns.error_rate([speaker_turns.count_errors(*sides)])
         assert found == pytest.approx(brute_error(*sides), abs=1e-9)
-    assert math.isnan(diarization.error_rate([diarization.count_errors([], [])]))
+    assert math.isnan(speaker_turns.error_rate([speaker_turns.count_errors([], [])]))
 
 
 def test_medians_by_scipy():
@@ -114,7 +116,7 @@ def test_medians_by_scipy():
 
     probability = np.random.default_rng(2).random((90, 2))
     for median in (1, 11):
-        turns = diarization.speech_turns("a", probability, 0.5, median, 160, rounded=False)
+        turns = speaker_turns.speech_turns("a", probability, 0.5, median, 160, rounded=False)
         expected = (probability > 0.5).astype(int)
         if median > 1:
             expected = median_filter(expected, (median, 1), mode="constant")
@@ -127,11 +129,11 @@ def test_medians_by_scipy():
 
 def test_slot_types_and_values():
     reference = "PLAY B-artist SADE E-artist B-timeRange NOW E-timeRange"
-    assert slots.type_f1_of(reference, "PLAY B-artist SAD E-artist") == pytest.approx(2 / 3)
-    assert slots.value_errors(reference, "PLAY B-artist SAD E-artist") == (1 + 3, 7)
-    assert slots.type_f1_of("HELLO", "HELLO") == 1.0
-    assert math.isnan(slots.value_rate(["HELLO"], ["HELLO"]))
-    assert math.isnan(slots.type_f1([], []))
+    assert slot_texts.type_f1_of(reference, "PLAY B-artist SAD E-artist") == pytest.approx(2 / 3)
+    assert slot_texts.value_errors(reference, "PLAY B-artist SAD E-artist") == (1 + 3, 7)
+    assert slot_texts.type_f1_of("HELLO", "HELLO") == 1.0
+    assert math.isnan(slot_texts.value_rate(["HELLO"], ["HELLO"]))
+    assert math.isnan(slot_texts.type_f1([], []))
 
 
 def test_published_sizes():

@@ -5,9 +5,9 @@ Source: s3prl 0.4.18, downstream `asr`; SUPERB (Yang et al. 2021), table 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from mambabench.benchmarks.kinds.text import WORD_END
 from mambabench.benchmarks.superb.pr import FOLDER, PUBLISHED_COUNTS, SPLIT_FOLDERS
 from mambabench.benchmarks.superb.sources import (
     Corpus,
@@ -22,12 +22,11 @@ from mambabench.benchmarks.superb.sources import (
 )
 from mambabench.errors import DataError
 
-__all__ = ["END", "SYMBOLS", "WORD_END", "check", "encode_text", "read", "units_of", "words_of"]
+__all__ = ["END", "SYMBOLS", "check", "encode_text", "read"]
 
-WORD_END, END = "|", "</s>"
+END = "</s>"
 # <s> is the blank; letters in the order of their frequency
 SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>", *"|ETAONIHSRDLUMCWFGYPBVK'XJQZ")
-_SILENT = ("<s>", "</s>")  # never written out
 _REMEDY = f"unpack LibriSpeech so that {FOLDER}/train-clean-100 lies in the corpus folder"
 
 
@@ -41,16 +40,6 @@ def encode_text(text: str) -> tuple[str, ...]:
     if strange:
         raise DataError(f"the letters {' '.join(strange)} are none of ASR's {len(SYMBOLS)} symbols")
     return (*spoken, WORD_END, END)
-
-
-def units_of(symbols: Sequence[str]) -> tuple[str, ...]:
-    """Return the units that are compared: letters and |, without what is never written out."""
-    return tuple(symbol for symbol in symbols if symbol not in _SILENT)
-
-
-def words_of(symbols: Sequence[str]) -> list[str]:
-    """Return the words of decoded symbols; <pad> and <unk> are written as they are."""
-    return "".join(units_of(symbols)).replace(WORD_END, " ").split()
 
 
 def _split_clips(root: Path, folder: str) -> tuple[SourceClip, ...]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from mambabench.benchmarks.layout.silence import trim_silence
 from mambabench.benchmarks.superb.sources import (
     Corpus,
     CorpusDefect,
@@ -25,7 +25,7 @@ from mambabench.benchmarks.superb.sources import (
 )
 from mambabench.errors import DataError
 
-__all__ = ["GAIN_DB", "MIN_SAMPLES", "SpeakerPair", "check", "read", "read_trials", "trim_silence"]
+__all__ = ["GAIN_DB", "MIN_SAMPLES", "SpeakerPair", "check", "read", "read_trials"]
 
 FOLDER = "VoxCeleb1"
 TRIALS = "voxceleb1_test_v2.txt"
@@ -153,23 +153,6 @@ def _listed(root: Path) -> Corpus:
     )
     labels = tuple(dict.fromkeys(clip.labels[0] for clip in clips))
     return Corpus("superb_asv", {"train": tuple(clips), "test": tests}, labels)
-
-
-def trim_silence(
-    samples: npt.NDArray[np.float32], rate_hz: int, threshold: float = 1e-3
-) -> npt.NDArray[np.float32]:
-    """Cut silence from both ends and shorten inner silences, as a plain amplitude gate.
-
-    Stands in for ``silence 1 0.1 0.1% -1 0.1 0.1%`` of SoX: blocks of 0.1 s whose root mean square
-    is below 0.1 % of full scale are dropped. SoX's own running window can differ by one block.
-    `samples` is [n] in [-1, 1]; an all-silent clip comes back empty.
-    """
-    block = max(1, rate_hz // 10)
-    n_blocks = -(-len(samples) // block)
-    padded = np.pad(samples.astype(np.float64), (0, n_blocks * block - len(samples)))
-    loud = np.sqrt((padded.reshape(n_blocks, block) ** 2).mean(axis=1)) >= threshold
-    kept: npt.NDArray[np.float32] = samples[np.repeat(loud, block)[: len(samples)]]
-    return kept
 
 
 def check(root: Path) -> tuple[CorpusDefect, ...]:

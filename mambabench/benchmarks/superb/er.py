@@ -6,9 +6,7 @@ Source: s3prl 0.4.18, downstream `emotion`; SUPERB (Yang et al. 2021), table 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
@@ -21,10 +19,9 @@ from mambabench.benchmarks.superb.sources import (
 from mambabench.errors import DataError
 from mambabench.files import read_json
 
-__all__ = ["CLASSES", "PUBLISHED_COUNTS", "Preset", "check", "development_split", "read"]
+__all__ = ["CLASSES", "PUBLISHED_COUNTS", "check", "read"]
 
 FOLDER = "IEMOCAP"
-Preset = Literal["superb", "superb-clean"]
 CLASSES = ("neu", "hap", "ang", "sad")
 _MERGED = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
 SESSIONS = tuple(f"Session{number}" for number in range(1, 6))
@@ -86,30 +83,6 @@ def read(root: Path) -> Corpus:
     }
     note = "clip order: s3prl's lists" if shipped else "clip order: sorted names"
     return Corpus("superb_er", splits, CLASSES, (note,))
-
-
-def development_split(
-    pool: Sequence[SourceClip], preset: Preset
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Split the clips of four sessions into training and development indices.
-
-    ``superb``: s3prl's rule, the first int(0.8 n) of a permutation drawn from torch's generator
-    seeded 0, so speakers stand on both sides. ``superb-clean``: the pool's last session is
-    development, so no speaker does.
-    """
-    if preset == "superb":
-        import torch
-
-        generator = torch.Generator().manual_seed(0)
-        order = torch.randperm(len(pool), generator=generator).tolist()
-        n_train = int(0.8 * len(pool))
-        return tuple(order[:n_train]), tuple(order[n_train:])
-    sessions = [(clip.cluster or "")[:-1] for clip in pool]
-    last = max(sessions)
-    return (
-        tuple(index for index, session in enumerate(sessions) if session != last),
-        tuple(index for index, session in enumerate(sessions) if session == last),
-    )
 
 
 def check(root: Path) -> tuple[CorpusDefect, ...]:

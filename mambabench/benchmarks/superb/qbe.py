@@ -5,11 +5,7 @@ Source: s3prl 0.4.18, downstream `quesst14_dtw`; SUPERB (Yang et al. 2021), tabl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
 
 from mambabench.benchmarks.superb.sources import (
     Corpus,
@@ -21,11 +17,10 @@ from mambabench.benchmarks.superb.sources import (
 )
 from mambabench.errors import DataError
 
-__all__ = ["check", "query_scores", "read", "read_relevance", "subsequence_dtw", "z_normalise"]
+__all__ = ["check", "read", "read_relevance"]
 
 LANGUAGE = "nnenglish"
 GAIN_DB = -3.0
-MIN_QUERY_FRAMES = 5  # shorter queries score 0
 _LISTS = {
     "documents": "language_key_utterances.lst",
     "valid": "language_key_dev.lst",
@@ -33,8 +28,6 @@ _LISTS = {
 }
 _FOLDERS = {"documents": "Audio", "valid": "dev_queries", "test": "eval_queries"}
 _REMEDY = "unpack quesst14Database so that scoring/ and Audio/ lie in the corpus folder"
-
-Array = npt.NDArray[np.float64]
 
 
 def read(root: Path) -> Corpus:
@@ -72,61 +65,6 @@ def read_relevance(root: Path, split: str) -> set[tuple[str, str]]:
         if len(parts) >= 6 and parts[0] == "LEXEME":
             found.add((parts[5], parts[1]))
     return found
-
-
-def subsequence_dtw(cost: Array, lengths: npt.NDArray[np.int64]) -> Array:
-    """Return the normalised distance of one query to each of several documents.
-
-    `cost` is [n_documents, n_query, n_document_frames], padded; `lengths` [n_documents] says how
-    many frames count. Asymmetric steps (each query frame advances the document by 0, 1 or 2), free
-    begin and end in the document, divided by the number of query frames. Returns [n_documents].
-    """
-    total = np.where(np.arange(cost.shape[2]) < lengths[:, None], cost[:, 0], np.inf)
-    for row in range(1, cost.shape[1]):
-        best = total.copy()
-        np.minimum(best[:, 1:], total[:, :-1], out=best[:, 1:])
-        np.minimum(best[:, 2:], total[:, :-2], out=best[:, 2:])
-        total = best + cost[:, row]
-    valid = np.where(np.arange(cost.shape[2]) < lengths[:, None], total, np.inf)
-    distance: Array = valid.min(axis=1) / cost.shape[1]
-    return distance
-
-
-def _costs(query: Array, document: Array) -> Array:
-    """Return [n_query, n_frames]: exp of the cosine distance, minus one, min-max scaled a row."""
-    similarity = (query / np.maximum(np.linalg.norm(query, axis=1, keepdims=True), 1e-12)) @ (
-        document / np.maximum(np.linalg.norm(document, axis=1, keepdims=True), 1e-12)
-    ).T
-    cost: Array = np.expm1(1.0 - similarity)
-    low, high = cost.min(axis=1, keepdims=True), cost.max(axis=1, keepdims=True)
-    scaled: Array = (cost - low) / np.maximum(high - low, 1e-12)
-    return scaled
-
-
-def query_scores(query: Array, documents: Sequence[Array], batch: int = 64) -> Array:
-    """Return a score for each document (higher: more likely to contain the query).
-
-    `query` is [n_query, dim], each document [n_frames, dim], standardised with the statistics of
-    all queries and documents. Queries of fewer than five frames score 0 everywhere.
-    """
-    scores = np.zeros(len(documents))
-    if len(query) < MIN_QUERY_FRAMES:
-        return scores
-    for start in range(0, len(documents), batch):
-        part = documents[start : start + batch]
-        lengths = np.array([len(document) for document in part])
-        cost = np.zeros((len(part), len(query), lengths.max()))
-        for index, document in enumerate(part):
-            cost[index, :, : len(document)] = _costs(query, document)
-        scores[start : start + batch] = -subsequence_dtw(cost, lengths)
-    return scores
-
-
-def z_normalise(scores: Array) -> Array:
-    """Return scores [n_queries, n_documents] with zero mean and unit deviation per query."""
-    spread = scores.std(axis=1, keepdims=True)
-    centred: Array = (scores - scores.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
-    return centred
 
 
 def check(root: Path) -> tuple[CorpusDefect, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambabench.benchmarks.superb.diarization import RATE_HZ, Turn, read_rttm
+from mambabench.benchmarks.kinds.speaker_turns import RATE_HZ, Turn, read_rttm, segment_of
 from mambabench.benchmarks.superb.sources import (
     Corpus,
     CorpusDefect,
@@ -28,7 +28,7 @@ from mambabench.errors import DataError
 from mambabench.reading.audio import find_file, read_header
 from mambabench.reading.text import read_text
 
-__all__ = ["Mixture", "check", "kaldi_files", "labelled", "mixtures_of", "read"]
+__all__ = ["Mixture", "check", "kaldi_files", "mixtures_of", "read"]
 
 FOLDER, PART, AUDIO = "Libri2Mix", "wav16k/max", "mix_both"
 SPLIT_FOLDERS = {"train": "train-100", "valid": "dev", "test": "test"}
@@ -100,7 +100,7 @@ def kaldi_files(mixtures: Sequence[Mixture], paths: Mapping[str, str]) -> dict[s
         written["wav.scp"] += f"{mixture.name} {paths[mixture.name]}\n"
         written["reco2dur"] += f"{mixture.name} {mixture.n_samples / RATE_HZ}\n"
         for turn in mixture.turns:
-            segment = _segment(turn)
+            segment = segment_of(turn)
             written["segments"] += f"{segment} {mixture.name} {turn.start_s} {turn.end_s}\n"
             written["utt2spk"] += f"{segment} {turn.speaker}\n"
             duration = round(turn.end_s - turn.start_s, 6)
@@ -111,21 +111,6 @@ def kaldi_files(mixtures: Sequence[Mixture], paths: Mapping[str, str]) -> dict[s
             spoken.setdefault(turn.speaker, []).append(mixture.name)
     written["spk2utt"] = "".join(f"{who} {' '.join(where)}\n" for who, where in spoken.items())
     return written
-
-
-def _segment(turn: Turn) -> str:
-    start, end = round(turn.start_s * 1000), round(turn.end_s * 1000)
-    return f"{turn.recording}_{start:06d}_{end:06d}"
-
-
-def labelled(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """Return the turns that label frames: of two with equal times the later speaker has both.
-
-    So it is in s3prl, whose segments do not name their speaker; the error rate is scored against
-    the turns as they are.
-    """
-    speaker = {_segment(turn): turn.speaker for turn in turns}
-    return tuple(turn._replace(speaker=speaker[_segment(turn)]) for turn in turns)
 
 
 def _alignment(root: Path) -> dict[str, list[Turn]]:

@@ -9,6 +9,7 @@ import string
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambabench.benchmarks.kinds.text import END
 from mambabench.benchmarks.superb.sources import (
     Corpus,
     CorpusDefect,
@@ -22,7 +23,7 @@ from mambabench.benchmarks.superb.sources import (
 from mambabench.errors import DataError
 from mambabench.reading.text import read_text
 
-__all__ = ["END", "LETTERS", "SPEAKERS", "check", "encode_line", "read", "symbols_of", "text_of"]
+__all__ = ["END", "LETTERS", "SPEAKERS", "check", "encode_line", "read", "symbols_of"]
 
 FOLDER, TEXTS, SLOTS = "SNIPS", "all.iob.snips.txt", "slots.txt"
 SPEAKERS = {
@@ -32,7 +33,7 @@ SPEAKERS = {
 }
 PUBLISHED_COUNTS = {"train": 104_672, "valid": 2_800, "test": 2_800}
 N_SYMBOLS = 109
-END, UNKNOWN = "<eos>", "<unk>"
+UNKNOWN = "<unk>"
 LETTERS = (" ", *string.ascii_uppercase, "'")
 _OUTSIDE = "O"
 _SKIPPED = "?!.,;-"  # words that are a piece of this are left out, the empty word too
@@ -77,22 +78,6 @@ def encode_line(line: str, symbols: Sequence[str]) -> tuple[str, ...]:
             found.append(f"E-{tag}")
         found.append(END if last else " ")
     return tuple(found)
-
-
-def text_of(symbols: Sequence[str], *, until_end: bool = False) -> str:
-    """Return the marked-up text of symbols: a space after every B-, before every E-.
-
-    Blank and end symbol are left out; with `until_end` what follows an end symbol is too.
-    """
-    parts = []
-    for symbol in symbols:
-        if symbol == END and until_end:
-            break
-        if symbol in ("<pad>", END):
-            continue
-        border = symbol[:2]
-        parts.append(f"{symbol} " if border == "B-" else f" {symbol}" if border == "E-" else symbol)
-    return "".join(parts)
 
 
 def _slot_types(path: Path) -> tuple[str, ...]:

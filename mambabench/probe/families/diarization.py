@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mambabench.benchmarks.superb import diarization
-from mambabench.benchmarks.superb.diarization import Turn
-from mambabench.benchmarks.superb.sd import labelled
+from mambabench.benchmarks.kinds import speaker_turns
+from mambabench.benchmarks.kinds.speaker_turns import Turn, labelled
 from mambabench.benchmarks.task import Clip, Fold
 from mambabench.errors import DataError
 from mambabench.probe import sequence_heads
@@ -166,7 +165,7 @@ class DiarizationFold:
         head: sequence_heads.SpeakingHead,
         split: str,
         settings: Sequence[tuple[float, int]] = tuple(
-            itertools.product(diarization.THRESHOLDS, diarization.MEDIANS)
+            itertools.product(speaker_turns.THRESHOLDS, speaker_turns.MEDIANS)
         ),
     ) -> tuple[tuple[float, int], npt.NDArray[np.float64], float, list[Clip]]:
         """Return the setting with the lowest error on a split (the first of equals), its counts."""
@@ -182,10 +181,10 @@ class DiarizationFold:
         for threshold, median in settings:
             rows = []
             for one, probability in zip(recordings, found, strict=True):
-                given = diarization.speech_turns(
+                given = speaker_turns.speech_turns(
                     one.clip.name, probability, threshold, median, shift
                 )
-                counts = diarization.count_errors(one.turns, given)
+                counts = speaker_turns.count_errors(one.turns, given)
                 rows.append((counts.miss + counts.false_alarm + counts.error, counts.scored))
             tables.append(np.array(rows, np.float64))
         rates = [float(t[:, 0].sum() / max(t[:, 1].sum(), 1e-12)) for t in tables]
@@ -202,11 +201,11 @@ def _recording(clip: Clip, frames: Frames, n_samples: int, shift: float) -> _Rec
     speakers = sorted({turn.speaker for turn in turns})
     speakers += [f"nobody {i}" for i in range(2 - len(speakers))]
     pieces, labels = [], []
-    for first, last in diarization.chunks_of(n_samples, shift, CHUNK_FRAMES):
+    for first, last in speaker_turns.chunks_of(n_samples, shift, CHUNK_FRAMES):
         piece = frames[first:last]
         if len(piece):
             pieces.append(piece)
-            labels.append(diarization.frame_labels(labelled(turns), speakers, first, last, shift))
+            labels.append(speaker_turns.frame_labels(labelled(turns), speakers, first, last, shift))
     if not pieces:
         raise DataError(
             f"clip {clip.name!r} has no frame of {shift:g} samples: it is too short for the encoder"

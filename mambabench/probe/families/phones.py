@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mambabench.benchmarks.superb.metrics import edit_distance
+from mambabench.benchmarks.metrics.edit_distance import edit_distance
 from mambabench.benchmarks.task import Fold
 from mambabench.probe.families.folded import folded
 from mambabench.probe.families.recipes import recipe_of, steps_of

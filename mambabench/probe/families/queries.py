@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from mambabench.benchmarks.kinds.queries import RELEVANCE
 from mambabench.benchmarks.metrics.mtwv import TERM_BETA, maximum_term_weighted_value
-from mambabench.benchmarks.superb import qbe
 from mambabench.benchmarks.task import Fold
 from mambabench.probe.families.folded import folded
 from mambabench.probe.families.splits import Split, clip_arrays, relation_rows
 from mambabench.probe.families.trials import Running, TrainedTrial, Trial
 from mambabench.probe.fitted import FoldOutcome
+from mambabench.probe.heads import query_search
 from mambabench.probe.protocols import Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
@@ -89,8 +89,10 @@ def _layer_scores(documents: Split, queries: Split, layer: int) -> npt.NDArray[n
     mean, deviation = everything.mean(axis=0), everything.std(axis=0)
     deviation = np.where(deviation > 0, deviation, 1.0)
     ready = [(document - mean) / deviation for document in sought]
-    raw = np.stack([qbe.query_scores((query - mean) / deviation, ready) for query in asked])
-    return qbe.z_normalise(raw)
+    raw = np.stack(
+        [query_search.query_scores((query - mean) / deviation, ready) for query in asked]
+    )
+    return query_search.z_normalise(raw)
 
 
 steps = folded(plan_fold)

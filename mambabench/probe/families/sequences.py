@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mambabench.benchmarks.superb import asr, sf, slots
-from mambabench.benchmarks.superb.metrics import edit_distance_of
+from mambabench.benchmarks.kinds.text import text_of, units_of, words_of
+from mambabench.benchmarks.metrics import slot_texts
+from mambabench.benchmarks.metrics.edit_distance import edit_distance_of
 from mambabench.benchmarks.task import Fold
 from mambabench.probe import sequence_heads
 from mambabench.probe.families.folded import folded
@@ -44,8 +45,8 @@ class Reading:
 
 def _letters(reference: Sequence[str], hypothesis: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Return errors and lengths of one clip: of words, and of letters with word ends."""
-    words = asr.words_of(reference), asr.words_of(hypothesis)
-    units = asr.units_of(reference), asr.units_of(hypothesis)
+    words = words_of(reference), words_of(hypothesis)
+    units = units_of(reference), units_of(hypothesis)
     return {
         "wer": (edit_distance_of(*words), len(words[0])),
         "uer": (edit_distance_of(*units), len(units[0])),
@@ -54,10 +55,10 @@ def _letters(reference: Sequence[str], hypothesis: Sequence[str]) -> dict[str, t
 
 def _slotted(reference: Sequence[str], hypothesis: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Return the F1 of one clip's slot types, and errors and lengths of its slots' values."""
-    wanted, found = sf.text_of(reference, until_end=True), sf.text_of(hypothesis)
+    wanted, found = text_of(reference, until_end=True), text_of(hypothesis)
     return {
-        "slot_type_f1": (slots.type_f1_of(wanted, found), 1),
-        "slot_value_cer": slots.value_errors(wanted, found),
+        "slot_type_f1": (slot_texts.type_f1_of(wanted, found), 1),
+        "slot_value_cer": slot_texts.value_errors(wanted, found),
     }
 
 
@@ -180,7 +181,7 @@ class SequenceFold:
         for clip, frames in zip(
             part.clips, sequence_heads.letter_probabilities(head, tested.frames), strict=True
         ):
-            said = asr.words_of(clip.labels)
+            said = words_of(clip.labels)
             rows.append(
                 (edit_distance_of(said, model.words(frames, self._table.symbols)), len(said))
             )

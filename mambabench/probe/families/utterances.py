@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mambabench.benchmarks.superb import er
-from mambabench.benchmarks.superb.sources import SourceClip
 from mambabench.benchmarks.task import Clip, Fold, Task
 from mambabench.errors import DataError
 from mambabench.probe.families.folded import folded
@@ -28,7 +26,7 @@ from mambabench.probe.protocols import Inapplicable, Protocol
 from mambabench.store.embeddings import StoredTask
 from mambabench.store.records import FoldResult
 
-__all__ = ["UtteranceFold", "plan_fold", "steps"]
+__all__ = ["UtteranceFold", "plan_fold", "pool_rows", "steps"]
 
 _TENSORS = ("layers", "first_weight", "first_bias", "second_weight", "second_bias")
 
@@ -38,7 +36,7 @@ def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> Ut
     if stored.task.pooling != "time_mean":
         raise Inapplicable(
             f"{preset.name} does not apply to {stored.task.name}: its store keeps scene "
-            "embeddings, SUPERB's heads need time means or frames of every layer, as `mambabench "
+            "embeddings, its heads need time means or frames of every layer, as `mambabench "
             'tasks prepare` asks for (or set "pooling": "time_mean" in the task\'s metadata and '
             "extract again); use sound or a kit protocol"
         )
@@ -95,8 +93,8 @@ class UtteranceFold:
             return self._labelled([training], crops=True), self._labelled([validation])
         names = [name for name in sorted(self.stored.task.splits) if name != self.fold.test]
         pool = self._labelled([Split(self.stored, name) for name in names])
-        clips = [(name, clip) for name in names for clip in Split(self.stored, name).clips]
-        train, valid = _pool_rows(clips, self.preset)
+        origins = [name for name in names for _ in Split(self.stored, name).clips]
+        train, valid = pool_rows(origins, clean=suite(self.preset).clean)
         return (
             LabelledFeatures(pool.features[train], pool.targets[train]),
             LabelledFeatures(pool.features[valid], pool.targets[valid]),
@@ -147,15 +145,19 @@ class UtteranceFold:
         return FoldOutcome(result, arrays)
 
 
-def _pool_rows(clips: Sequence[tuple[str, Clip]], preset: Protocol) -> tuple[list[int], list[int]]:
-    """Return training and validation rows of the clips (split, clip) that do not test."""
-    if suite(preset).clean:
-        last = clips[-1][0]
-        train = [i for i, (split, _) in enumerate(clips) if split != last]
-        return train, [i for i, (split, _) in enumerate(clips) if split == last]
-    sources = [SourceClip(c.name, "", c.labels, cluster=c.cluster) for _, c in clips]
-    rows = er.development_split(sources, "superb")
-    return list(rows[0]), list(rows[1])
+def pool_rows(splits: Sequence[str], *, clean: bool) -> tuple[list[int], list[int]]:
+    """Return training and validation rows of the clips that do not test, given each one's split.
+
+    `clean`: the last split is for validation, so no group stands on both sides. Else s3prl's rule:
+    the first int(0.8 n) of a permutation drawn from torch's generator seeded 0 are trained on.
+    """
+    if clean:
+        last = splits[-1]
+        train = [i for i, split in enumerate(splits) if split != last]
+        return train, [i for i, split in enumerate(splits) if split == last]
+    order = torch.randperm(len(splits), generator=torch.Generator().manual_seed(0)).tolist()
+    n_train = int(0.8 * len(splits))
+    return order[:n_train], order[n_train:]
 
 
 def _slots(task: Task) -> tuple[tuple[int, ...], dict[str, tuple[int, int]]]:

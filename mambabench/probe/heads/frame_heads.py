@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mambabench.benchmarks.superb.metrics import error_rate
+from mambabench.benchmarks.metrics.edit_distance import error_rate
 from mambabench.errors import ProtocolError
 from mambabench.probe.frame_training import (
     EndlessBatches,

@@ -24,8 +24,10 @@ __all__ = [
     "count_errors",
     "error_rate",
     "frame_labels",
+    "labelled",
     "read_rttm",
     "rttm_lines",
+    "segment_of",
     "speech_turns",
 ]
 
@@ -130,6 +132,22 @@ def speech_turns(
                 start_s, length_s = float(f"{start_s:.2f}"), float(f"{length_s:.2f}")
             turns.append(Turn(recording, start_s, start_s + length_s, f"{recording}_{i}"))
     return tuple(turns)
+
+
+def segment_of(turn: Turn) -> str:
+    """Return the id of a turn in a list of segments: recording and times, not the speaker."""
+    start, end = round(turn.start_s * 1000), round(turn.end_s * 1000)
+    return f"{turn.recording}_{start:06d}_{end:06d}"
+
+
+def labelled(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Return the turns that label frames: of two with equal times the later speaker has both.
+
+    So it is in s3prl, whose segments do not name their speaker; the error rate is scored against
+    the turns as they are.
+    """
+    speaker = {segment_of(turn): turn.speaker for turn in turns}
+    return tuple(turn._replace(speaker=speaker[segment_of(turn)]) for turn in turns)
 
 
 def rttm_lines(turns: Iterable[Turn]) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mambabench.benchmarks.superb.metrics import edit_distance_of
+from mambabench.benchmarks.metrics.edit_distance import edit_distance_of
 
 __all__ = [
     "Slot",
