@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mambabench.benchmarks.layout.read import load_task
-from mambabench.benchmarks.names import GROUPS, named_tasks, near_tasks
+from mambabench.benchmarks.names import groups, named_tasks, near_tasks
 from mambabench.benchmarks.task import Task
 from mambabench.errors import DataError
 
@@ -42,7 +42,7 @@ def find_directories(directories: Sequence[Path], names: Sequence[str] = ()) -> 
     for name in names:
         meant = named_tasks(name, found)
         if not meant:
-            what = "of the group" if name in GROUPS else "named"
+            what = "of the group" if name in groups() else "named"
             near = near_tasks(name, found)
             raise DataError(f"no task {what} {name!r} in {_listed(directories)}{near}")
         chosen.update(meant)

@@ -7,19 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from mambabench.benchmarks.family import TaskRow
-from mambabench.benchmarks.known import known_rows
+from mambabench.benchmarks.known import FAMILIES, known_rows
 from mambabench.benchmarks.limit import limit_of, whole_name
 from mambabench.errors import nearest_names
 
-__all__ = ["GROUPS", "SMALL_H", "named_tasks", "near_tasks"]
+__all__ = ["SMALL_H", "groups", "named_tasks", "near_tasks"]
 
 SMALL_H = 3.0  # hours of audio that a task of the group "small" has at most
-_AFFECT = ("depression", "sentiment")
-GROUPS: dict[str, Callable[[TaskRow], bool]] = {
-    "demo": lambda row: row.family == "demo",
-    "hear": lambda row: row.family == "hear",
-    "superb": lambda row: row.family == "superb",
-    "affect": lambda row: row.family in _AFFECT,
+_KINDS: dict[str, Callable[[TaskRow], bool]] = {
     "speech": lambda row: row.domain == "speech",
     "music": lambda row: row.domain == "music",
     "sound": lambda row: row.domain == "sound",
@@ -27,10 +22,22 @@ GROUPS: dict[str, Callable[[TaskRow], bool]] = {
 }
 
 
+def groups() -> tuple[str, ...]:
+    """Return the names of all groups: the families, then what is heard, then "small"."""
+    return (*FAMILIES, *_KINDS)
+
+
+def _members(group: str) -> set[str]:
+    """Return the directory names of a group's tasks."""
+    if group in _KINDS:
+        return {row.name for row in known_rows() if _KINDS[group](row)}
+    return {row.name for row in FAMILIES[group].rows()}
+
+
 def named_tasks(name: str, available: Iterable[str]) -> tuple[str, ...]:
     """Return which of the `available` directory names `name` means, sorted; () for none.
 
-    A directory's own name goes first, then a group of `GROUPS`, then a glob, then a short name
+    A directory's own name goes first, then one of the `groups`, then a glob, then a short name
     ("esc50", "demo_pitch", "crema_d") or a title ("ESC-50"). A limited task is meant by its own
     name or by a glob only.
     """
@@ -39,9 +46,9 @@ def named_tasks(name: str, available: Iterable[str]) -> tuple[str, ...]:
         return (name,)
     rows = {row.name: row for row in known_rows()}
     whole = [one for one in names if not limit_of(one)]
-    if name in GROUPS:
-        fits = GROUPS[name]
-        return tuple(one for one in whole if one in rows and fits(rows[one]))
+    if name in groups():
+        members = _members(name)
+        return tuple(one for one in whole if one in members)
     if any(letter in name for letter in "*?["):
         return tuple(one for one in names if fnmatchcase(one, name))
     wanted = _plain(name)
@@ -67,4 +74,4 @@ def near_tasks(name: str, known: Sequence[str] | Iterable[str]) -> str:
     if longer:
         return f"; did you mean {' or '.join(longer)}?"
     short = {whole_name(n).split("-")[0]: n for n in reversed(known)}
-    return nearest_names(name, [*known, *GROUPS]) or nearest_names(name, short)
+    return nearest_names(name, [*known, *groups()]) or nearest_names(name, short)

@@ -36,10 +36,10 @@ def _encoders() -> tuple[str, ...]:
 def _tasks() -> list[str]:
     """Return groups, known tasks, and those below ./tasks and the default output folder."""
     from mambabench.benchmarks.known import known_rows
-    from mambabench.benchmarks.names import GROUPS
+    from mambabench.benchmarks.names import groups
 
     here = [p.parent.name for p in sorted(Path("tasks").glob("*/task_metadata.json"))]
-    return list(dict.fromkeys([*here, *GROUPS, *(row.name for row in known_rows())]))
+    return list(dict.fromkeys([*here, *groups(), *(row.name for row in known_rows())]))
 
 
 def _recipes() -> tuple[str, ...]:

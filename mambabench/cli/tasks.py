@@ -55,20 +55,27 @@ def list_command(names: tuple[str, ...], tasks: tuple[Path, ...], as_json: bool)
     for row in rows:
         if row.family != family:
             family = row.family
-            lines.append((_FAMILIES.get(family, family),))
+            lines.append((_heading(family),))
         lines.append(_cells(row))
     optional = ("splits", "type", "domain", "licence", "labels")
     print_table(header, lines, optional=optional, numbers=("clips", "hours", "labels"))
 
 
-_FAMILIES = {
+_HEADINGS = {
     "demo": "demo: generated here in seconds",
     "hear": "hear: HEAR 2021; `mambabench data get NAME` fetches one",
-    "superb": "superb: `mambabench tasks prepare NAME --data DIR` makes one from its corpus",
-    "depression": "depression: `mambabench tasks prepare NAME --data DIR`, from its corpus",
-    "sentiment": "sentiment: `mambabench tasks prepare NAME --data DIR`, from its corpus",
     "found": "found in these folders",
 }
+
+
+def _heading(family: str) -> str:
+    """Say how to come by the tasks of a family."""
+    from mambabench.benchmarks.known import FAMILIES
+
+    prepared = (one for one in FAMILIES.values() if one.prepare is not None)
+    if any(row.family == family for one in prepared for row in one.rows()):
+        return f"{family}: `mambabench tasks prepare NAME --data DIR` makes one from its corpus"
+    return _HEADINGS.get(family, family)
 
 
 @command.command("show")

@@ -27,7 +27,7 @@ class ProbeSettings:
     )
     grid: str = option(
         "default",
-        "hear2021's grids; of superb and superb-clean, a tenth or a hundredth of the steps.",
+        "hear2021's grids; of a suite's recipes, a tenth or a hundredth of the steps.",
         choices="mambabench.probe.protocols:GRIDS",
     )
     exact: bool = option(
@@ -50,7 +50,7 @@ class ProbeSettings:
     )
     lm: Path | None = option(  # noqa: RUF009 (a field)
         None,
-        "superb: an n-gram model in ARPA's format; ASR is decoded with it too, beside the score.",
+        "An n-gram model in ARPA's format; letters are decoded with it too, beside the score.",
         metavar="FILE",
     )
     layout: str = option("store", "How embeddings lie on disk.", choices=("store", "hear-eval-kit"))

@@ -239,10 +239,8 @@ def _overall_columns(summary: Summary, protocol: str) -> list[_Column]:
         sorted(own, key=lambda one: one.normalisation), key=lambda one: one.normalisation
     ):
         scores = {one.encoder: one for one in members}
-        if name.startswith("SUPERB points") or not any(
-            one.score is not None for one in scores.values()
-        ):
-            continue
+        if not any(one.score is not None and one.n_tasks > 1 for one in scores.values()):
+            continue  # points of a single task stand in no column
         plain, _, common = name.partition(", ")
         if common and any(o.score is not None and o.normalisation == plain for o in own):
             continue  # the score over all tasks says more

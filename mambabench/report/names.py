@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+from mambabench.benchmarks.known import FAMILIES
 from mambabench.benchmarks.limit import limit_of, whole_name
 from mambabench.benchmarks.names import named_tasks
 from mambabench.errors import DataError, MambabenchError, nearest_names
@@ -30,10 +31,10 @@ _SHORTER = {
 @cache
 def _titles() -> dict[str, str]:
     """Directory -> short title, of every task that is known by name."""
-    from mambabench.benchmarks.tasks import list as known_tasks
     from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
 
-    titles = {row.name: row.title for row in known_tasks() if row.family in ("hear", "superb")}
+    families = (family for family in FAMILIES.values() if family.short_titles)
+    titles = {row.name: row.title for family in families for row in family.rows()}
     titles |= {directory: title for title, directory in LEADERBOARD_COLUMNS.items()}
     for name, title in titles.items():
         for long, short in _SHORTER.items():

@@ -14,9 +14,9 @@ import numpy as np
 from mambabench.engine.choice import Elsewhere
 from mambabench.errors import EncoderError, MambabenchError, nearest_names
 from mambabench.report.beside import group_beside, language_models
+from mambabench.report.exchange.family_scores import family_scores
 from mambabench.report.exchange.overall import overall_scores
 from mambabench.report.exchange.published import published_beside
-from mambabench.report.exchange.superb_score import superb_scores
 from mambabench.report.flags import flags_of, unsound
 from mambabench.report.names import chosen
 from mambabench.report.places import ranks_of
@@ -123,7 +123,7 @@ def _summary(
     return Summary(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        overall=(*overall_scores(placed), *superb_scores(placed, groups)),
+        overall=(*overall_scores(placed), *family_scores(placed, groups)),
         published=published_beside((*rows, *beside)),
         baseline=baseline,
         runs=runs,

@@ -16,7 +16,8 @@ from mambabench.benchmarks.metrics.edit_distance import (
 from mambabench.benchmarks.metrics.eer import equal_error_rate
 from mambabench.benchmarks.metrics.mtwv import maximum_term_weighted_value
 from mambabench.benchmarks.superb import ks
-from mambabench.benchmarks.superb.score import points, superb_score
+from mambabench.benchmarks.superb.family import SCORE
+from mambabench.benchmarks.superb.score import points
 from mambabench.probe.heads import query_search
 
 
@@ -99,8 +100,12 @@ def test_score_reproduces_the_published_upstreams():
         "ASV": {"eer": 5.11},
         "SD": {"der": 5.88},
     }
-    assert superb_score(hubert) == pytest.approx(941.0, abs=0.1)
-    assert superb_score({k: v for k, v in hubert.items() if k != "ER"}) is None
+    assert list(SCORE.tasks.values()) == list(hubert)
+    assert np.mean([points(task, hubert[task]) for task in hubert]) == pytest.approx(941.0, abs=0.1)
+    assert SCORE.points("superb_sf", {"slot_type_f1": 88.53, "slot_value_cer": 25.20}) == points(
+        "SF", hubert["SF"]
+    )
+    assert SCORE.points("superb_sf", {"slot_type_f1": 88.53}) is None
     assert points("SF", {"f1": 88.0}) is None
     assert points("KS", {"acc": 41.3826674}) == 0.0
 

@@ -47,4 +47,4 @@ def _rows() -> Iterator[TaskRow]:
         )
 
 
-FAMILY = TaskFamily("hear", _rows)
+FAMILY = TaskFamily("hear", _rows, short_titles=True)

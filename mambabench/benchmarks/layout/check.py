@@ -13,6 +13,7 @@ import numpy as np
 from mambabench.benchmarks.event_times import event_time_defects
 from mambabench.benchmarks.hear import DIRECTORIES
 from mambabench.benchmarks.kinds import KINDS
+from mambabench.benchmarks.known import FAMILIES
 from mambabench.benchmarks.layout.read import METADATA, SOURCES, VOCABULARY, read_task
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import Clip, Defect, Task, clip_path, folds
@@ -80,12 +81,10 @@ def check_directory(
 
 
 def _check_corpus(task: Task) -> tuple[int, float, list[Defect]]:
-    """Check the files that a task points at (headers only) and, for SUPERB, its published counts.
+    """Check the files that a task points at (headers only) and the corpus as its family checks it.
 
     Returns the number of files, their duration in seconds and the defects.
     """
-    from mambabench.benchmarks import superb
-
     defects, duration_s = [], 0.0
     sources = (c.source for clips in task.clips.values() for c in clips)
     paths = sorted({source.path for source in sources if source is not None})
@@ -94,12 +93,10 @@ def _check_corpus(task: Task) -> tuple[int, float, list[Defect]]:
             duration_s += file_duration_s(find_file(path))
         except DataError as error:
             defects.append(_unreadable(str(path), error))
-    if task.name in superb.TASKS:
-        root = Path(read_json(task.directory / METADATA)["audio_root"])
-        defects += [
-            Defect(found.where, found.problem, found.remedy)
-            for found in superb.TASKS[task.name].check(root)
-        ]
+    for family in FAMILIES.values():
+        if family.check is not None and task.name in family.prepares:
+            root = Path(read_json(task.directory / METADATA)["audio_root"])
+            defects += family.check(task.name, root)
     return len(paths), duration_s, defects
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from mambabench.benchmarks.family import TaskFamily, TaskRow
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mambabench.benchmarks.family import FamilyScore, TaskFamily, TaskRow
 from mambabench.benchmarks.superb import TASKS
 from mambabench.benchmarks.superb.prepare import prepare
+from mambabench.benchmarks.superb.score import TASK_METRICS, points
+from mambabench.benchmarks.task import Defect
 
-__all__ = ["FAMILY"]
+__all__ = ["FAMILY", "SCORE"]
 
 
 def _rows() -> tuple[TaskRow, ...]:
@@ -29,9 +34,34 @@ def _rows() -> tuple[TaskRow, ...]:
     )
 
 
+def _check(name: str, data: Path) -> Iterator[Defect]:
+    for found in TASKS[name].check(data):
+        yield Defect(found.where, found.problem, found.remedy)
+
+
+def _points(name: str, values: Mapping[str, float]) -> float | None:
+    """Return a task's points; the website's metrics are ours, in the same order."""
+    task = TASKS[name]
+    theirs = dict(zip(task.metrics, TASK_METRICS[task.superb_name], strict=False))
+    known = {theirs[metric]: value for metric, value in values.items() if metric in theirs}
+    return points(task.superb_name, known)
+
+
+_DIRECTORIES = {task.superb_name: task.name for task in TASKS.values()}
+SCORE = FamilyScore(
+    "SUPERB score",
+    "SUPERB points",
+    protocols=("superb", "superb-clean"),
+    tasks={_DIRECTORIES[short]: short for short in TASK_METRICS},
+    references=("FBANK", "best of 2021"),
+    points=_points,
+)
 FAMILY = TaskFamily(
     "superb",
     _rows,
     prepares=tuple(short for task in TASKS.values() for short in (task.superb_name, task.name)),
     prepare=prepare,
+    check=_check,
+    score=SCORE,
+    short_titles=True,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["REFERENCE_POINTS", "TASK_METRICS", "points", "superb_score"]
+__all__ = ["REFERENCE_POINTS", "TASK_METRICS", "points"]
 
 # (task, metric) -> (FBANK, best of 2021), in per cent as the website prints them; QbE times 100
 REFERENCE_POINTS: dict[tuple[str, str], tuple[float, float]] = {
@@ -43,11 +43,3 @@ def points(task: str, values: Mapping[str, float]) -> float | None:
         low, high = REFERENCE_POINTS[task, metric]
         found.append(1000.0 * (values[metric] - low) / (high - low))
     return sum(found) / len(found)
-
-
-def superb_score(values: Mapping[str, Mapping[str, float]]) -> float | None:
-    """Return the mean points over all ten tasks, or None where any task or metric is missing."""
-    per_task = [points(task, values.get(task, {})) for task in TASK_METRICS]
-    if any(found is None for found in per_task):
-        return None
-    return sum(found for found in per_task if found is not None) / len(per_task)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.report.exchange.family_scores import defined_for, own_scores
 from mambabench.report.rows import Overall
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def overall_scores(rows: Sequence[Row]) -> tuple[Overall, ...]:
     """
     result: list[Overall] = []
     for protocol in sorted({row.protocol for row in rows}):
-        if protocol.startswith("superb"):
-            continue  # has a score of its own: superb_score.py
+        if any(defined_for(score, protocol) for score in own_scores()):
+            continue  # a family's own score stands for it
         own = [row for row in rows if row.protocol == protocol]
         if any(row.task == LEADERBOARD_COLUMNS["Beehive"] for row in own):
             own = [row for row in own if not _BEEHIVE_HALF.fullmatch(row.task)]
