@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -128,3 +129,14 @@ def test_no_module_is_long() -> None:
         and not module.endswith("kernels")
     }
     assert long <= LONG
+
+
+def test_one_class_name_is_one_thing() -> None:
+    """A leading underscore makes no other word of a name."""
+    homes: dict[str, set[str]] = defaultdict(set)
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name.lstrip("_")].add(module)
+    twice = [f"{name}: {', '.join(sorted(m))}" for name, m in sorted(homes.items()) if len(m) > 1]
+    assert not twice, "\n".join(twice)

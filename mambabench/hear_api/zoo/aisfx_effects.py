@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 MEL = {"sr": 44100, "n_fft": 2048, "hop_length": 1024, "n_mels": 96, "htk": True, "norm": 1.0}
 
 
-class Model(EmbeddingNet):
+class AisfxModel(EmbeddingNet):
     sample_rate, scene_embedding_size, timestamp_embedding_size = 44100, 512, 512
 
     def blocks(self, audio, starts):  # every block starts at a frame
@@ -24,7 +24,7 @@ class Model(EmbeddingNet):
 
 
 def load_model(model_file_path=""):
-    model = Model("max", 3, 1, 64)
+    model = AisfxModel("max", 3, 1, 64)
     weights = torch.load(get_path_modelWeights(), map_location="cpu")[0]
     model.load_state_dict({k[14:]: v for k, v in weights.items() if k[:14] == "embedding_net."})
     return model

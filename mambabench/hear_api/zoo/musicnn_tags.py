@@ -17,7 +17,7 @@ _, TIMBRAL, TEMPORAL, *MIDDLE, MEAN, TOP, _ = define_model(X, False, "MSD_musicn
 ROWS = tf.concat([TIMBRAL, TEMPORAL, *(tf.squeeze(m, [3]) for m in MIDDLE)], 2)
 
 
-class Model(tf.compat.v1.Session):
+class MusicnnModel(tf.compat.v1.Session):
     sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, 1506, 753
     weights_files = (FOLDER / ".data-00000-of-00001",)
 
@@ -29,7 +29,7 @@ class Model(tf.compat.v1.Session):
 
 def load_model(model_file_path=""):
     one = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-    session = Model(config=one)
+    session = MusicnnModel(config=one)
     tf.compat.v1.train.Saver().restore(session, f"{FOLDER}/")
     return session
 
