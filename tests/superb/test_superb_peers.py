@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mambabench.benchmarks.superb import diarization, slots
-from mambabench.benchmarks.superb.diarization import Turn
-from mambabench.benchmarks.superb.metrics import pooled_rate
+from mambabench.benchmarks.kinds import speaker_turns
+from mambabench.benchmarks.kinds.speaker_turns import Turn
+from mambabench.benchmarks.metrics import slot_texts
+from mambabench.benchmarks.metrics.edit_distance import pooled_rate
 
 pytestmark = pytest.mark.peer
 
@@ -57,7 +58,7 @@ def test_diarization_errors_by_pyannote():
                 start, length = rng.integers(0, 300) / 100, rng.integers(1, 150) / 100
                 turns.append(Turn("a", start, start + length, f"{prefix}{rng.integers(0, 3)}"))
             sides.append(turns)
-        counts.append(diarization.count_errors(*sides))
+        counts.append(speaker_turns.count_errors(*sides))
         reference, hypothesis = map(annotation, sides)
         extent = reference.get_timeline().union(hypothesis.get_timeline()).extent()
         detail = metric(reference, hypothesis, uem=core.Timeline([extent]), detailed=True)
@@ -65,7 +66,7 @@ def test_diarization_errors_by_pyannote():
         assert detail["missed detection"] == pytest.approx(counts[-1].miss, abs=1e-9)
         assert detail["false alarm"] == pytest.approx(counts[-1].false_alarm, abs=1e-9)
         assert detail["confusion"] == pytest.approx(counts[-1].error, abs=1e-9)
-    assert diarization.error_rate(counts) == pytest.approx(abs(metric), abs=1e-9)
+    assert speaker_turns.error_rate(counts) == pytest.approx(abs(metric), abs=1e-9)
 
 
 SCRIPT = """
@@ -98,6 +99,6 @@ def test_slot_scores_by_s3prl():
     (line,) = [x for x in done.stdout.splitlines() if x.startswith("FOUND ")]
     each, f1, cer = json.loads(line.removeprefix("FOUND "))
     for r, h, theirs in zip(said, found, each, strict=True):
-        assert slots.type_f1_of(r, h) == pytest.approx(theirs, abs=1e-12)
-    assert slots.type_f1(said, found) == pytest.approx(f1, abs=1e-12)
-    assert slots.value_rate(said, found) == pytest.approx(cer, abs=1e-12)
+        assert slot_texts.type_f1_of(r, h) == pytest.approx(theirs, abs=1e-12)
+    assert slot_texts.type_f1(said, found) == pytest.approx(f1, abs=1e-12)
+    assert slot_texts.value_rate(said, found) == pytest.approx(cer, abs=1e-12)
