@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambabench.engine.scratch import scratch_folder
 from mambabench.errors import DataError, EncoderError, StoreError
 from mambabench.extract.unit import encode_unit
 from mambabench.files import write_bytes
@@ -66,8 +67,8 @@ def encode_away(unit: dict[str, Any], report: Callable[[Any], None]) -> dict[str
 
     node = socket.gethostname()
     _check_audio(unit, node)
-    with tempfile.TemporaryDirectory(prefix="mambabench-") as scratch:
-        store = Path(scratch) / "task"  # what lies beside a store is looked at: nothing here
+    with scratch_folder("extract") as scratch:
+        store = scratch / "task"  # what lies beside a store is looked at: nothing here
         write_bytes(plan_path(store), b"{}\n")  # a store that is open
         spec = {**unit["spec"], "encoder": _encoder_here(unit, node)}
         try:

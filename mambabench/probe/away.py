@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mambabench.engine.scratch import scratch_folder
 from mambabench.engine.units import Engine, Lost, Shared, Unit
 from mambabench.errors import MambabenchError, ProtocolError, StoreError
 from mambabench.files import write_bytes
@@ -144,9 +145,9 @@ def probe_unit(spec: dict[str, Any], report: Callable[[Any], None]) -> list[dict
     sent: Sent | None = spec.get("shared")
     if sent is None:
         return _probed(spec, _opened(spec), Path(spec["out"]), with_files=False)
-    stored = _unpacked(spec["content"], sent)
-    with tempfile.TemporaryDirectory(prefix="mambabench-") as scratch:
-        return _probed(spec, stored, Path(scratch), with_files=True)
+    with scratch_folder("probe") as scratch:
+        stored = _unpacked(spec["content"], sent)
+        return _probed(spec, stored, scratch, with_files=True)
 
 
 def _unpacked(content: str, sent: Sent) -> StoredTask:

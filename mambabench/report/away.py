@@ -6,7 +6,6 @@ What a worker computes comes back as the files of its cache, and is kept in the 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mambabench.engine.choice import Elsewhere
+from mambabench.engine.scratch import scratch_folder
 from mambabench.engine.units import Shared, Spec, Unit, resolve_function, results_of
 from mambabench.errors import StoreError
 from mambabench.files import write_bytes
@@ -74,14 +74,14 @@ def _files(unit: Spec) -> Shared:
 
 def work_away(unit: Spec, report: Callable[[Any], None]) -> dict[str, Any]:
     """Do ``unit["function"]`` on files of one's own; return name -> bytes of the cache's files."""
-    with tempfile.TemporaryDirectory(prefix="mambabench-report-") as scratch:
-        cache = Path(scratch) / "cache"
+    with scratch_folder("report") as scratch:
+        cache = scratch / "cache"
         cache.mkdir()
         groups = []
         for i, group in enumerate(unit["groups"]):
             runs = []
             for name, digest in group["runs"]:
-                here = Path(scratch) / str(i) / Path(name).name
+                here = scratch / str(i) / Path(name).name
                 for path in (Path(name), Path(name).with_suffix(".npz")):
                     if str(path) in unit["shared"]:
                         write_bytes(

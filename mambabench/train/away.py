@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from mambabench.engine.choice import Elsewhere
+from mambabench.engine.scratch import scratch_folder
 from mambabench.engine.units import Lost, Shared, Unit
 from mambabench.errors import DataError, MambabenchError, StoreError
 from mambabench.files import read_json, write_bytes
@@ -279,8 +279,7 @@ def train_unit(spec: dict[str, Any], report: Callable[[Any], None]) -> dict[str,
     try:
         if _seen(*spec["sign"]):
             return {"node": node, "error": _trained(spec, Path(spec["out"]))}
-        with tempfile.TemporaryDirectory(prefix="mambabench-train-") as scratch:
-            out = Path(scratch)
+        with scratch_folder("train") as out:
             for name, data in (spec.get("shared") or {}).items():
                 write_bytes(out / name, memoryview(data), durable=False)  # type: ignore[arg-type]
             error = _trained(spec, out)

@@ -95,10 +95,10 @@ def provider(tmp_path: Path, action: str) -> str:
 
 @pytest.fixture
 def task_with_two_bad_clips(task_of_noise: Path) -> Path:
-    for name in ("train001.wav", "test003.wav"):
+    for name, peak in (("train001.wav", 1.0), ("test003.wav", 0.97)):
         path = next(task_of_noise.glob(f"16000/*/{name}"))
         audio, rate = soundfile.read(path)
-        soundfile.write(path, audio / abs(audio).max(), rate)
+        soundfile.write(path, peak * audio / abs(audio).max(), rate)
     return task_of_noise
 
 
@@ -110,7 +110,7 @@ def test_skip_goes_on_without_exactly_the_clips_that_kill(
     task_with_two_bad_clips: Path, tmp_path: Path
 ) -> None:
     done = extract(
-        provider(tmp_path, DIE),
+        provider(tmp_path, "os.kill(os.getpid(), 9 if audio.abs().amax() > 0.99 else 11)"),
         task_with_two_bad_clips,
         out=tmp_path / "out",
         jobs=2,
@@ -119,10 +119,30 @@ def test_skip_goes_on_without_exactly_the_clips_that_kill(
     (outcome,) = done.outcomes
     assert outcome.state == "sealed"
     assert set(outcome.missing) == BAD
-    assert all("signal 11" in why and "this clip" in why for why in outcome.missing.values())
+    assert all("this clip" in why for why in outcome.missing.values())
+    assert "signal 11" in outcome.missing["test/test003.wav"]
+    # what the kernel ends by 9 had taken all memory
+    assert "signal 9, out of memory perhaps" in outcome.missing["train/train001.wav"]
     folder = outcome.directory
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sum(split["n_clips"] for split in manifest["splits"].values()) == 18 - len(BAD)
+
+
+def test_an_encoder_that_hangs_is_ended_and_its_clips_are_named(
+    task_with_two_bad_clips: Path, tmp_path: Path
+) -> None:
+    done = extract(
+        provider(tmp_path, "time.sleep(600)"),
+        task_with_two_bad_clips,
+        out=tmp_path / "out",
+        jobs=1,
+        timeout=12.0,
+    )
+    (outcome,) = done.outcomes
+    assert outcome.state == "incomplete"
+    assert set(outcome.missing) >= BAD
+    why = outcome.missing["train/train001.wav"]
+    assert why.startswith("it took longer than 12 s (--timeout) while it encoded train000.wav")
 
 
 def test_stop_names_the_clips_in_hand_and_the_same_command_tries_them_again(
