@@ -3,8 +3,8 @@
     python perf/evaluate_encoder.py TASK TASK [--results DIR]
 
 A log-mel sized network, protocol `linear`. Wall-clock and processor seconds of this process, for a
-machine with other work says little by its clock. Writes results/performance/evaluate_encoder.json
-and .md.
+machine with other work says little by its clock: there `chrt -f 1` gives it a core to itself.
+Writes results/performance/evaluate_encoder.json and .md.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def main() -> None:
     lines = [" | ".join(map(str, row)) for row in (head, ["---"] * len(head), *rows)]
     (options.results / "evaluate_encoder.md").write_text(
         "# An encoder in memory\n\n`perf/evaluate_encoder.py`, protocol `linear`, tasks "
-        f"{names}; {machine['cpu']}, {machine['cores']} cores, load average {load:.1f} at the end, "
+        f"{names}; {machine['cpu']}, {machine['cores']} cores, load average {load:.1f} at the end"
+        f"{', ahead of all other work (chrt -f)' if os.sched_getscheduler(0) else ''}, "
         f"commit {machine['git_commit']}.\n\n" + "\n".join(f"| {line} |" for line in lines) + "\n"
     )
 

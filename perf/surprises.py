@@ -1,0 +1,130 @@
+"""What lies behind the surprises of results/leaderboard: the scores of a few plain statistics.
+
+    python perf/surprises.py TASKS OUT      # TASKS: a folder of tasks in HEAR's layout
+
+Protocol `linear`. Four encoders without weights: `loudness` (three numbers), `spectrum` (the mean
+log power of 64 bands, its own mean taken off, so that no loudness is left), `quiet` (the same of
+the tenth of the frames that are most quiet: room and microphone rather than voice), `flat` (each
+band's mean over time taken off every frame, then mean absolute deviation and mean step: nothing of
+a constant channel is left). Of Silero its probability of speech alone; of AuM with random weights
+its class token and the mean of its columns, and how alike embeddings of different clips are.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import mambabench
+from mambabench.store.open import list_stored_tasks, read_embeddings
+
+PLAIN = """
+import torch
+
+WHAT = "{what}"
+SIZE = {size}
+
+
+class Model(torch.nn.Module):
+    sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, SIZE, SIZE
+
+
+def load_model(path=""):
+    return Model().eval()
+
+
+def get_scene_embeddings(audio, model):
+    window = torch.hann_window(512)
+    power = torch.stft(audio, 512, 160, window=window, return_complex=True).abs().square()
+    bands = torch.nn.functional.avg_pool1d(power.transpose(1, 2)[..., 1:], 4)  # [n, frames, 64]
+    level = (bands.mean(2) + 1e-9).log()
+    rows = (bands + 1e-9).log()
+    if WHAT == "loudness":
+        return torch.stack([level.mean(1), level.amax(1), level.std(1)], 1)
+    if WHAT == "flat":
+        rows = rows - rows.mean(1, keepdim=True)
+        return torch.cat([rows.abs().mean(1), rows.diff(dim=1).abs().mean(1)], 1)
+    if WHAT == "quiet":
+        order = level.argsort(1)[:, : max(1, level.shape[1] // 10)]
+        rows = torch.gather(rows, 1, order[..., None].expand(-1, -1, 64))
+    mean = rows.mean(1)
+    return mean - mean.mean(1, keepdim=True)
+
+
+def get_timestamp_embeddings(audio, model):
+    return get_scene_embeddings(audio, model)[:, None], torch.zeros(len(audio), 1)
+"""
+SPEECH = """
+from mambabench.models.registry import load_encoder
+
+ENCODER = load_encoder("silero_vad", device="cpu")
+
+
+class Model:
+    sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, 2, 1
+    weights_files = ENCODER.model.weights_files
+
+
+def load_model(path=""):
+    return Model()
+
+
+def get_scene_embeddings(audio, model):
+    return ENCODER.scene(audio, None)[:, 0][:, [128, 257]]
+
+
+def get_timestamp_embeddings(audio, model):
+    rows, times = ENCODER.timestamps(audio, None)
+    return rows[:, :, 0, 128:], times
+"""
+ENCODERS = {
+    "fsdd_speaker-v1.0.9-full": ["ssam_tiny_random"],
+    "emodb_speaker-v1-full": ["ssam_tiny_random"],
+    "wakeword6-v1-full": ["musicnn", "ssam_tiny_random"],
+    "esc50-v2.0.0-esc10": [
+        "silero_vad",
+        "ssamba_tiny_random",
+        "aum_tiny_random",
+        "columns=aum_tiny_random:pooling=columns",
+    ],
+}
+
+
+def alike(out: Path) -> None:
+    """Print how alike the embeddings of different clips are, and in how many directions apart."""
+    for stored in list_stored_tasks(out):
+        if "random" not in stored.encoder and stored.encoder != "columns":
+            continue
+        rows = np.concatenate([read_embeddings(stored, s).scene for s in stored.task.splits])
+        rows = rows.reshape(len(rows), -1).astype(np.float64)
+        unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        n = len(unit)
+        cosine = ((unit @ unit.T).sum() - n) / (n * (n - 1))
+        power = np.linalg.svd(rows - rows.mean(0), compute_uv=False) ** 2
+        share = power / power.sum()
+        rank = float(np.exp(-(share * np.log(share + 1e-30)).sum()))
+        print(f"{stored.task.name} {stored.encoder}: cosine {cosine:.5f}, directions {rank:.1f}")
+
+
+def main(tasks: Path, out: Path) -> None:
+    """Embed, probe, print."""
+    out.mkdir(parents=True, exist_ok=True)
+    plain = []
+    for what, size in (("loudness", 3), ("spectrum", 64), ("quiet", 64), ("flat", 128)):
+        plain.append(out / f"{what}.py")
+        plain[-1].write_text(PLAIN.format(what=what, size=size))
+    (out / "speech.py").write_text(SPEECH)
+    for task, names in ENCODERS.items():
+        own = [*names, *([out / "speech.py"] if "silero_vad" in names else [])]
+        encoders = [str(e) for e in (*plain, "logmel_stats", *own)]
+        mambabench.extract(encoder=encoders, tasks=[tasks / task], out=out, jobs=1)
+        mambabench.probe(1, "linear", out=out, jobs=1)
+    table = mambabench.load_results(out)
+    print(table[["task", "encoder", "score"]].to_string())
+    alike(out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
