@@ -30,6 +30,9 @@ import soundfile
 import torch
 
 from mambabench.benchmarks.depression.generated import generate
+from mambabench.train.generated import provide
+from mambabench.train.settings import MmmlSettings
+from mambabench.train.sources import Sources
 from mambabench.train.tars import write_tar
 from mambabench.train.verb import train, train_encoder
 
@@ -63,6 +66,7 @@ def make_clips(folder: Path) -> None:
     kept = [line for split, n in (("train", 24), ("valid", 8), ("test", 4))
             for line in [x for x in lines if x.endswith(f",{split}")][:n]]  # fmt: skip
     (folder / "corpus" / "labels.csv").write_text("\n".join([lines[0], *kept]) + "\n")
+    provide(MmmlSettings(task="generated"), Sources(), folder / "fusion")  # corpus and stores
 
 
 def trainings(clips: Path) -> dict[str, Callable[[Path], Any]]:
@@ -78,6 +82,10 @@ def trainings(clips: Path) -> dict[str, Callable[[Path], Any]]:
         "task": "generated", "mm_input_size": 8, "mm_output_sizes": (8,), "d_state": 2,
         "expand": 1, "d_conv": 2, "epochs": 40, "lr": 0.01, "dropout": 0.2,
     }  # fmt: skip
+    mmml = {
+        "task": "generated", "fusion": "cc", "hidden": 32, "middle": 32, "lr": 0.01,
+        "batch_size": 32, "early_stop": 60, "max_epochs": 60, "dropout": 0.1,
+    }  # fmt: skip
     return {
         "ssam": encoder("ssam", "tars", {**SSAM, "d_state": 8, "epochs": 10}),
         "ssast": encoder("ssast", "tars", {**SSAM, "epochs": 10}),
@@ -86,6 +94,11 @@ def trainings(clips: Path) -> dict[str, Callable[[Path], Any]]:
         "aum": encoder("aum", "lists", {**LISTED, "mixup": 0.5, "balanced": True, "epochs": 14}),
         "depmamba": lambda out: train(
             "depmamba", data=clips / "corpus", settings=depmamba, out=out, seeds=[0], resume=True
+        ),
+        "mmml": lambda out: train(
+            "mmml", data=clips / "fusion" / "generated" / "sentiment", store=clips / "fusion",
+            encoder="logmel_stats", text_encoder="words:64", settings=mmml, out=out, seeds=[0],
+            resume=True,
         ),
     }  # fmt: skip
 
