@@ -12,7 +12,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mambabench.benchmarks import find_directories
+from mambabench.benchmarks.demo import generate
+from mambabench.benchmarks.subset import subset_task
 from mambabench.errors import DataError, EncoderError
+from mambabench.extract.verb import extract
+from mambabench.hear_api.adapters import check_scene, check_timestamps, only_output
+from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.entry import EncoderEntry
+from mambabench.models.registry import encoder_entries, is_registered
+from mambabench.models.weights.identity import fixed_signal, identity, weights_hash
+from mambabench.probe.verb import probe
+from mambabench.report.results import load_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,9 +97,6 @@ def _run(
     max_clips: int | None,
     out: Path,
 ) -> pd.DataFrame:
-    from mambabench.extract.verb import extract
-    from mambabench.probe.verb import probe
-    from mambabench.report.results import load_results
 
     folders = _folders(tasks, max_clips, out)
     kind = encoder.device.partition(":")[0]
@@ -114,9 +122,6 @@ def _run(
 def _folders(
     tasks: str | Path | Sequence[str | Path], max_clips: int | None, out: Path
 ) -> list[Path]:
-    from mambabench.benchmarks import find_directories
-    from mambabench.benchmarks.demo import generate
-    from mambabench.benchmarks.subset import subset_task
 
     if isinstance(tasks, str) and tasks == "demo":
         folders = list(generate(out / "tasks"))
@@ -189,10 +194,6 @@ def _sizes(model: Any) -> dict[str, int | None]:
 
 def _encoder(parts: _Parts, name: str) -> LoadedEncoder:
     """Return the object as an encoder with its identity; sizes not given are measured."""
-    from mambabench.hear_api.adapters import check_scene, check_timestamps, only_output
-    from mambabench.models.encoder import LoadedEncoder
-    from mambabench.models.registry import is_registered
-    from mambabench.models.weights.identity import fixed_signal, identity, weights_hash
 
     if is_registered(name):
         raise EncoderError(f"{name!r} is the name of a registered encoder: choose another name=")
@@ -251,8 +252,6 @@ def _device(network: torch.nn.Module) -> str:
 @contextmanager
 def _registered(encoder: LoadedEncoder) -> Iterator[None]:
     """Let `load_encoder` find the object by its name meanwhile."""
-    from mambabench.models.entry import EncoderEntry
-    from mambabench.models.registry import encoder_entries
 
     entries: Any = encoder_entries()
     _loaded[encoder.name] = encoder

@@ -21,6 +21,7 @@ FLOORS = (
     ("hear_api", "acquire", "provenance"),
     ("store",),
     ("extract", "probe", "report"),
+    ("experiment",),
     ("train", "pipeline", "verification", "in_memory", "status"),
     ("cli",),
     ("__main__",),

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambabench.benchmarks.layout.check import stray_files
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.names import groups, named_tasks, near_tasks
 from mambabench.benchmarks.task import Task
@@ -55,7 +56,6 @@ def discover(directories: Sequence[Path], names: Sequence[str] = ()) -> tuple[Ta
     As `find_directories`, and raises DataError for the first defect of a chosen task. Files of a
     task directory that its metadata and splits do not name come in one StrayFileWarning per task.
     """
-    from mambabench.benchmarks.layout.check import stray_files
 
     tasks = tuple(load_task(path) for path in find_directories(directories, names))
     for task in tasks:

@@ -22,8 +22,8 @@ def command() -> None:
 @_as_json
 def show(file: Path | None, as_json: bool) -> None:
     """Print all that FILE comes to; without FILE the defaults, as a file to start from."""
+    from mambabench.experiment import experiment_of, read_experiment
     from mambabench.files import toml_text
-    from mambabench.pipeline import experiment_of, read_experiment
 
     plain = (experiment_of({}) if file is None else read_experiment(file)).plain()
     if as_json:
@@ -41,7 +41,7 @@ def check(file: Path, as_json: bool) -> int:
 
     Exit code 1 if anything would.
     """
-    from mambabench.pipeline import problems, read_experiment
+    from mambabench.experiment import problems, read_experiment
 
     found = problems(read_experiment(file))
     if as_json:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mambabench.cli import options
-from mambabench.pipeline import RUN_OPTIONS, PipelineRun
+from mambabench.experiment import RUN_OPTIONS
+
+if TYPE_CHECKING:
+    from mambabench.pipeline import PipelineRun
 
 
 @click.command("run")
@@ -36,7 +39,8 @@ def command(context: click.Context, /, config: Path | None, **arguments: Any) ->
     from mambabench.cli.probe import show_probed
     from mambabench.cli.progress import Display
     from mambabench.cli.report import echo, refuse_terminal, show_written
-    from mambabench.pipeline import Watch, experiment_of, read_experiment, run_with
+    from mambabench.experiment import experiment_of, read_experiment
+    from mambabench.pipeline import Watch, run_with
 
     given = {name: value for name, value in arguments.items() if _is_given(context, name)}
     experiment = experiment_of(given) if config is None else read_experiment(config, given)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mambabench.benchmarks.layout.silence import trim_silence
 from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import DataError
 from mambabench.reading.audio import decode_bytes, find_file, read_bytes, read_header
@@ -113,7 +114,6 @@ def _prepared(
 
 def _cut(mono: npt.NDArray[np.float32], rate: int, part: AudioPart) -> npt.NDArray[np.float32]:
     """Return the part of the samples [n] that is the clip; DataError where nothing is left."""
-    from mambabench.benchmarks.layout.silence import trim_silence
 
     if part.gain_db:  # before the gate, as SUPERB's chain of effects has it
         mono = mono * mono.dtype.type(10.0 ** (part.gain_db / 20.0))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambabench.errors import DataError, EncoderError
+from mambabench.extract.audio import decode
 from mambabench.reading.tables import read_rows
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def classify(
     another length than it, DataError where the file cannot be read.
     """
     import torch
-
-    from mambabench.extract.audio import decode
 
     probabilities = getattr(encoder.model, "probabilities", None)
     head = getattr(getattr(encoder.model, "backbone", None), "head", None)

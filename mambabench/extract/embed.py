@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from mambabench.errors import DataError, EncoderError, MambabenchError, nearest_names
+from mambabench.extract.audio import decode
 from mambabench.files import atomic_write
+from mambabench.models.registry import load_encoder, with_option
 from mambabench.reading.audio import ENDINGS
 from mambabench.settings import Paths
 
@@ -59,7 +61,6 @@ def embed(
     EncoderError where the encoder is unknown or fails. The arrays of the output are described in
     docs/file-formats.md.
     """
-    from mambabench.models.registry import load_encoder, with_option
 
     if hop_ms is not None:
         encoder = with_option(encoder, "hop_ms", hop_ms)
@@ -92,8 +93,6 @@ def _embed_file(
     """Return rows [n_rows, dim], their times in ms (of one row: empty) and the duration."""
     import numpy as np
     import torch
-
-    from mambabench.extract.audio import decode
 
     try:
         decoded = decode(path, encoder.sample_rate_hz)

@@ -16,6 +16,7 @@ from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import EncoderError
 from mambabench.extract.encode import BatchLimit, EncodeJob, encode_shard
 from mambabench.extract.reuse import known_rows
+from mambabench.models.registry import load_encoder
 from mambabench.store.plan import EncoderSpec, PlannedClip, Shard
 from mambabench.store.shards import commit_shard, is_open, read_record
 
@@ -39,7 +40,6 @@ _loaded: dict[tuple[str, str, str], tuple[LoadedEncoder, BatchLimit]] = {}
 
 def load(name: str, device: str, precision: str) -> LoadedEncoder:
     """Load the encoder afresh, and keep it for the units that follow in this process."""
-    from mambabench.models.registry import load_encoder
 
     _loaded.clear()
     dtype = None if precision == "fp32" else precision

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.benchmarks import discover
+from mambabench.benchmarks.demo import generate
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.limit import limited_task, parse_limit
 from mambabench.engine.choice import make_engine, wanted_engine
@@ -22,17 +23,22 @@ from mambabench.extract.discard import discard_others
 from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.plan import Budget, plan_task
+from mambabench.extract.reopen import reopen
 from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.sizes import FrameSize, frame_size, frames_per_s, require_room
-from mambabench.extract.unit import forget, load, one_thread
+from mambabench.extract.unit import forget, load, make_unit, one_thread
+from mambabench.files import write_json
 from mambabench.models.registry import encoder_list, in_python, with_option
+from mambabench.provenance import provenance, usable_cores
 from mambabench.settings import Names, Paths, parse_share, settings_of
+from mambabench.store import hear_eval_kit, seal
 from mambabench.store.embeddings import store_folder
 from mambabench.store.estimate import Estimate, PlannedTask, estimates_html
 from mambabench.store.gather import missing_clips, shard_notes
 from mambabench.store.notebook import html_table
+from mambabench.store.open import read_embeddings
 from mambabench.store.plan import EncoderSpec, Shard, TaskPlan, pooling_of
-from mambabench.store.seal import claim
+from mambabench.store.seal import MISSING, claim, finish_work
 from mambabench.store.shards import drop_shard, read_record
 from mambabench.store.sources import changed_in_shard, looked_at_again
 
@@ -281,7 +287,6 @@ def _setups(gpus: int | None, device: str) -> tuple[dict[str, Any], ...]:
 
 
 def _jobs(jobs: int | None, gpus: int | None, works: Sequence[_TaskWork]) -> int:
-    from mambabench.provenance import usable_cores
 
     if gpus is not None:
         return gpus
@@ -294,8 +299,6 @@ def _tasks(settings: ExtractSettings) -> tuple[Task, ...]:
 
     directories, out = settings.tasks, settings.out
     if not directories:
-        from mambabench.benchmarks.demo import generate
-
         try:
             directories = generate(out / "tasks")
         except OSError as error:
@@ -454,7 +457,6 @@ class _ShardRun:
         changed = self._layout.changed_clips(work.directory, work.plan, full=self._verify)
         if not changed:
             return True
-        from mambabench.extract.reopen import reopen
 
         redo = reopen(self._layout, work.directory, work.plan, full=self._verify)
         for shard in redo.values():
@@ -549,8 +551,6 @@ class _ShardRun:
 
     def _finish(self, work: _TaskWork) -> None:
         """Seal the task, or note why not yet."""
-        from mambabench.files import write_json
-        from mambabench.store.seal import MISSING, finish_work
 
         missing = missing_clips(work.directory, work.plan)
         work.warnings = shard_notes(work.directory, work.plan)
@@ -589,7 +589,6 @@ class _ShardRun:
 
 
 def _unit_of(work: _TaskWork, shard: Shard) -> dict[str, Any]:
-    from mambabench.extract.unit import make_unit
 
     plan = work.plan
     clip_s = plan.task.sample_duration_s
@@ -598,7 +597,6 @@ def _unit_of(work: _TaskWork, shard: Shard) -> dict[str, Any]:
 
 def _check_arrays(layout: Any, work: _TaskWork) -> None:
     """Hold every array of a sealed store against its hash; StoreError where one is damaged."""
-    from mambabench.store.open import read_embeddings
 
     stored = layout.stored_task(work.directory)
     for split in stored.task.splits if stored is not None else ():
@@ -608,10 +606,7 @@ def _check_arrays(layout: Any, work: _TaskWork) -> None:
 def _layout(name: str) -> Any:
     """Return the module that seals in this layout."""
     if name == "hear-eval-kit":
-        from mambabench.store import hear_eval_kit
-
         return hear_eval_kit
-    from mambabench.store import seal
 
     return seal
 
@@ -631,7 +626,6 @@ def _outcome(work: _TaskWork) -> TaskOutcome:
 
 def _provenance(work: _TaskWork) -> dict[str, Any]:
     from mambabench.models.blocks.fused import describe_computation
-    from mambabench.provenance import provenance
 
     spent = {
         "finished_unix_s": round(time.time(), 1),

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
 from mambabench.files import canonical_json, sha256_file
+from mambabench.hear_api.factory import HearModel
+from mambabench.hear_api.other_python import remote_provider
 from mambabench.hear_api.provider import Provider, foreign_code, import_provider, load_model
 from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.entry import Setting
+from mambabench.models.registry import resolve_device
+from mambabench.models.weights.identity import identity, weights_hash
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +46,6 @@ def load_hear_module(
     is checked: type, shape, declared width. `options` are for modules whose load_model names them
     in its attribute ``options``. Raises EncoderError naming the provider and the fault.
     """
-    from mambabench.hear_api.factory import HearModel
-    from mambabench.models.registry import resolve_device
 
     given = dict(options or {})
     if "python" in given:
@@ -60,7 +62,6 @@ def _in_other_python(
     name: str, checkpoint: str | Path | None, device: str, options: dict[str, Setting]
 ) -> LoadedEncoder:
     """Load a module that runs in the interpreter ``options["python"]``, on the CPU."""
-    from mambabench.hear_api.other_python import remote_provider
 
     python = str(options.pop("python"))
     if options:
@@ -203,7 +204,6 @@ def _wrap(
     device: str,
     options: Mapping[str, Setting],
 ) -> LoadedEncoder:
-    from mambabench.models.weights.identity import identity, weights_hash
 
     functions = _CheckedFunctions(provider, model, device)
     sample_rate_hz = int(model.sample_rate)

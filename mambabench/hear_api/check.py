@@ -31,6 +31,13 @@ from mambabench.hear_api.provider import (
     training_parts,
 )
 
+from mambabench.hear_api.check_calls import CHECKS
+from mambabench.models.registry import in_python, resolve_device
+from mambabench.hear_api.other_python import remote_provider
+from mambabench.models.registry import find_entry, is_registered, load_encoder, split_name
+from mambabench.hear_api.factory import HearModel, provider
+from mambabench.hear_api.check_calls import Subject
+
 if TYPE_CHECKING:
     from mambabench.hear_api.check_calls import Subject
 
@@ -99,8 +106,6 @@ def check(
     error of the provider. Raises EncoderError where there is no such provider; every other fault is
     in the report.
     """
-    from mambabench.hear_api.check_calls import CHECKS
-    from mambabench.models.registry import in_python, resolve_device
 
     encoder = encoder if python is None else in_python([encoder], Path(python))[0]
     device = resolve_device(device)
@@ -163,7 +168,6 @@ class _Opening:
 
     def subject(self, long_s: float) -> Subject | None:
         """Return what the calls are made with; None without a model or its sample rate."""
-        from mambabench.hear_api.check_calls import Subject
 
         if self._provider is None or self._model is None:
             return None
@@ -262,8 +266,6 @@ def _files(model: Any) -> str:
 def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:
     """Return the provider module `encoder` and its checkpoint; for a registered encoder the HEAR
     functions that its own provider module has."""
-    from mambabench.hear_api.other_python import remote_provider
-    from mambabench.models.registry import find_entry, is_registered, load_encoder, split_name
 
     name, options, path = split_name(encoder)
     checkpoint = str(path) if path else ""
@@ -273,7 +275,6 @@ def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:
         if options:
             raise ProviderNotFound(f"no encoder named {name!r} to take the options {options}")
         return import_provider(name, whole=False), checkpoint
-    from mambabench.hear_api.factory import HearModel, provider
 
     functions = provider(find_entry(name).name)
 

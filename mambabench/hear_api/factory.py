@@ -8,6 +8,7 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.registry import load_encoder
 
 __all__ = ["HearFunctions", "HearModel", "provider"]
 
@@ -77,7 +78,6 @@ def provider(module_name: str) -> HearFunctions:
 
     def load_model(model_file_path: str = "", **options: Any) -> HearModel:
         """Load the encoder with the checkpoint `model_file_path`; options go to the encoder."""
-        from mambabench.models.registry import load_encoder
 
         return HearModel(load_encoder(name, model_file_path or None, **options))
 

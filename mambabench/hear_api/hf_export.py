@@ -26,6 +26,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from mambabench.errors import EncoderError
 from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.entry import LoadRequest
+from mambabench.models.registry import find_entry, split_name
+from mambabench.models.weights.identity import identity, weights_hash
 
 __all__ = [
     "MambabenchConfig",
@@ -195,9 +198,6 @@ def _random(config: MambabenchConfig, device: str) -> LoadedEncoder:
     """Build the encoder with random weights, whatever is at hand."""
     from importlib import import_module
 
-    from mambabench.models.entry import LoadRequest
-    from mambabench.models.registry import find_entry
-
     entry = replace(find_entry(config.encoder), published=False)
     module, _, function = entry.loader.partition(":")
     request = LoadRequest(
@@ -214,8 +214,6 @@ def _random(config: MambabenchConfig, device: str) -> LoadedEncoder:
 def _fill(model: MambabenchModel, file: Path) -> None:
     """Load the weights in place, and let the encoder's identity follow them."""
     from safetensors.torch import load_file
-
-    from mambabench.models.weights.identity import identity, weights_hash
 
     state = load_file(str(file), device="cpu")
     try:
@@ -238,7 +236,6 @@ def export(encoder: LoadedEncoder, folder: str | Path) -> MambabenchModel:
 
     Raises EncoderError for encoders that are not registered ones, or not in float32.
     """
-    from mambabench.models.registry import find_entry, split_name
 
     bare, options, _ = split_name(encoder.name)
     entry = find_entry(bare)

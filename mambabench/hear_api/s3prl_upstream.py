@@ -20,6 +20,7 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.models.encoder import LoadedEncoder
+from mambabench.models.registry import load_encoder
 
 __all__ = ["Upstream", "register"]
 
@@ -105,7 +106,6 @@ def _maker(
     name: str, checkpoint: str | Path | None, options: dict[str, Any]
 ) -> Callable[..., Upstream]:
     def make(ckpt: str | None = None, *_: Any, **__: Any) -> Upstream:
-        from mambabench.models.registry import load_encoder
 
         # s3prl moves the model to its device itself
         return Upstream(load_encoder(name, ckpt or checkpoint, "cpu", None, **options))

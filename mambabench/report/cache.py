@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mambabench.files import write_bytes
+
 __all__ = ["keep", "usable_cache"]
 
 
@@ -18,7 +20,6 @@ def keep(write: Callable[[], None]) -> None:
 
 def usable_cache(folder: Path) -> Path:
     """Make the cache's folder and return it; OSError where it cannot be made or written to."""
-    from mambabench.files import write_bytes
 
     folder.mkdir(exist_ok=True)
     trial = folder / "writable"

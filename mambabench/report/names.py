@@ -11,8 +11,10 @@ from pathlib import Path
 from mambabench.benchmarks.known import FAMILIES
 from mambabench.benchmarks.limit import limit_of, whole_name
 from mambabench.benchmarks.names import named_tasks
+from mambabench.benchmarks.tasks import list as known_tasks
 from mambabench.errors import DataError, MambabenchError, nearest_names
 from mambabench.reading.tables import read_table
+from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
 
 __all__ = ["chosen", "read_names", "short_task", "task_family", "warn_of_unknown"]
 
@@ -31,7 +33,6 @@ _SHORTER = {
 @cache
 def _titles() -> dict[str, str]:
     """Directory -> short title, of every task that is known by name."""
-    from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
 
     families = (family for family in FAMILIES.values() if family.short_titles)
     titles = {row.name: row.title for family in families for row in family.rows()}
@@ -52,8 +53,6 @@ def short_task(task: str) -> str:
 
 @cache
 def _families() -> dict[str, str]:
-    from mambabench.benchmarks.tasks import list as known_tasks
-    from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
 
     families = {row.name: row.family for row in known_tasks()}
     return families | dict.fromkeys(LEADERBOARD_COLUMNS.values(), "hear")

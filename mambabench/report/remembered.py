@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, overload
 
+from mambabench import __version__
 from mambabench.files import write_bytes
 from mambabench.package_data import package_data
 from mambabench.report.cache import keep
@@ -149,7 +150,6 @@ def _below(folder: Path | str, depth: int, *, ours: bool = False) -> Iterator[tu
 
 def _program() -> Iterator[tuple[str, int, int]]:
     """Yield this package's modules and the published tables: name, size and time of change."""
-    from mambabench import __version__
 
     yield __version__, 0, 0
     package = Path(__file__).parents[1]

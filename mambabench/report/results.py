@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from mambabench.benchmarks.limit import limit_of
 from mambabench.errors import MambabenchError, StoreError, nearest_names
+from mambabench.files import canonical_json
 from mambabench.report.checked import CheckedRecord, DistrustedFile, Verify, check_records
+from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
@@ -97,7 +99,6 @@ def collect(outs: Sequence[Path], verify: Verify | None = None) -> Collected:
     `verify` may know of many records at once that they hold, as in `check_records`. Raises
     StoreError as `read_runs` does.
     """
-    from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 
     seen: dict[tuple[str, str, str, str, int], Run] = {}
     defects: list[DistrustedFile] = []
@@ -240,7 +241,6 @@ def score_frame(runs: Sequence[Run]) -> pd.DataFrame:
 
 def score_rows(group: Group, run: Run) -> list[tuple[object, ...]]:
     """Return the stored scores of one run, a row per fold and metric, in the order of `COLUMNS`."""
-    from mambabench.files import canonical_json
 
     record = run.record
     head = (group.encoder, record.encoder_identity, record.task, record.protocol, record.seed)

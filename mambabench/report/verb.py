@@ -15,6 +15,7 @@ from mambabench.reading.text import read_text
 from mambabench.report.costs import costs_of
 from mambabench.report.formats import FORMATS
 from mambabench.report.formats.json_text import as_json
+from mambabench.report.formats.page import matrices_html
 from mambabench.report.names import chosen, read_names, warn_of_unknown
 from mambabench.report.plots.options import PLOTS, PlotOptions
 from mambabench.report.remembered import can_draw, look
@@ -39,7 +40,6 @@ class ReportResult:
 
     def _repr_html_(self) -> str:
         """Show the matrices in a notebook."""
-        from mambabench.report.formats.page import matrices_html
 
         return matrices_html(self.summary)
 

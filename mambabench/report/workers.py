@@ -24,6 +24,8 @@ from mambabench.report.statistics.comparison import compare
 from mambabench.report.statistics.evidence import gather, is_cached
 from mambabench.store.records import parse_record
 
+from mambabench.provenance import usable_cores
+
 __all__ = ["fill_cache", "n_jobs_for", "one_thread", "verify_records"]
 
 OnStep = Callable[[str, int, int], None]  # what, done, of how many
@@ -34,7 +36,6 @@ _PART = 40  # records that are verified as one unit
 
 def n_jobs_for(files: Sequence[Path], jobs: int | None) -> int:
     """Return how many processes to read the predictions `files` with; `jobs` if that is given."""
-    from mambabench.provenance import usable_cores
 
     if jobs is not None:
         return jobs

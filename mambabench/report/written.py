@@ -17,6 +17,9 @@ from mambabench.report.exchange.exports import (
     write_ssam_files,
     write_text,
 )
+from mambabench.report.formats.csv_text import comparisons_csv, long_csv
+from mambabench.report.formats.json_text import as_json
+from mambabench.report.formats.page import as_page
 from mambabench.report.plots.options import PlotOptions
 from mambabench.report.remembered import can_draw
 from mambabench.report.rows import Summary
@@ -66,9 +69,6 @@ def report_folder(out: Path) -> tuple[Path | None, str | None]:
 
 def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[Path], str | None]:
     """Write every file of the report; return those written and a line on those that were not."""
-    from mambabench.report.formats.csv_text import comparisons_csv, long_csv
-    from mambabench.report.formats.json_text import as_json
-    from mambabench.report.formats.page import as_page
 
     json_text = as_json(summary)
     rows = summary.rows

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from mambabench.benchmarks.layout.read import load_task
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, read_json, sha256_bytes, sha256_file
 from mambabench.reading.arrays import UNREADABLE
@@ -31,6 +32,7 @@ from mambabench.selfhash import (
 )
 from mambabench.store.embeddings import MANIFEST, EmbeddingSet, StoredTask, array_path, check_file
 from mambabench.store.gather import Gathered, gather_split, read_place, shard_notes
+from mambabench.store.plan import task_files
 from mambabench.store.seal import check_plan, finish_work, locked, manifest_head, sealing
 from mambabench.store.sources import (
     AUDIO,
@@ -187,7 +189,6 @@ def _write_task_files(
     directory: Path, plan: TaskPlan, gathered: dict[str, Gathered]
 ) -> dict[str, str]:
     """Copy the task's text files, splits without the missing clips; return name -> hash."""
-    from mambabench.store.plan import task_files
 
     hashes = {}
     for name, data in task_files(plan.task).items():
@@ -275,7 +276,6 @@ def stored_task(directory: Path) -> StoredTask | None:
     What the kit wrote has no identity of its encoder: a hash of its embeddings' shapes and
     beginnings stands in.
     """
-    from mambabench.benchmarks.layout.read import load_task
 
     if not (directory / DONE).is_file() or not (directory / "task_metadata.json").is_file():
         return None

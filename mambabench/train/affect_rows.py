@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambabench.benchmarks.sentiment.metrics import COLUMNS, NoNonZeroError, sentiment_scores
 from mambabench.errors import DataError
+from mambabench.report.statistics.honest import (
+    cluster_draws,
+    metadata_probe,
+    percentiles,
+    speaker_audit,
+    summarise,
+    trivial_rows,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,12 +57,6 @@ def honest_row(
 
     test: the sessions of `scores` [n_seeds, n_test], in order; sessions: those of all splits.
     """
-    from mambabench.report.statistics.honest import (
-        metadata_probe,
-        speaker_audit,
-        summarise,
-        trivial_rows,
-    )
 
     train = [s for s in sessions if s.split == "train"]
     if not train:
@@ -79,9 +82,6 @@ def _number(value: float) -> float | None:
 def _sentiment(dataset: str, scores: Any, true: Any, sessions: Sequence[Session]) -> Row:
     """Return the published columns: every seed, their mean, and intervals over videos."""
     import numpy as np
-
-    from mambabench.benchmarks.sentiment.metrics import COLUMNS, NoNonZeroError, sentiment_scores
-    from mambabench.report.statistics.honest import cluster_draws, percentiles
 
     columns = COLUMNS[dataset]
     per_seed = [sentiment_scores(row, true, dataset) for row in scores]

@@ -27,6 +27,7 @@ from mambabench.benchmarks.sentiment.mmsa import (
 )
 from mambabench.benchmarks.sentiment.prepare import scoring
 from mambabench.errors import DataError, ProtocolError
+from mambabench.models.affect import hugging_face
 from mambabench.train.settings import MmmlSettings
 from mambabench.train.sources import Sources
 from mambabench.train.state import derived_seed
@@ -164,7 +165,6 @@ def _padded(clips: Sequence[Array], n_samples: int) -> tuple[Tensor, Tensor]:
 
 
 def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
-    from mambabench.train.audio_inputs import samples_of
 
     if settings.audio_dir is None:
         raise ProtocolError("input 'raw' needs audio_dir, a local model directory")
@@ -180,8 +180,6 @@ def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
 
 def _tokens(settings: MmmlSettings) -> tuple[Make, Collate, int]:
     """Read token ids and samples, and those of the context where the variant has one."""
-    from mambabench.models.affect import hugging_face
-    from mambabench.train.audio_inputs import samples_of
 
     if settings.text_dir is None:
         raise ProtocolError("input 'tokens' needs text_dir, a local model directory")

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import clip_path, folds
 from mambabench.errors import DataError, nearest_names
 from mambabench.train.clips import Labels, TrainingClip, read_clips, read_labels_csv, weights_file
 from mambabench.train.encoder_settings import EncoderSettings
@@ -168,8 +170,6 @@ def _audio(folder: Path) -> list[Path]:
 
 def _of_task(directory: Path) -> ClipData:
     """Return the folds of a task directory; its valid split selects, its test split tests."""
-    from mambabench.benchmarks.layout.read import load_task
-    from mambabench.benchmarks.task import clip_path, folds
 
     task = load_task(directory)
     if task.embedding_type != "scene" or task.prediction_type not in ("multiclass", "multilabel"):

@@ -16,7 +16,12 @@ from mambabench.errors import StoreError
 from mambabench.files import atomic_write, write_json
 from mambabench.reading.json_files import read_json_object
 from mambabench.train.affect_rows import DISCLAIMER, SCHEMA, Evaluated, Row, _sentiment, honest_row
+from mambabench.train.evaluate_probes import evaluate_probes
+from mambabench.train.run_records import output_folder, write_run_records
 from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, resolve
+from mambabench.train.sources import Sources
+from mambabench.train.state import load_tensors, weights_sha256
+from mambabench.train.verb import resolve_device, system_module
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,8 +55,6 @@ def evaluate(
     """
     run = Path(run)
     if (run / "probes").is_dir():
-        from mambabench.train.evaluate_probes import evaluate_probes
-
         return evaluate_probes(run, n_resamples=n_resamples)
     folders = [run] if (run / "run.json").is_file() else sorted(run.glob("seed-*"))
     records = [_record(folder) for folder in folders]
@@ -82,8 +85,6 @@ def _sources(
     text_encoder: str | None,
     device: str,
 ) -> Sources:
-    from mambabench.train.sources import Sources
-    from mambabench.train.verb import resolve_device
 
     path = folder / "provenance.json"
     used = read_json_object(path, remedy=_REMEDY, error=StoreError) if path.is_file() else {}
@@ -106,9 +107,6 @@ def _evaluate_records(
 ) -> tuple[Row, tuple[Path, ...]]:
     """Return the row of all seeds, and the run records that were written."""
     import numpy as np
-
-    from mambabench.train.run_records import output_folder, write_run_records
-    from mambabench.train.verb import system_module
 
     system = records[0]["system"]
     given = {**records[0]["settings"]}
@@ -171,13 +169,11 @@ def _evaluate_records(
 
 
 def _hash(weights: Any) -> str:
-    from mambabench.train.state import weights_sha256
 
     return weights_sha256(weights)
 
 
 def _checked_weights(folder: Path, record: Row) -> tuple[Any, Row]:
-    from mambabench.train.state import load_tensors
 
     weights, _ = load_tensors(folder / "weights.safetensors")
     found = _hash(weights)

@@ -27,6 +27,7 @@ from mambabench.models.encoder import Encoded
 from mambabench.store.embeddings import EmbeddingSet
 from mambabench.store.open import read_embeddings
 from mambabench.store.texts import read_text, text_folder
+from mambabench.train import audio_inputs
 from mambabench.train.batches import Batch, moved
 from mambabench.train.mmml import fusion_batch
 from mambabench.train.settings import MmmlSettings
@@ -236,7 +237,6 @@ def _previous_clips(affect: Affect, split: str, n: int) -> dict[str, tuple[str, 
 
 def _from_corpus(settings: MmmlSettings, sources: Sources, splits: Sequence[str]) -> FusionData:
     """Read samples (and token ids) of the corpus itself."""
-    from mambabench.train import audio_inputs
 
     root = sources.corpus_root(f"corpus {settings.task}")
     dataset = scoring(settings.task)

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from mambabench.benchmarks.depression.generated import generate as generate_depression
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.sentiment.generated import generate as generate_sentiment
+from mambabench.benchmarks.sentiment.prepare import prepare
+from mambabench.extract.verb import extract
+from mambabench.store.open import list_stored_tasks
+from mambabench.store.texts import extract_text, load_text_encoder
 from mambabench.train.settings import DepMambaSettings, Settings
 from mambabench.train.sources import Sources
 
@@ -22,35 +29,25 @@ def provide(settings: Settings, sources: Sources, out: Path) -> Sources:
     if settings.task != "generated" or sources.data is not None:
         return sources
     if isinstance(settings, DepMambaSettings):
-        from mambabench.benchmarks.depression.generated import generate
-
         root = out / "generated" / "depression"
         if settings.features is not None:
             return sources
         if not (root / "labels.csv").is_file():
-            generate(root)
+            generate_depression(root)
         return replace(sources, data=root)
     return _sentiment(sources, out)
 
 
 def _sentiment(sources: Sources, out: Path) -> Sources:
-    from mambabench.benchmarks.layout.read import load_task
-    from mambabench.benchmarks.sentiment.generated import generate
-    from mambabench.benchmarks.sentiment.prepare import prepare
-    from mambabench.store.open import list_stored_tasks
-    from mambabench.store.texts import extract_text, load_text_encoder
-
     root, tasks = out / "generated" / "sentiment", out / "tasks"
     if not (root / "label.csv").is_file():
-        generate(root)
+        generate_sentiment(root)
     if not (tasks / "generated_frames" / "task_metadata.json").is_file():
         prepare("generated", root, tasks)
     encoder = sources.encoder or ENCODER
     names = ("generated", "generated_frames")
     stored = {(s.encoder, s.task.name) for s in list_stored_tasks(out)}
     if any((encoder, name) not in stored for name in names):
-        from mambabench.extract.verb import extract
-
         extract(
             encoder=(encoder,), tasks=(tasks,), task=names, out=out, device=sources.device, jobs=1
         )

@@ -9,6 +9,7 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.models.weights.checkpoint import read_checkpoint
+from mambabench.models.weights.locate import weights_directory
 
 __all__ = ["IMAGENET", "initial_path", "initial_state"]
 
@@ -25,7 +26,6 @@ def initial_path(name: str | None) -> Path | None:
             raise EncoderError(f"--init {name}: no such file or run folder")
         weights = path / "weights.safetensors"
         return weights if weights.is_file() else path
-    from mambabench.models.weights.locate import weights_directory
 
     named = os.environ.get("PT_MAMBA_MODEL_DIR")
     folders = [weights_directory(), *([Path(named).expanduser()] if named else [])]

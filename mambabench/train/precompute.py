@@ -13,6 +13,7 @@ import numpy as np
 
 from mambabench.errors import DataError
 from mambabench.files import canonical_json, read_json, sha256_file, write_json
+from mambabench.models.encoders.frontends import SsamLogMel
 from mambabench.train.clips import TrainingClip, read_clips, read_labels_csv
 from mambabench.train.encoder_data import AUDIO
 from mambabench.train.loaders import read_wave
@@ -143,8 +144,6 @@ def make_tar(
 ) -> dict[str, Any]:
     """Write one tar and return its row of the manifest."""
     import torch
-
-    from mambabench.models.encoders.frontends import SsamLogMel
 
     torch.set_num_threads(1)
     frontend = SsamLogMel()

@@ -16,6 +16,9 @@ from torch import nn
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.task import Task, clip_path, folds
 from mambabench.errors import DataError, ProtocolError, nearest_names
+from mambabench.models.encoders.fbank_runtime import FbankOptions, FbankRuntime, Normalisation
+from mambabench.models.encoders.frontends import NORMALISATIONS, EpicLogMel, KaldiFbank
+from mambabench.models.encoders.ssam_runtime import SsamRuntime
 from mambabench.train.encoder_settings import AumSettings, EncoderSettings
 from mambabench.train.loaders import read_wave
 from mambabench.train.loop import Progress, Work
@@ -36,9 +39,6 @@ Array = npt.NDArray[Any]
 
 def runtime_of(system: str, settings: EncoderSettings, model: nn.Module) -> nn.Module:
     """Return what `load_encoder` would wrap around the encoder of a training model."""
-    from mambabench.models.encoders.fbank_runtime import FbankOptions, FbankRuntime, Normalisation
-    from mambabench.models.encoders.frontends import NORMALISATIONS, EpicLogMel, KaldiFbank
-    from mambabench.models.encoders.ssam_runtime import SsamRuntime
 
     if system in ("ssam", "ssast"):
         encoder: Any = getattr(model, "encoder", model)

@@ -27,6 +27,8 @@ from mambabench.train.supervised import fbank_settings
 from mambabench.train.system import find_system
 from mambabench.train.unfrozen import WaveReader
 
+from mambabench.report.exchange.published import published_folder
+
 __all__ = ["Scored", "evaluate_checkpoint", "is_run", "published_values"]
 
 State = dict[str, torch.Tensor]
@@ -252,7 +254,6 @@ def published_values(system: str, settings: EncoderSettings) -> tuple[tuple[str,
     """Return (model, metric, value) of the published rows of this task, same system first."""
     if system != "aum" or settings.task not in PUBLISHED:
         return ()
-    from mambabench.report.exchange.published import published_folder
 
     file, task = PUBLISHED[settings.task]
     folder = published_folder()

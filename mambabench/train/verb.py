@@ -22,6 +22,13 @@ from mambabench.train.seeds import (
 )
 from mambabench.train.settings import SYSTEMS, Settings, resolve
 
+from mambabench.train.away import train_recipe_elsewhere
+from mambabench.train.encoder_verb import Options, train_recipe
+from mambabench.train.probing import Probing, parse_probe
+from mambabench.train.generated import provide
+from mambabench.train.sources import Sources
+from mambabench.train.away import train_rows_elsewhere
+
 if TYPE_CHECKING:
     from mambabench.train.away import Note
     from mambabench.train.encoder_verb import SeedResult
@@ -159,9 +166,6 @@ def train_encoder(
     every fold of every seed is trained by a worker of it, and `note` is told a line for each.
     Returns what became of every seed.
     """
-    from mambabench.train.away import train_recipe_elsewhere
-    from mambabench.train.encoder_verb import Options, train_recipe
-    from mambabench.train.probing import Probing, parse_probe
 
     check_loggers(tuple(log))
     planned = plan_encoder(
@@ -225,8 +229,6 @@ def train(
     """
     check_loggers(tuple(log))
     planned = plan(system, recipe=recipe, rows=rows, task=task, seeds=seeds, settings=settings)
-    from mambabench.train.generated import provide
-    from mambabench.train.sources import Sources
 
     sources = Sources(
         data=None if data is None else Path(data),
@@ -245,7 +247,6 @@ def train(
         if where is None:
             done += train_row(system, row, sources, folder, resume, loggers, progress)
     if where is not None:
-        from mambabench.train.away import train_rows_elsewhere
 
         told = note or (lambda line: None)
         done += train_rows_elsewhere(

@@ -11,9 +11,9 @@ import click
 import pytest
 
 from mambabench.errors import MambabenchError, ProtocolError
+from mambabench.experiment import RUN_OPTIONS, experiment_of
 from mambabench.extract.settings import ExtractSettings
 from mambabench.extract.verb import extract
-from mambabench.pipeline import RUN_OPTIONS, experiment_of
 from mambabench.probe.settings import ProbeSettings
 from mambabench.probe.verb import probe
 from mambabench.settings import as_plain, options_of, settings_of

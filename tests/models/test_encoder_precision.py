@@ -17,7 +17,8 @@ from golden_runners import RUNNERS, read_case
 from torch.nn.functional import cosine_similarity
 
 from mambabench.errors import EncoderError
-from mambabench.models.blocks.precision import Bf16Linear, Int8Linear, precision_name, set_precision
+from mambabench.models.blocks.precision import Bf16Linear, Int8Linear, set_precision
+from mambabench.models.precision_names import precision_name
 from mambabench.models.registry import encoder_entries, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]

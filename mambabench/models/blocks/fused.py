@@ -14,6 +14,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -80,8 +81,7 @@ def mix(mixer: Any, x: Tensor) -> Tensor | None:
 
 def _scanned(mixer: Any, paths: tuple[_Path, ...], u_in: Tensor, z: Tensor) -> Tensor:
     """Convolve, project, scan in the configured directions and gate: [batch, length, d_inner]."""
-    from mambabench.models.scan import compiled
-
+    compiled = _compiled()
     c = mixer.configuration
     own = c.directions == "v2"  # the second direction has a convolution and projections of its own
     us = [torch.empty(u_in.shape) for _ in range(2 if own else 1)]
@@ -105,6 +105,14 @@ def _scanned(mixer: Any, paths: tuple[_Path, ...], u_in: Tensor, z: Tensor) -> T
     return y
 
 
+@functools.cache
+def _compiled() -> ModuleType:
+    """Return the compiled kernels; importing them takes numba."""
+    from mambabench.models.scan import compiled
+
+    return compiled
+
+
 def add_norm(norm: nn.Module, x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor] | None:
     """Return (norm(x + residual), x + residual), or None where this cannot.
 
@@ -119,12 +127,11 @@ def add_norm(norm: nn.Module, x: Tensor, residual: Tensor | None) -> tuple[Tenso
         return None
     if residual is not None and not (residual.is_contiguous() and residual.dtype == x.dtype):
         return None
-    from mambabench.models.scan import compiled
-
     rms = not isinstance(norm, nn.LayerNorm)
     epsilon = norm.eps
     assert isinstance(epsilon, float)
-    return compiled.add_norm(x, residual, weight, bias, rms, epsilon)
+    found: tuple[Tensor, Tensor] = _compiled().add_norm(x, residual, weight, bias, rms, epsilon)
+    return found
 
 
 def _applies(x: Tensor) -> bool:

@@ -9,34 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from mambabench.errors import EncoderError, nearest_names
+__all__ = ["BF16_LOSS", "Bf16Linear", "Int8Linear", "set_precision"]
 
-__all__ = ["BF16_LOSS", "PRECISIONS", "Bf16Linear", "Int8Linear", "precision_name", "set_precision"]
-
-PRECISIONS = ("fp32", "bf16", "int8", "fp64")
-_BY_DTYPE = {
-    torch.float32: "fp32",
-    torch.bfloat16: "bf16",
-    torch.int8: "int8",
-    torch.float64: "fp64",
-}
 # Products left in float32 under bf16, the fastest choice first: the time step's, which is narrow
 # and exponentiated; then all that the scan's recurrence feeds on.
 _KEPT = (("dt_proj",), ("dt_proj", "x_proj", "in_proj"))
 BF16_LOSS = 1e-4  # 1 - cosine of the worst token; noise loses two to five times as much as audio
-
-
-def precision_name(dtype: torch.dtype | str | None) -> str:
-    """Return the precision's name for a name, a torch dtype or None (fp32)."""
-    if dtype is None:
-        return "fp32"
-    name = _BY_DTYPE.get(dtype, str(dtype)) if isinstance(dtype, torch.dtype) else dtype
-    if name not in PRECISIONS:
-        raise EncoderError(
-            f"precision {name!r} is not one of {', '.join(PRECISIONS)}"
-            f"{nearest_names(name, PRECISIONS)}"
-        )
-    return name
 
 
 class Bf16Linear(nn.Module):

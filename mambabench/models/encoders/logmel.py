@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from mambabench.errors import EncoderError
 from mambabench.models.encoder import LoadedEncoder
 from mambabench.models.encoders.frontends import SsamLogMel
 from mambabench.models.entry import EncoderEntry, LoadRequest
@@ -72,8 +73,6 @@ def load(entry: EncoderEntry, request: LoadRequest) -> LoadedEncoder:
     """Return the baseline; it has no weights and no options."""
     known_options(request, (), entry)
     if request.checkpoint is not None:
-        from mambabench.errors import EncoderError
-
         raise EncoderError(f"encoder {entry.name} has no weights and takes no checkpoint")
     model = LogMelStatistics()
     return serve(entry, request, model, lambda model: model, {"hop_ms": 50.0})

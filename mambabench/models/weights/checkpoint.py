@@ -16,6 +16,7 @@ from mambabench.errors import EncoderError
 from mambabench.models.entry import EncoderEntry
 from mambabench.models.weights.kinds import Checkpoint
 from mambabench.models.weights.locate import checkpoint_file
+from mambabench.models.weights.recognise import check_converted, recognise
 
 __all__ = ["describe_mismatch", "fit_state", "read_checkpoint"]
 
@@ -88,8 +89,6 @@ def _reason(error: Exception) -> str:
 def _read_safetensors(file: Path, entry: EncoderEntry | None) -> Checkpoint:
     from safetensors import SafetensorError, safe_open
 
-    from mambabench.models.weights.recognise import check_converted
-
     try:
         with safe_open(str(file), framework="pt") as opened:
             metadata = dict(opened.metadata() or {})
@@ -144,8 +143,6 @@ def fit_state(model: torch.nn.Module, state: State, name: str, origin: str) -> N
     found = {key: tuple(value.shape) for key, value in state.items()}
     problem = describe_mismatch(expected, found)
     if problem:
-        from mambabench.models.weights.recognise import recognise
-
         seems = [other for other in recognise(found) if other != name]
         guess = f"\nthe file seems to be of {' or '.join(seems)}" if seems else ""
         raise EncoderError(f"{origin} does not fit encoder {name}:\n{problem}{guess}")

@@ -9,6 +9,7 @@ import torch
 
 from mambabench.probe.heads.parameters import F32, HeadParameters, RowBatch, evaluated_logits
 from mambabench.probe.heads.streams import TrialStreams
+from mambabench.probe.heads.with_numba import kernels
 from mambabench.probe.protocols import HeadConfig
 
 __all__ = ["CompiledHead"]
@@ -67,8 +68,6 @@ class CompiledHead:
 
     def step(self, batch: RowBatch) -> None:
         """Do one optimiser step."""
-        from mambabench.probe.heads.kernels import norm_backward, norm_forward
-
         n, padded = batch.rows.shape[0], batch.columns.shape[1]
         if n not in self._buffers:
             self._buffers[n] = _Buffers(self._dims, self._n_labels, n, padded)
@@ -79,7 +78,7 @@ class CompiledHead:
         for i, dim in enumerate(self._dims):
             torch.mm(self._W[i], inputs, out=buf.Z[i])
             self._streams.masks.draw(n, dim, keep, buf.bits[i])
-            norm_forward(
+            kernels().norm_forward(
                 n,
                 buf.Z[i].numpy(),
                 self._norms[i],
@@ -99,7 +98,7 @@ class CompiledHead:
         for i in range(len(self._dims) - 1, -1, -1):
             torch.mm(delta[:, :n], buf.A[i][:, :n].t(), out=self._grad_W[i + 1])
             torch.mm(self._W[i + 1].t(), delta, out=buf.D[i])
-            norm_backward(
+            kernels().norm_backward(
                 n,
                 buf.D[i].numpy(),
                 buf.A[i].numpy(),
@@ -114,15 +113,13 @@ class CompiledHead:
         self._update()
 
     def _update(self) -> None:
-        from mambabench.probe.heads.kernels import adam_step
-
         self._steps += 1
         lr = self._config.lr
         rate = np.float32(lr / (1 - 0.9**self._steps))
         second_scale = np.float32(1 / math.sqrt(1 - 0.999**self._steps))
         shrink = np.float32(1 - lr * self._config.weight_decay)
         for weight, gradient, first, second, decays in self._state:
-            adam_step(
+            kernels().adam_step(
                 weight, gradient, first, second, rate, second_scale, shrink if decays else ONE
             )
 

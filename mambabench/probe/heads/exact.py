@@ -22,7 +22,7 @@ from mambabench.probe.heads.parameters import (
 )
 from mambabench.probe.heads.plain import TorchHead
 from mambabench.probe.heads.streams import TrialStreams
-from mambabench.probe.heads.with_numba import numba_available
+from mambabench.probe.heads.with_numba import exact_kernels, numba_available
 from mambabench.probe.protocols import HeadConfig
 
 __all__ = ["ExactHead", "exact_head", "rounds_as_torch"]
@@ -88,14 +88,12 @@ class ExactHead:
         self._update()
 
     def _forward(self, batch: RowBatch, buf: _ExactBuffers) -> None:
-        from mambabench.probe.heads.exact_kernels import norm_forward
-
         keep = 1.0 - self._config.dropout
         inputs = batch.rows
         for i, dim in enumerate(self._dims):
             _multiply(inputs, self._W[i].t(), buf.Z[i], self._b[i])
             self._streams.masks.draw(len(inputs), dim, keep, buf.bits[i])
-            norm_forward(
+            exact_kernels().norm_forward(
                 buf.Z[i].numpy(),
                 self._norms[i],
                 self._running[i],
@@ -108,15 +106,13 @@ class ExactHead:
         _multiply(inputs, self._W[-1].t(), buf.logits, self._b[-1])
 
     def _backward(self, batch: RowBatch, buf: _ExactBuffers) -> None:
-        from mambabench.probe.heads.exact_kernels import norm_backward
-
         delta = buf.slope
         torch.sum(delta, 0, out=self._grad_b[-1])
         for i in range(len(self._dims) - 1, -1, -1):
             _multiply(delta.t(), buf.A[i], self._grad_W[i + 1])
             _multiply(delta, self._W[i + 1], buf.D[i])
             delta = buf.D[i]
-            norm_backward(
+            exact_kernels().norm_backward(
                 delta.numpy(),
                 buf.Z[i].numpy(),
                 buf.bits[i],
@@ -132,28 +128,26 @@ class ExactHead:
 
     def _update(self) -> None:
         """Move every parameter; the square root is torch's, which is not the correctly rounded."""
-        from mambabench.probe.heads.exact_kernels import adam_moments, adam_weights
-
         self._steps += 1
         lr = self._config.lr
         step_size = np.float32(-(lr / (1 - 0.9**self._steps)))
         correction = np.float32((1 - 0.999**self._steps) ** 0.5)
         shrink = np.float32(1 - lr * self._config.weight_decay)
         for t in self._trained:
-            adam_moments(t.gradient, t.first, t.second.numpy())
+            exact_kernels().adam_moments(t.gradient, t.first, t.second.numpy())
             torch.sqrt(t.second, out=t.root)
             decay = shrink if t.decays else ONE
-            adam_weights(t.weight, t.first, t.root.numpy(), step_size, correction, decay)
+            exact_kernels().adam_weights(
+                t.weight, t.first, t.root.numpy(), step_size, correction, decay
+            )
 
     def logits(self, columns: torch.Tensor) -> torch.Tensor:
         """Return [n_labels, n] of inputs [dim, n], in evaluation mode."""
-        from mambabench.probe.heads.exact_kernels import evaluated
-
         x = columns.t().contiguous()  # narrow products round by their operands' layout
         for i in range(len(self._dims)):
             z = torch.empty(len(x), self._dims[i])
             _multiply(x, self._W[i].t(), z, self._b[i])
-            evaluated(z.numpy(), self._norms[i], self._running[i])
+            exact_kernels().evaluated(z.numpy(), self._norms[i], self._running[i])
             x = z
         return torch.addmm(self._b[-1], x, self._W[-1].t()).t()
 
@@ -200,9 +194,9 @@ def _loss_gradient(buf: _ExactBuffers, batch: RowBatch) -> None:
         torch.sigmoid(buf.logits, out=buf.slope)
         buf.slope.sub_(batch.target.t()).div_(buf.logits.numel())
         return
-    from mambabench.probe.heads.exact_kernels import scaled_rows
-
-    scaled_rows(batch.target.numpy(), np.float32(-1.0 / len(buf.logits)), buf.to_log.numpy())
+    exact_kernels().scaled_rows(
+        batch.target.numpy(), np.float32(-1.0 / len(buf.logits)), buf.to_log.numpy()
+    )
     log_probability = torch.log_softmax(buf.logits, 1)
     torch._log_softmax_backward_data(buf.to_log, log_probability, 1, torch.float32, out=buf.slope)
 

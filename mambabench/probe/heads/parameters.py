@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from mambabench.probe.heads.streams import TrialStreams
-from mambabench.probe.heads.with_numba import numba_available
+from mambabench.probe.heads.with_numba import kernels, numba_available
 from mambabench.probe.protocols import HeadConfig
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ def evaluated_logits(
         scale = norms[i][0] / np.sqrt(running[i][1] + np.float32(1e-5))
         shift = norms[i][1] + (b[i].numpy() - running[i][0]) * scale
         if numba_available():
-            from mambabench.probe.heads.kernels import scale_shift_relu
-
-            scale_shift_relu(columns.numpy(), scale, shift)
+            kernels().scale_shift_relu(columns.numpy(), scale, shift)
         else:
             columns.mul_(torch.from_numpy(scale).unsqueeze(1))
             columns.add_(torch.from_numpy(shift).unsqueeze(1)).relu_()

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mambabench.probe.heads.with_numba import kernels, numba_available
+
 __all__ = ["MaskStream", "TrialStreams", "stream_seed"]
 
 _LEFT = slice(8, 12)  # int32: words left, plus one
@@ -60,9 +62,7 @@ class MaskStream:
             mask = self.dense(batch, units, keep)
             bits[: (batch + 31) // 32, :units] = _packed(mask.numpy() > 0)
             return
-        from mambabench.probe.heads.kernels import draw_mask
-
-        self._drawn(draw_mask, batch, units, keep, bits)
+        self._drawn(kernels().draw_mask, batch, units, keep, bits)
 
     def _drawn(
         self,
@@ -93,9 +93,7 @@ class MaskStream:
         mask = torch.empty(batch, units)
         if not self._compiled:
             return mask.bernoulli_(keep, generator=self._generator)
-        from mambabench.probe.heads.kernels import draw_dense
-
-        self._drawn(draw_dense, batch, units, keep, mask.numpy())
+        self._drawn(kernels().draw_dense, batch, units, keep, mask.numpy())
         return mask
 
 
@@ -118,12 +116,8 @@ def _packed(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
 @functools.cache
 def layout_is_known() -> bool:
     """Say whether the compiled mask stream equals torch's here (its state's layout is private)."""
-    from mambabench.probe.heads.with_numba import numba_available
-
     if not numba_available():
         return False
-    from mambabench.probe.heads.kernels import draw_mask
-
     generator = torch.Generator().manual_seed(20211)
     torch.rand(5, generator=generator)
     raw = generator.get_state().numpy().copy()
@@ -133,7 +127,7 @@ def layout_is_known() -> bool:
     bits = np.zeros((2, 45), np.uint32)
     state = raw[_STATE].view(np.uint64).astype(np.uint32)
     left, position = int(raw[_LEFT].view(np.int32)[0]), int(raw[_NEXT].view(np.uint64)[0])
-    left, position = draw_mask(state, left, position, 37, 45, _limit(0.9), bits)
+    left, position = kernels().draw_mask(state, left, position, 37, 45, _limit(0.9), bits)
     after = generator.get_state().numpy()
     return (
         bool((bits == _packed(expected)).all())

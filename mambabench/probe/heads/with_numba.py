@@ -1,14 +1,14 @@
-"""Say whether compiled kernels can be had."""
+"""Say whether compiled kernels can be had, and hand them out.
+
+A module of kernels imports numba, half a second: it is imported by the first head that uses it.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from types import ModuleType
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["numba_available"]
+__all__ = ["exact_kernels", "kernels", "numba_available"]
 
 
 @functools.cache
@@ -19,3 +19,19 @@ def numba_available() -> bool:
     except ImportError:
         return False
     return True
+
+
+@functools.cache
+def kernels() -> ModuleType:
+    """Return the kernels of heads that round as they like."""
+    from mambabench.probe.heads import kernels
+
+    return kernels
+
+
+@functools.cache
+def exact_kernels() -> ModuleType:
+    """Return the kernels of heads that round as torch does."""
+    from mambabench.probe.heads import exact_kernels
+
+    return exact_kernels

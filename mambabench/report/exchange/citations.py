@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mambabench import __version__
+from mambabench.models.registry import find_entry, is_registered
+
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
 
@@ -233,7 +236,6 @@ def task_keys(tasks: Iterable[str]) -> list[str]:
 
 def bibliography(summary: Summary) -> str:
     """Return a BibTeX file, pure ASCII: each source once, sorted by its key."""
-    from mambabench import __version__
 
     entries = {
         "mambabench": _entry(
@@ -262,7 +264,6 @@ def bibliography(summary: Summary) -> str:
 
 def _of_encoders(labels: Iterable[str]) -> dict[str, str]:
     """Return the catalogue's own entries of the encoders in it, by their keys."""
-    from mambabench.models.registry import find_entry, is_registered
 
     found = {}
     for label in labels:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.errors import StoreError
 from mambabench.files import read_json
 from mambabench.reading.tables import read_rows
+from mambabench.report.runs import Run
 from mambabench.store.records import FoldResult, RunRecord
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ def read_kit_runs(out: Path) -> list[Run]:
 
 
 def _read(path: Path) -> Run:
-    from mambabench.report.runs import Run
 
     try:
         data = path.read_bytes()

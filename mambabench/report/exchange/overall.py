@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mambabench.report.exchange.family_scores import defined_for, own_scores
+from mambabench.report.exchange.published import published_folder, read_published
 from mambabench.report.rows import Overall
 
 if TYPE_CHECKING:
@@ -185,7 +186,6 @@ def _among_published(
     protocol: str, encoders: Sequence[str], tasks: Sequence[str], table: Array
 ) -> list[Overall]:
     """Place encoders among the HEAR leaderboard's models, on the tasks that all of them have."""
-    from mambabench.report.exchange.published import published_folder, read_published
 
     shared = [
         i

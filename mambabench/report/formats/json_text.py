@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from mambabench import __version__
 from mambabench.report.formats import Format
 from mambabench.report.runs import Flag
 
@@ -55,7 +56,6 @@ _OVERALL_KEYS = (
 
 def as_json(summary: Summary) -> str:
     """Return the whole report as one JSON object of schema `JSON_SCHEMA`, without NaN."""
-    from mambabench import __version__
 
     body = {
         "schema": JSON_SCHEMA,

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mambabench.report.formats import Format
+from mambabench.report.results import COLUMNS, group_runs, score_rows
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
@@ -17,7 +18,6 @@ __all__ = ["FORMAT", "as_jsonl"]
 
 def as_jsonl(summary: Summary) -> str:
     """Return one line per encoder, task, protocol, seed, fold and metric; null where undefined."""
-    from mambabench.report.results import COLUMNS, group_runs, score_rows
 
     lines = []
     for group in group_runs(summary.runs):

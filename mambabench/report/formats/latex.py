@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mambabench import __version__
 from mambabench.report.formats import Format
 from mambabench.report.formats.legend import interval_words, seeds_words, test_words
 from mambabench.report.formats.tables import HEADINGS, cells, notes, remarks, tables_of, with_beside
@@ -85,7 +86,6 @@ def _table(matrix: Matrix, summary: Summary, view: View) -> str:
 
 
 def _caption(matrix: Matrix, summary: Summary, view: View) -> str:
-    from mambabench import __version__
 
     cells = [cell for line in matrix.lines for cell in line.cells]
     parts = [

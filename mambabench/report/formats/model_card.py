@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from mambabench import __version__
 from mambabench.report.formats import Format
 from mambabench.report.formats.legend import legend
 from mambabench.report.formats.tables import remarks, shown, shown_interval, unit
@@ -43,7 +44,6 @@ def model_card(summary: Summary, view: View, encoder: str) -> str:
 
 def _result(row: Row) -> list[str]:
     """Return one result of the model-index; values are fractions, as in report.json."""
-    from mambabench import __version__
 
     label = json.dumps(short_task(row.task))
     lines = [

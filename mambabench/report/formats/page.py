@@ -15,6 +15,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from mambabench import __version__
 from mambabench.report.costs import COLUMNS
 from mambabench.report.exchange.citations import bibliography
 from mambabench.report.formats.legend import legend, seeds_words
@@ -123,7 +124,6 @@ def _data(matrix: Matrix) -> dict[str, Any]:
 
 
 def _first(summary: Summary, found: Sequence[Matrix], note: str) -> str:
-    from mambabench import __version__
 
     rows = [row for row in summary.rows if row.mean is not None]
     n_encoders = len({row.encoder for row in summary.rows})

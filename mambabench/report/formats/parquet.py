@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from mambabench.report.formats import Format
+from mambabench.report.results import score_frame
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
@@ -20,8 +21,6 @@ def as_parquet(summary: Summary) -> bytes:
     Types follow from the column, never from what happens to stand in it.
     """
     from pandas.api.types import is_numeric_dtype
-
-    from mambabench.report.results import score_frame
 
     frame = score_frame(summary.runs)
     kinds = {name: "string" for name in frame.columns if not is_numeric_dtype(frame[name])}

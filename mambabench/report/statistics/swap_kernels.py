@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.report.statistics.ranking import sorted_marks, sweep_numpy
+
 __all__ = ["merge", "precision_slopes", "sweep_both_sides"]
 
 Array = npt.NDArray[Any]
@@ -157,7 +159,6 @@ def _merge_numpy(
     order: Array, key: Array, other_order: Array, other_key: Array, positive: Array
 ) -> tuple[Array, Array, Array]:
     """Do what `_merge` does by sorting, where numba cannot be imported."""
-    from mambabench.report.statistics.ranking import sorted_marks
 
     both = np.concatenate([key, other_key], axis=1)
     entries, marks = sorted_marks(np.concatenate([positive] * 2, axis=1).T, both.T)
@@ -176,7 +177,6 @@ def sweep_both_sides(order: Array, marks: Array, kept: Array) -> tuple[Array, Ar
     `ranking`; kept [n_blocks, n, lanes] uint8: 1 where a clip's predictions stay. NaN for a label
     without positives or negatives.
     """
-    from mambabench.report.statistics.ranking import sweep_numpy
 
     changed = 1 - kept
     sides = [

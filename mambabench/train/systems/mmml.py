@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from mambabench.errors import ProtocolError
+from mambabench.models.affect.hugging_face import backbone_config, load_backbone
 from mambabench.models.affect.mmml import FusionConfig, FusionOutput
 from mambabench.models.affect.mmml_audio import AudioRaw, AudioSmile, AudioSpec
+from mambabench.models.affect.mmml_end_to_end import EndToEnd
 from mambabench.models.affect.mmml_heads import AdaptedFusion, SceneHead, Single, TextOnly
 from mambabench.train.batches import Epochs
 from mambabench.train.fusion_data import FusionData, batches, open_data
@@ -82,8 +84,6 @@ def build_model(settings: MmmlSettings, data: FusionData) -> nn.Module:
 
 
 def _with_backbones(settings: MmmlSettings) -> nn.Module:
-    from mambabench.models.affect.hugging_face import backbone_config, load_backbone
-    from mambabench.models.affect.mmml_end_to_end import EndToEnd
 
     assert settings.audio_dir is not None  # the data asked for it
     audio_config = backbone_config(Path(settings.audio_dir))
@@ -109,7 +109,6 @@ def _forward(settings: MmmlSettings) -> Forward:
         return call
 
     def end_to_end(model: nn.Module, inputs: Any) -> FusionOutput:
-        from mambabench.models.affect.mmml_end_to_end import EndToEnd
 
         assert isinstance(model, EndToEnd)
         return model.forward_tokens(*inputs)

@@ -22,7 +22,7 @@ from mambabench.models.encoders.ssamba import (
 from mambabench.train import orders, rates
 from mambabench.train.batches import Batch, LoaderSource
 from mambabench.train.classifier_files import Files, classifier_files
-from mambabench.train.encoder_data import ClipData, ClipFold, open_clips
+from mambabench.train.encoder_data import ClipData, ClipFold, open_clips, selection_split
 from mambabench.train.encoder_settings import SsambaSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
@@ -208,7 +208,6 @@ def _pretrain(
 
 def _pretraining_fold(fold: ClipFold, settings: SsambaSettings) -> tuple[ClipFold, str]:
     """Return the fold with evaluation clips: those given, or a share of the training clips."""
-    from mambabench.train.encoder_data import selection_split
 
     if fold.valid or fold.test:
         return replace(fold, valid=fold.valid or fold.test), "evaluation clips"
