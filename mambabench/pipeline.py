@@ -11,13 +11,13 @@ from typing import Any
 from mambabench.errors import StoreError
 from mambabench.experiment import (
     Experiment,
-    check_protocol,
     experiment_of,
     is_default,
     read_experiment,
 )
 from mambabench.extract.verb import Extracted, ExtractProgress, extract_with
 from mambabench.files import toml_text, write_bytes
+from mambabench.preflight import check_protocol
 from mambabench.probe.verb import ProbeProgress, ProbeRun, probe_planned, probe_with
 from mambabench.report.settings import TableSettings
 from mambabench.report.verb import ReportResult, check_format, report

@@ -22,6 +22,7 @@ FLOORS = (
     ("store",),
     ("extract", "probe", "report"),
     ("experiment",),
+    ("preflight",),
     ("train", "pipeline", "verification", "in_memory", "status"),
     ("cli",),
     ("__main__",),

@@ -41,7 +41,8 @@ def check(file: Path, as_json: bool) -> int:
 
     Exit code 1 if anything would.
     """
-    from mambabench.experiment import problems, read_experiment
+    from mambabench.experiment import read_experiment
+    from mambabench.preflight import problems
 
     found = problems(read_experiment(file))
     if as_json:

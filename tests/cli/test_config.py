@@ -14,8 +14,9 @@ import mambabench
 from mambabench.cli.config import command as config
 from mambabench.cli.run import command as run
 from mambabench.errors import MambabenchError
-from mambabench.experiment import experiment_of, problems, read_experiment
+from mambabench.experiment import experiment_of, read_experiment
 from mambabench.pipeline import STORED_AS
+from mambabench.preflight import problems
 from mambabench.report.settings import TableSettings
 from mambabench.report.verb import report
 from mambabench.report.view import View

@@ -137,5 +137,5 @@ def test_a_head_gives_its_logits_without_numba(monkeypatch: pytest.MonkeyPatch) 
     head = initial_parameters(config, 20, 9, TrialStreams(4))
     columns = _batches(90, 20, 9, False)[0].columns
     compiled = head.logits(columns)
-    monkeypatch.setattr("mambabench.probe.heads.with_numba.numba_available", lambda: False)
+    monkeypatch.setattr("mambabench.probe.heads.parameters.numba_available", lambda: False)
     torch.testing.assert_close(head.logits(columns), compiled, rtol=1e-5, atol=1e-6)
