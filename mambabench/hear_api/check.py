@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import EncoderError
-from mambabench.hear_api.check_calls import Outcome, Status
+from mambabench.hear_api.check_calls import CHECKS, Outcome, Status, Subject
+from mambabench.hear_api.factory import HearModel, provider
 from mambabench.hear_api.fence import fenced
+from mambabench.hear_api.other_python import remote_provider
 from mambabench.hear_api.provider import (
     FUNCTIONS,
     Provider,
@@ -30,13 +32,14 @@ from mambabench.hear_api.provider import (
     read_number,
     training_parts,
 )
-
-from mambabench.hear_api.check_calls import CHECKS
-from mambabench.models.registry import in_python, resolve_device
-from mambabench.hear_api.other_python import remote_provider
-from mambabench.models.registry import find_entry, is_registered, load_encoder, split_name
-from mambabench.hear_api.factory import HearModel, provider
-from mambabench.hear_api.check_calls import Subject
+from mambabench.models.registry import (
+    find_entry,
+    in_python,
+    is_registered,
+    load_encoder,
+    resolve_device,
+    split_name,
+)
 
 if TYPE_CHECKING:
     from mambabench.hear_api.check_calls import Subject

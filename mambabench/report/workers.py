@@ -17,14 +17,13 @@ from mambabench.benchmarks.metrics.metric import Ranked
 from mambabench.engine.choice import Elsewhere
 from mambabench.engine.processes import Report, run_units
 from mambabench.engine.units import Spec
+from mambabench.provenance import usable_cores
 from mambabench.report.away import compute_elsewhere
 from mambabench.report.checked import verified
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.comparison import compare
 from mambabench.report.statistics.evidence import gather, is_cached
 from mambabench.store.records import parse_record
-
-from mambabench.provenance import usable_cores
 
 __all__ = ["fill_cache", "n_jobs_for", "one_thread", "verify_records"]
 

@@ -14,6 +14,7 @@ import torch
 from mambabench.errors import DataError, EncoderError, ProtocolError, nearest_names
 from mambabench.files import read_json
 from mambabench.models.weights.checkpoint import read_checkpoint
+from mambabench.report.exchange.published import published_folder
 from mambabench.train.encoder_data import ClipData, ClipFold
 from mambabench.train.encoder_settings import AumSettings, EncoderSettings
 from mambabench.train.judge import Judge, Judged
@@ -26,8 +27,6 @@ from mambabench.train.settings import SYSTEMS, resolve
 from mambabench.train.supervised import fbank_settings
 from mambabench.train.system import find_system
 from mambabench.train.unfrozen import WaveReader
-
-from mambabench.report.exchange.published import published_folder
 
 __all__ = ["Scored", "evaluate_checkpoint", "is_run", "published_values"]
 

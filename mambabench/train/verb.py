@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mambabench.engine.choice import elsewhere
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.provenance import usable_cores
+from mambabench.train.away import train_recipe_elsewhere, train_rows_elsewhere
+from mambabench.train.encoder_verb import Options, train_recipe
+from mambabench.train.generated import provide
 from mambabench.train.log import check_loggers
+from mambabench.train.probing import Probing, parse_probe
 from mambabench.train.recipes import Recipe, RecipeRow, find_recipe, read_recipe
 from mambabench.train.seeds import (
     RUN_SCHEMA,
@@ -21,13 +25,7 @@ from mambabench.train.seeds import (
     train_row,
 )
 from mambabench.train.settings import SYSTEMS, Settings, resolve
-
-from mambabench.train.away import train_recipe_elsewhere
-from mambabench.train.encoder_verb import Options, train_recipe
-from mambabench.train.probing import Probing, parse_probe
-from mambabench.train.generated import provide
 from mambabench.train.sources import Sources
-from mambabench.train.away import train_rows_elsewhere
 
 if TYPE_CHECKING:
     from mambabench.train.away import Note
@@ -247,7 +245,6 @@ def train(
         if where is None:
             done += train_row(system, row, sources, folder, resume, loggers, progress)
     if where is not None:
-
         told = note or (lambda line: None)
         done += train_rows_elsewhere(
             planned, of_rows, folder, resume=resume, log=loggers, elsewhere=where, note=told
