@@ -97,8 +97,8 @@ def alike(out: Path) -> None:
     for stored in list_stored_tasks(out):
         if "random" not in stored.encoder and stored.encoder != "columns":
             continue
-        rows = np.concatenate([read_embeddings(stored, s).scene for s in stored.task.splits])
-        rows = rows.reshape(len(rows), -1).astype(np.float64)
+        parts = [read_embeddings(stored, split).embeddings for split in stored.task.splits]
+        rows = np.concatenate([p.reshape(len(p), -1) for p in parts]).astype(np.float64)
         unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         n = len(unit)
         cosine = ((unit @ unit.T).sum() - n) / (n * (n - 1))
