@@ -46,8 +46,11 @@ class Option:
     help: str
     metavar: str | None
     minimum: float | None
+    maximum: float | None
     kind: type  # bool, int, float, str or Path
     numbers: bool  # a text that may be given as a number
+    commas: bool  # several may stand in one text
+    called: str | None  # on the command line, where that is another name
     many: bool  # a tuple of that kind
     optional: bool  # may be None
     _choices: Sequence[str] | str
@@ -62,7 +65,7 @@ class Option:
     @property
     def flag(self) -> str:
         """Return how the command line calls it."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.called or self.name).replace("_", "-")
 
     @property
     def is_choice(self) -> bool:
@@ -77,11 +80,14 @@ def option(
     choices: Sequence[str] | str = (),
     metavar: str | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
     numbers: bool = False,
+    commas: bool = False,
+    called: str | None = None,
 ) -> Any:
     """Declare a setting; `choices` are values, or "module:NAME" of what is read when needed."""
     known = {"help": help, "choices": choices, "metavar": metavar, "minimum": minimum}
-    known["numbers"] = numbers
+    known |= {"maximum": maximum, "numbers": numbers, "commas": commas, "called": called}
     return dataclasses.field(default=default, metadata=known)
 
 
@@ -98,8 +104,11 @@ def options_of(settings: type) -> dict[str, Option]:
             known["help"],
             known["metavar"],
             known["minimum"],
+            known["maximum"],
             kind,
             known["numbers"],
+            known["commas"],
+            known["called"],
             many,
             optional,
             known["choices"],
@@ -158,7 +167,16 @@ def _checked(option: Option, value: Any, where: str) -> Any:
     if not option.many:
         return _one(option, value, where)
     alone = isinstance(value, str | Path) or not isinstance(value, Sequence)
-    return tuple(_one(option, part, where) for part in ((value,) if alone else value))
+    parts = (value,) if alone else tuple(value)
+    if option.commas:
+        parts = tuple(
+            p for part in parts for p in (_cut(part) if isinstance(part, str) else [part])
+        )
+    return tuple(_one(option, part, where) for part in parts)
+
+
+def _cut(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 _NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
@@ -185,6 +203,8 @@ def _one(option: Option, value: Any, where: str) -> Any:
         )
     if option.minimum is not None and value < option.minimum:
         raise MambabenchError(f"{said}; it must be at least {option.minimum:g}")
+    if option.maximum is not None and value > option.maximum:
+        raise MambabenchError(f"{said}; it must be at most {option.maximum:g}")
     return kind(value)
 
 

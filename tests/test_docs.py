@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import click
 import pytest
@@ -63,6 +64,20 @@ def test_no_option_is_documented_that_is_not_there() -> None:
         assert usage, verb
         for flag in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage.group()):
             assert flag in known, f"docs/commands.md: {verb} has no {flag}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    import mambabench
+
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^ +- (\w+)$", text, re.MULTILINE))
+    named = re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)
+    errors = {name for name in mambabench.__all__ if name.endswith("Error")}
+    modules = {"tasks": "mambabench.benchmarks.tasks", "train": "mambabench.train.verb.train"}
+    assert listed == {*mambabench.__all__} - errors - {"__version__", *modules}
+    assert {*modules.values(), "mambabench.errors"} <= set(named)
+    for name in named:
+        assert resolve_name(name) is not None
 
 
 def test_columns_of_load_results_are_documented() -> None:

@@ -42,7 +42,9 @@ def test_keys_are_documented_and_json():
 
 def test_the_page_for_people_names_backends_and_reasons():
     text = CliRunner().invoke(command, []).stdout
-    assert "scan:" in text
+    assert "selective scan, by device and backend:" in text
+    assert "True" not in text, "sentences for people"
+    assert "None" not in text
     assert "cpu: numba" in text
     assert "fp32" in text
 

@@ -19,7 +19,7 @@ import click
 
 from mambabench.errors import MambabenchError, nearest_names
 
-__all__ = ["VERBS", "main", "plain_text", "show_error", "shown_whole"]
+__all__ = ["VERBS", "main", "show_error", "shown_whole"]
 
 # verb -> (module, one help line); the module has a click command named `command`
 VERBS: dict[str, str] = {
@@ -105,7 +105,15 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one line; where in the source it was raised helps no user."""
-    print(f"warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+    _say(f"warning: {' '.join(str(message).split())}", file or sys.stderr)
+
+
+def _say(text: str, stream: TextIO) -> None:
+    """Print a message: one line, on a terminal as many as keep its words whole."""
+    from mambabench.cli.lines import terminal_width, wrapped
+
+    for line in wrapped(text, terminal_width(stream)):
+        print(line, file=stream)
 
 
 def _show_usage_error(error: click.ClickException) -> None:
@@ -117,7 +125,7 @@ def _show_usage_error(error: click.ClickException) -> None:
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"; see `{context.command_path} --help`" if context is not None else ""
     text = f"mambabench: {' '.join(message.split()).rstrip('.')}{hint}"
-    print(text.replace("?; ", "? "), file=sys.stderr)
+    _say(text.replace("?; ", "? "), sys.stderr)
     _tell_error("UsageError", message, error.exit_code)
 
 
@@ -147,21 +155,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise _Terminated if terminated else KeyboardInterrupt
 
 
-_PLAIN = {"±": "+-", "–": "-", "−": "-", "…": "...", "†": "+", "‡": "++", "─": "-", "×": "x"}
-
-
-def plain_text(text: str) -> str:
-    """Return the text with letters that standard output's encoding lacks replaced by plain ones."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding, "surrogateescape")
-    except UnicodeEncodeError:
-        for letter, plain in _PLAIN.items():
-            text = text.replace(letter, plain)
-        text = text.encode(encoding, "replace").decode(encoding)
-    return text
-
-
 def _leave(code: int) -> NoReturn:
     """End an interrupted run at once: what compiled code still does on threads is of no use, and
     an interpreter that is torn down under it would abort."""
@@ -174,7 +167,7 @@ def _leave(code: int) -> NoReturn:
 
 def show_error(error: MambabenchError) -> None:
     """Print an error; of a provider's fault the last lines of its traceback, or all of it."""
-    print(f"mambabench: {str(error).replace('?; ', '? ')}", file=sys.stderr)
+    _say(f"mambabench: {str(error).replace('?; ', '? ')}", sys.stderr)
     if error.traceback and shown_whole():
         print(error.traceback, file=sys.stderr)
         return
@@ -225,7 +218,7 @@ def main() -> None:
         if error.errno is None or error.filename is None or shown_whole():
             raise
         said = f"cannot use {error.filename}: {error.strerror}"
-        print(f"mambabench: {said}", file=sys.stderr)
+        _say(f"mambabench: {said}", sys.stderr)
         _tell_error("OSError", said, 2)
         sys.exit(2)
     ended = code if isinstance(code, int) else 0

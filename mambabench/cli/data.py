@@ -36,11 +36,13 @@ def list_() -> None:
     from mambabench.cli.tables import print_table
 
     rows = [
-        (a.task, a.directory, "md5" if a.md5_48k else "none published", a.unpacked, a.licence)
+        (a.task, a.directory, "md5" if a.md5_48k else "none published", a.unpacked, licence)
         for a in ARCHIVES
+        for licence in (a.licence.partition(" (")[0].partition(":")[0],)
     ]
     tell(archives=ARCHIVES)
-    print_table(("name", "task directory", "checksum", "unpacked", "licence"), rows)
+    headings = ("name", "task directory", "checksum", "unpacked", "licence")
+    print_table(headings, rows, optional=("unpacked", "checksum"))
 
 
 @command.command(name="get")

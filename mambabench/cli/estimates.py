@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
-
 if TYPE_CHECKING:
     from mambabench.store.estimate import Estimate
 
-__all__ = ["show_estimates", "spoken"]
+__all__ = ["show_estimates", "spoken", "spoken_bytes"]
 
 
 def show_estimates(rows: Sequence[Estimate]) -> None:
     """Print a line per stage, encoder and task, then what all of it takes."""
+    from mambabench.cli.lines import print_wrapped
     from mambabench.cli.tables import print_table
 
     cells = [
@@ -23,13 +22,13 @@ def show_estimates(rows: Sequence[Estimate]) -> None:
     print_table(("stage", "encoder", "task", "clips, units", "time", "disk", "memory"), cells)
     for row in rows:
         if row.seconds is None:
-            click.echo(f"{row.stage} of {row.encoder} on {row.task}: {row.note}")
+            print_wrapped(f"{row.stage} of {row.encoder} on {row.task}: {row.note}")
     seconds = sum(row.seconds or 0.0 for row in rows)
     disk = sum(row.disk_bytes for row in rows)
     memory = max((row.memory_bytes for row in rows), default=0)
-    click.echo(
-        f"in all {spoken(seconds)}, {disk / 1e9:.2g} GB on disk, {memory / 1e9:.2g} GB of memory, "
-        "as measured now on a small sample; nothing was stored"
+    print_wrapped(
+        f"in all {spoken(seconds)}, {spoken_bytes(disk)} on disk, {spoken_bytes(memory)} of "
+        "memory, as measured now on a small sample; nothing was stored"
     )
 
 
@@ -40,7 +39,15 @@ def _time(row: Estimate) -> str:
 
 
 def _bytes(row: Estimate) -> tuple[str, str]:
-    return f"{row.disk_bytes / 1e9:.2g} GB", f"{row.memory_bytes / 1e9:.2g} GB"
+    return spoken_bytes(row.disk_bytes), spoken_bytes(row.memory_bytes)
+
+
+def spoken_bytes(n: float) -> str:
+    """Return "25 kB", "3.4 MB" or "12 GB"."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n >= size:
+            return f"{n / size:.{0 if n >= 10 * size else 1}f} {unit}"
+    return f"{n / 1e3:.0f} kB"
 
 
 def spoken(seconds: float) -> str:

@@ -8,10 +8,20 @@ from typing import Any
 import click
 
 from mambabench.cli import options
+from mambabench.cli.lines import plain_text, terminal_width, wrapped
+from mambabench.cli.tables import table_lines
 
 __all__ = ["command"]
 
-_COLUMNS = ("f1", "macro_f1", "balanced_acc", "auc", "acc", "precision", "recall")
+_COLUMNS = {
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "balanced_acc": "balanced",
+    "auc": "AUC",
+    "acc": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+}
 
 
 @click.command("evaluate")
@@ -71,8 +81,8 @@ def command(as_json: bool, checkpoint: Path | None, **arguments: Any) -> int:
         click.echo(json.dumps(list(done.rows), indent=2, ensure_ascii=False))
         return 0
     for row in done.rows:
-        for line in describe(row):
-            click.echo(line)
+        for line in describe(row, terminal_width()):
+            click.echo(plain_text(line))
     for path in done.files:
         click.echo(f"written: {path}")
     return 0
@@ -133,52 +143,101 @@ def _cell(entry: dict[str, float | None]) -> str:
     return f"{_percent(entry['value'])} [{_percent(entry['low'])}, {_percent(entry['high'])}]"
 
 
-def describe(row: dict[str, Any]) -> list[str]:
-    """Return the lines that the command prints for one row."""
+def describe(row: dict[str, Any], width: int | None = None) -> list[str]:
+    """Return the lines that the command prints for one row, `width` wide where words allow it."""
     result = row["result"]
     lines = [
         f"{row['model']} on {row['task']} ({row['split']}: {result['n_sessions']} sessions, "
         f"{result['n_positive']} positive, {result['n_clusters']} clusters; "
         f"{result['n_seeds']} seeds)",
         f"  selection: {row['selection']}; threshold: {row['threshold']}",
-        "  " + "".join(f"{name:>22}" for name in _COLUMNS),
-        "  model " + "".join(f"{_cell(result['metrics'][name]):>22}" for name in _COLUMNS),
     ]
-    for name in ("always_positive", "always_negative", "majority"):
-        scores = row["baselines"][name]
-        lines.append(f"  {name:<16}" + "".join(f"{_percent(scores[c]):>10}" for c in _COLUMNS))
+    lines += _set_in(_scores(row, width))
     probe = row["baselines"]["metadata_probe"]
     if probe["result"] is None:
         lines.append("  metadata probe: no metadata known")
     else:
-        cells = "".join(f"{_cell(probe['result']['metrics'][c]):>22}" for c in _COLUMNS)
-        lines.append(f"  metadata probe ({', '.join(probe['fields'])}): {cells}")
+        lines.append(f"  metadata probe: a classifier of {', '.join(probe['fields'])} alone")
     for counts in result["confusion"]:
         shown = ", ".join(f"{name} {value}" for name, value in counts.items())
         lines.append(f"  confusion: {shown}")
-    for gender, part in result["genders"].items():
-        cells = "  ".join(f"{c} {_cell(part['metrics'][c])}" for c in _COLUMNS[:4])
-        lines.append(f"  {gender} ({part['n_sessions']} sessions): {cells}")
+    lines += _set_in(_genders(result["genders"], width))
     lines.append(f"  audit: {row['audit']['verdict']}")
-    lines += _published_lines(row) + _severity_lines(row)
+    lines += _set_in(_published(row, width)) + _severity_lines(row)
     lines += [f"  note: {note}" for note in row["notes"]]
     if result["n_seeds"] < 5:
         lines.append("  note: fewer than five seeds")
     lines.append(f"  {row['disclaimer']}")
-    return lines
+    return [part for line in lines for part in wrapped(line, width)]
 
 
-def _published_lines(row: dict[str, Any]) -> list[str]:
+def _set_in(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _table(headings: list[str], rows: list[list[str]], width: int | None) -> list[str]:
+    """Return the lines of a table, two columns of the terminal narrower, numbers to the right."""
+    return table_lines(
+        headings, rows, None if width is None else width - 2, numbers=tuple(headings[1:])
+    )
+
+
+_CONSTANT = {
+    "always_positive": "positive",
+    "always_negative": "negative",
+    "majority": "majority",
+}
+
+
+def _scores(row: dict[str, Any], width: int | None) -> list[str]:
+    """Return a line per metric: the model, what knows nothing, and what knows metadata only."""
+    headings = ["in %", "model [95 %]", *_CONSTANT.values()]
+    probe = row["baselines"]["metadata_probe"]["result"]
+    if probe is not None:
+        headings.append("metadata [95 %]")
+    lines = []
+    for metric, name in _COLUMNS.items():
+        cells = [name, _cell(row["result"]["metrics"][metric])]
+        cells += [_percent(row["baselines"][one][metric]) for one in _CONSTANT]
+        if probe is not None:
+            cells.append(_cell(probe["metrics"][metric]))
+        lines.append(cells)
+    said = "positive, negative, majority: who always says that"
+    return [*_table(headings, lines, width), said]
+
+
+def _genders(genders: dict[str, Any], width: int | None) -> list[str]:
+    """Return a line per metric, a column per gender."""
+    if not genders:
+        return []
+    parts = list(genders.values())
+    headings = [
+        "in %",
+        *(f"{name} ({part['n_sessions']} sessions)" for name, part in genders.items()),
+    ]
+    lines = [
+        [name, *(_cell(part["metrics"][metric]) for part in parts)]
+        for metric, name in list(_COLUMNS.items())[:4]
+    ]
+    return _table(headings, lines, width)
+
+
+def _published(row: dict[str, Any], width: int | None) -> list[str]:
+    """Return a line per column of the published table: the mean, and every seed."""
     if "published_columns" not in row:
         return []
-    columns, table = row["columns"], row["published_columns"]
-    lines = ["  " + f"{'seed':<8}" + "".join(f"{name:>15}" for name in columns)]
-    for seed, scores in zip(row["seeds"], table["per_seed"], strict=True):
-        lines.append(f"  {seed:<8}" + "".join(f"{_plain(scores[c]):>15}" for c in columns))
-    lines.append(
-        "  " + f"{'mean':<8}" + "".join(f"{_plain(table['mean'][c]):>15}" for c in columns)
-    )
-    return lines
+    table = row["published_columns"]
+    seeds = "seeds " + ", ".join(map(str, row["seeds"]))
+    lines = [
+        [
+            name,
+            _plain(table["mean"][name]),
+            " ".join(_plain(one[name]) for one in table["per_seed"]),
+        ]
+        for name in row["columns"]
+    ]
+    room = None if width is None else width - 2
+    return table_lines(["", "mean", seeds], lines, room, numbers=("mean",))
 
 
 def _plain(value: float | None) -> str:

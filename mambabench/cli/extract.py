@@ -59,11 +59,13 @@ def command(text_encoder: str | None, **arguments: Any) -> int:
 
 def show_extracted(done: Extracted) -> None:
     """Print what became of every encoder and task, missing clips by name."""
+    from mambabench.cli.lines import print_wrapped
+
     for outcome in done.outcomes:
         missing = f", {len(outcome.missing)} missing" if outcome.missing else ""
-        click.echo(
-            f"{outcome.encoder}  {outcome.task}  {outcome.n_clips} clips{missing}: {outcome.state}"
-            f"{_changed(outcome.changed)}"
+        print_wrapped(
+            f"{outcome.encoder} on {outcome.task}: {outcome.n_clips} clips{missing}, "
+            f"{_STATES[outcome.state]}{_changed(outcome.changed)}"
         )
         for clip in list(outcome.changed)[:20]:
             click.echo(f"  {clip}: its audio is not what was encoded before", err=True)
@@ -85,10 +87,19 @@ def show_extracted(done: Extracted) -> None:
         show_error(error)
     if done.audio_s:
         rate = done.audio_s / done.elapsed_s
-        click.echo(
+        print_wrapped(
             f"encoded {done.audio_s:.0f} s of audio in {done.elapsed_s:.1f} s "
             f"({rate:.1f} x real time) into {Path(done.out) / 'embeddings'}"
         )
+
+
+# what people read; JSON keeps the words
+_STATES = {
+    "sealed": "stored",
+    "already": "stored before",
+    "waiting": "waiting for other shards",
+    "incomplete": "incomplete",
+}
 
 
 def _changed(changed: dict[str, int]) -> str:

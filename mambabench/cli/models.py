@@ -201,22 +201,28 @@ _SAID = {
 
 
 def _print(facts: dict[str, Any]) -> None:
+    from mambabench.cli.tables import print_facts
+
     scores, cost = facts.pop("published_scores"), facts.pop("cost_per_second")
+    lines = []
     for key, value in facts.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         if shown not in ("", None):
             said = {True: "yes", False: "no"}.get(shown, shown) if shown in (True, False) else shown
-            click.echo(f"{_SAID.get(key, key.replace('_', ' ')):26} {said}")
+            lines.append((_SAID.get(key, key.replace("_", " ")), str(said)))
     if not scores:
-        click.echo(f"{'published scores':26} none of exactly this checkpoint")
+        lines.append(("published scores", "none of exactly this checkpoint"))
     for s in scores:
-        click.echo(
-            f"{'published score':26} {s['task']}: {s['metric']} {s['score']:.4f} "
+        said = (
+            f"{s['task']}: {s['metric']} {s['score']:.4f} "
             f"({s['protocol']}; {s['citation']}, {s['location']}; {s['caution']})"
         )
+        lines.append(("published score", said))
     if cost:
-        click.echo(
-            f"{'per second of audio':26} {cost['gflops']:.2f} GFLOPs, {cost['memory_mb']:.1f} MB, "
+        said = (
+            f"{cost['gflops']:.2f} GFLOPs, {cost['memory_mb']:.1f} MB, "
             f"{cost['seconds']:.4f} s on {cost['device']} with {cost['n_threads']} threads "
             f"(a clip of {cost['clip_s']:g} s)"
         )
+        lines.append(("per second of audio", said))
+    print_facts(lines)

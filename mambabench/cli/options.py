@@ -12,16 +12,13 @@ from mambabench.cli import completion
 from mambabench.errors import nearest_names
 from mambabench.extract.settings import ExtractSettings
 from mambabench.probe.settings import ProbeSettings
-from mambabench.report.settings import ReportSettings
 from mambabench.settings import Option, options_of
 
 __all__ = [
     "Named",
     "as_json",
-    "baseline",
     "device",
     "engine",
-    "format_",
     "from_setting",
     "hop_ms",
     "jobs",
@@ -94,19 +91,21 @@ def from_setting(one: Option) -> Decorator:
     if one.kind is bool:
         return click.option(one.flag, is_flag=True, help=one.help or None)
     kind: Any = one.kind
-    if one.is_choice:
+    if one.is_choice and not one.commas:
         kind = Named(one.choices)
     elif one.minimum is not None:
-        kind = (click.IntRange if one.kind is int else click.FloatRange)(min=one.minimum)  # type: ignore[arg-type]
+        ranges: Any = click.IntRange if one.kind is int else click.FloatRange
+        kind = ranges(min=one.minimum, max=one.maximum)
     elif one.kind is Path:
         kind = click.Path(path_type=Path)
     return click.option(
         one.flag,
+        one.name,
         type=kind,
         multiple=one.many,
-        default=None if one.many else one.default,
-        show_default=not one.many and one.default is not None,
-        metavar=one.metavar,
+        default=(one.default or None) if one.many else one.default,
+        show_default=bool(one.default) if one.many else one.default is not None,
+        metavar=one.metavar or ("N" if one.kind is int else None),
         help=one.help or None,
         shell_complete=_COMPLETED.get(one.name),
     )
@@ -127,7 +126,6 @@ on_error: Decorator = from_setting(_EXTRACT["on_error"])
 one_out: Decorator = from_setting(_EXTRACT["out"])
 tasks: Decorator = from_setting(_EXTRACT["tasks"])
 seeds: Decorator = from_setting(_PROBE["seeds"])
-format_: Decorator = from_setting(options_of(ReportSettings)["format"])
 
 
 def _ask_for_tracebacks(context: click.Context, option: click.Parameter, value: bool) -> None:
@@ -160,4 +158,3 @@ as_json: Decorator = click.option(
     callback=_ask_for_json,
     help="Print one JSON object only.",
 )
-baseline: Decorator = from_setting(options_of(ReportSettings)["baseline"])

@@ -42,18 +42,20 @@ def command(**arguments: Any) -> int:
 
 def show_probed(run: ProbeRun) -> None:
     """Print what became of every unit: cells without a score, failures, counts."""
+    from mambabench.cli.lines import print_wrapped
+
     for cell in run.unavailable:
-        click.echo(f"not available: {cell.encoder} on {cell.task}: {cell.reason}", err=True)
+        print_wrapped(f"not available: {cell.encoder} on {cell.task}: {cell.reason}", err=True)
     for failure in run.failures:
         where = f"{failure.encoder} on {failure.task}, seed {failure.seed}"
-        click.echo(f"failed: {where}: {failure.reason}", err=True)
+        print_wrapped(f"failed: {where}: {failure.reason}", err=True)
     if run.failed and not run.failures:
-        click.echo(
+        print_wrapped(
             "nothing here can be done by this protocol; `mambabench forget --protocol P` takes its "
             "empty records away",
             err=True,
         )
-    click.echo(
+    print_wrapped(
         f"probed: {run.n_trained} units trained, {run.n_present} there already, "
         f"{len(run.failures)} failed; records in {run.out / 'probes'}"
     )

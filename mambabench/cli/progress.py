@@ -100,7 +100,8 @@ class Display:
         self._title = ""
         self._last = time.monotonic()
         self._probe_text = _ProbeText()
-        self._warned: dict[str, str] = {}  # printed when the live line of the stage has ended
+        self._warned: set[str] = set()
+        self._waiting: list[str] = []  # printed when the live line of the stage has ended
 
     def __enter__(self) -> Display:
         self._redirected.__enter__()
@@ -156,9 +157,10 @@ class Display:
 
         unit = f"{record.encoder} {record.task} {record.protocol}"
         if unit not in self._warned and (said := hardly_trained(record)) is not None:
-            self._warned[unit] = f"warning: {unit}: {said}"
+            self._warned.add(unit)
+            self._waiting.append(f"warning: {unit}: {said}")
             if self._live is None:
-                print(self._warned[unit], file=sys.stderr, flush=True)
+                self._tell()
 
     def _show(self, text: str, last: bool = False) -> None:
         if self._live is not None:
@@ -173,5 +175,12 @@ class Display:
         if self._live is not None:
             self._live.stop()
             self._live = None
-            for line in self._warned.values():
-                print(line, file=sys.stderr, flush=True)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Print the warnings that wait, each once."""
+        from mambabench.cli.lines import print_wrapped
+
+        for line in self._waiting:
+            print_wrapped(line, err=True)
+        self._waiting.clear()

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambabench.cli import options, plain_text
+from mambabench.cli import options
+from mambabench.cli.lines import plain_text
 from mambabench.cli.progress import Display
+from mambabench.report.settings import ReportSettings, TableSettings
+from mambabench.settings import option_names, settings_of
 
 if TYPE_CHECKING:
     from mambabench.report.verb import ReportResult
@@ -29,70 +32,8 @@ __all__ = ["command", "echo", "show_written"]
     help="Output folder of probe, of hear-eval-kit, or a todo_audioset tree. Repeatable: the "
     "union is reported.  [default: mambabench-out]",
 )
-@options.format_
-@options.baseline
-@click.option(
-    "--table",
-    type=options.Named(["matrix", "long"]),
-    default="matrix",
-    show_default=True,
-    help="Encoders by tasks, or a row for every score with all that is known of it.",
-)
-@click.option(
-    "--rows",
-    type=options.Named(["encoders", "tasks"]),
-    default="encoders",
-    show_default=True,
-    help="What a line of the matrix is.",
-)
-@click.option(
-    "--interval",
-    type=options.Named(["clips", "seeds", "sd"]),
-    default="clips",
-    show_default=True,
-    help="What ± is half of; sd: the standard deviation over seeds.",
-)
-@click.option("--task", multiple=True, metavar="GLOB", help="Only these tasks. Repeatable.")
-@click.option("--encoder", multiple=True, metavar="GLOB", help="Only these encoders. Repeatable.")
-@click.option(
-    "--sort",
-    default="rank",
-    show_default=True,
-    metavar="SCORE|TASK|name",
-    help="Order of the encoders.",
-)
-@click.option(
-    "--digits",
-    type=click.IntRange(0, 6),
-    default=1,
-    show_default=True,
-    help="Decimals of percent; what is no percent has two more.",
-)
-@click.option(
-    "--names",
-    type=click.Path(path_type=Path),
-    metavar="FILE.csv",
-    help="Columns label, name and perhaps group: how encoders and tasks are called.",
-)
-@click.option(
-    "--published",
-    type=click.IntRange(min=0),
-    default=5,
-    show_default=True,
-    help="Rows of published results below ours, at most.",
-)
-@click.option(
-    "--width",
-    "columns",
-    type=click.IntRange(min=1),
-    help="Columns of one block of the matrix.  [default: as many as fit]",
-)
-@click.option(
-    "--export",
-    metavar="hear-eval-kit,ssam",
-    default="",
-    help="Write the files of these tools too.",
-)
+@options.of_settings(ReportSettings)
+@options.of_settings(TableSettings)
 @click.option(
     "--gate",
     is_flag=True,
@@ -104,39 +45,6 @@ __all__ = ["command", "echo", "show_written"]
     metavar="POINTS",
     help="With --gate: worse by more than this is a drop too, significant or not.",
 )
-@click.option(
-    "--page-clips",
-    type=options.Named(["auto", "all", "none"]),
-    default="auto",
-    show_default=True,
-    help="Whether the page holds every clip; auto: while it stays small.",
-)
-@click.option(
-    "--plot",
-    metavar="NAME,...",
-    default="all",
-    show_default=True,
-    help="Plots to draw: scores, heat, ranks, forest, cost; all that there are numbers for, none.",
-)
-@click.option(
-    "--figure",
-    type=options.Named(["column", "page", "slide"]),
-    default="page",
-    show_default=True,
-    help="What plots are sized for.",
-)
-@click.option(
-    "--highlight",
-    multiple=True,
-    metavar="GLOB",
-    help="In plots these encoders in colour, all others grey. Repeatable.",
-)
-@click.option(
-    "--costs",
-    type=click.Path(path_type=Path),
-    metavar="FILE.csv",
-    help="Columns encoder and any of parameters, gflops, seconds (for a second of audio).",
-)
 @options.jobs
 @options.engine
 @options.per_node
@@ -146,26 +54,17 @@ def command(
     format: str,
     as_json: bool,
     baseline: str | None,
-    task: tuple[str, ...],
-    encoder: tuple[str, ...],
-    names: Path | None,
-    export: str,
-    page_clips: str,
-    plot: str,
-    figure: str,
-    highlight: tuple[str, ...],
-    costs: Path | None,
     gate: bool,
     margin: float | None,
     jobs: int | None,
     engine: str,
     per_node: int | None,
-    **view: Any,
+    **table: Any,
 ) -> int:
     """Print the matrix of encoders and tasks, with intervals, tests, ranks and overall scores.
 
-    Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report,
-    unless --task or --encoder choose a part.
+    Tables, a page (report.html) and, with matplotlib, plots are written to the first DIR/report;
+    of a choice (--task, --encoder, --protocol, --seeds) only with --to.
 
     Records and predictions that do not hold are refused by name: exit code 1.
     """
@@ -179,6 +78,7 @@ def command(
         raise click.UsageError("--margin needs --gate")
     format = "json" if as_json else format
     refuse_terminal(format)
+    told = settings_of(TableSettings, table)
     color = sys.stdout.isatty()
     width = shutil.get_terminal_size((120, 24)).columns if color else 120
     with Display() as display:
@@ -186,22 +86,13 @@ def command(
             out,
             format,
             baseline,
-            task=task,
-            encoder=encoder,
-            names=names,
-            export=tuple(filter(None, export.split(","))),
-            page_clips=page_clips,
-            plot=tuple(filter(None, plot.split(","))),
-            figure=figure,
-            highlight=highlight,
-            costs=costs,
             progress=display.report,
             jobs=jobs,
             engine=engine,
             per_node=per_node,
             width=width,
             color=color,
-            **view,
+            **{name: getattr(told, name) for name in option_names(TableSettings)},
         )
     echo(result.data or result.text)
     show_written(result, quiet=format != "terminal")

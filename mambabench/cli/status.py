@@ -36,23 +36,29 @@ def command(out: Path, as_json: bool) -> int:
 
 
 def _show(found: Status) -> None:
-    head = ("encoder", "task", "part", "done", "running", "failed", "waiting", "of")
-    rows = [head, *(_row(cell) for cell in found.cells)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    for row in rows:
-        left = [text.ljust(width) for text, width in zip(row[:3], widths[:3], strict=True)]
-        right = [text.rjust(width) for text, width in zip(row[3:7], widths[3:7], strict=True)]
-        click.echo("  ".join([*left, *right, row[7]]).rstrip())
+    from mambabench.cli.lines import print_wrapped
+    from mambabench.cli.tables import print_table
+
+    rows: list[tuple[str, ...]] = []
+    encoder = ""
+    for cell in found.cells:
+        if cell.encoder != encoder:
+            encoder = cell.encoder
+            rows.append((encoder,))
+        rows.append(_row(cell))
+    numbers = ("done", "running", "failed", "waiting")
+    head = ("task", "part", *numbers, "of")
+    print_table(head, rows, optional=("of", "running"), numbers=numbers)
     for one in found.commands:
         state = "works" if one.alive else "was cut off: the same command continues"
         crew = f", {one.workers} workers" if one.alive and one.workers else ""
-        click.echo(f"{one.verb} on {one.engine}{crew}, {one.host} process {one.pid}: {state}")
+        print_wrapped(f"{one.verb} on {one.engine}{crew}, {one.host} process {one.pid}: {state}")
 
 
 def _row(cell: CellStatus) -> tuple[str, ...]:
     counts = (cell.done, cell.running, cell.failed, cell.waiting)
     unit = "sealed" if cell.part == "extract" and cell.finished else cell.unit
-    return (cell.encoder, cell.task, cell.part, *map(str, counts), unit)
+    return (cell.task, cell.part, *map(str, counts), unit)
 
 
 def _body(found: Status) -> dict[str, object]:

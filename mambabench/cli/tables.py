@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 import threading
@@ -10,7 +9,9 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-__all__ = ["TransferProgress", "print_table", "table_lines"]
+from mambabench.cli.lines import print_lines, terminal_width
+
+__all__ = ["TransferProgress", "print_facts", "print_table", "table_lines"]
 
 _QUIET_S = 30.0  # between two lines where there is no terminal
 
@@ -28,11 +29,16 @@ def print_table(
     ones first, until the rest fits; then the last column goes on in the next line, between words.
     `numbers` are set to the right. Elsewhere everything is printed as wide as it is.
     """
-    from mambabench.cli import plain_text
+    print_lines(table_lines(headings, rows, terminal_width(), optional, numbers))
 
-    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else None
-    for line in table_lines(headings, rows, width, optional, numbers):
-        print(plain_text(line))
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print a line per name and value; on a terminal long values go on below, between words."""
+    names = max((len(name) for name, _ in facts), default=0) + 2
+    width = terminal_width()
+    for name, value in facts:
+        parts = [value] if width is None else _wrapped(value, max(20, width - names))
+        print_lines([name.ljust(names) + parts[0], *(" " * names + part for part in parts[1:])])
 
 
 def table_lines(

@@ -86,17 +86,20 @@ def show_command(task: str, tasks: tuple[Path, ...], as_json: bool) -> None:
     """Show TASK: a known name, a task directory, or a name in the folders of --tasks."""
     from mambabench.benchmarks.task import Task
     from mambabench.benchmarks.tasks import show
+    from mambabench.cli.tables import print_facts
 
     found = show(task, tasks)
     facts = _facts(found) if isinstance(found, Task) else _plain(found)
     if as_json:
         _print_json({"schema": "mambabench.task/1", **facts})
         return
-    shown = [(_SAID.get(key, key.replace("_", " ")), value) for key, value in facts.items()]
-    width = max(len(key) for key, _ in shown)
-    for key, value in shown:
-        if value not in (None, "", (), [], {}):
-            click.echo(f"{key.ljust(width)}  {_spoken(value)}")
+    print_facts(
+        [
+            (_SAID.get(key, key.replace("_", " ")), _spoken(value))
+            for key, value in facts.items()
+            if value not in (None, "", (), [], {})
+        ]
+    )
 
 
 @command.command("check")
@@ -146,13 +149,14 @@ def prepare_command(task: str, data: Path, to: Path) -> None:
     """Make the task directory of TASK from a corpus; it points there, no audio is copied."""
     from mambabench.benchmarks.tasks import prepare
     from mambabench.cli.json_out import tell
+    from mambabench.cli.lines import print_wrapped
 
     done = prepare(task, data, to)
     tell(directory=done.directory, clips=done.n_clips, notes=done.notes)
     sizes = ", ".join(f"{split} {count:,}" for split, count in done.n_clips.items())
     click.echo(f"{done.directory}: {sizes}")
     for note in done.notes:
-        click.echo(f"note: {note}")
+        print_wrapped(f"note: {note}")
 
 
 @command.command("make")
@@ -201,6 +205,7 @@ def make_command(columns: tuple[str, ...], as_json: bool, **given: Any) -> int:
     error.
     """
     from mambabench.benchmarks.tasks import check, make
+    from mambabench.cli.lines import print_wrapped
 
     wrong = [one for one in columns if "=" not in one]
     if wrong:
@@ -215,14 +220,16 @@ def make_command(columns: tuple[str, ...], as_json: bool, **given: Any) -> int:
         sizes = ", ".join(f"{split} {count:,}" for split, count in done.n_clips.items())
         click.echo(f"{done.directory}: {sizes}")
         for note in done.notes:
-            click.echo(f"note: {note}")
+            print_wrapped(f"note: {note}")
         _print_check(result)
     return 0 if result.ok else 1
 
 
 def _print_check(result: TaskCheck) -> None:
+    from mambabench.cli.lines import print_wrapped
+
     for defect in result.defects:
-        click.echo(f"{defect.severity}: {result.directory}/{defect}")
+        print_wrapped(f"{defect.severity}: {result.directory}/{defect}")
     n_errors = sum(defect.severity == "error" for defect in result.defects)
     n_warnings = len(result.defects) - n_errors
     click.echo(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,9 +145,12 @@ def _list_recipes(system: str | None) -> int:
     from mambabench.train.recipes import find_recipe, read_recipe, recipe_names
 
     found = [read_recipe(find_recipe(name), {}) for name in recipe_names()]
-    rows = [(r.system, r.name, str(len(r.rows)), r.description) for r in found
-            if system in (None, r.system)]  # fmt: skip
-    print_table(("system", "recipe", "rows", "what"), sorted(rows))
+    rows: list[tuple[str, ...]] = []
+    for name, own in groupby(sorted(found, key=lambda r: (r.system, r.name)), lambda r: r.system):
+        if system in (None, name):
+            rows.append((name,))
+            rows += [(r.name, str(len(r.rows)), r.description.rstrip(".")) for r in own]
+    print_table(("recipe", "rows", "what"), rows, numbers=("rows",))
     return 0
 
 

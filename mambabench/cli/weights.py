@@ -30,7 +30,7 @@ def list_() -> None:
         (
             entry.name,
             str(path) if path else "no",
-            "weights get" if entry.name in SOURCES else "by hand, then weights import",
+            "weights get" if entry.name in SOURCES else "by hand (weights import)",
         )
         for entry, path in list_weights()
     ]

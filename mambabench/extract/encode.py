@@ -122,7 +122,13 @@ def _ahead(
         futures = [
             readers.submit(_refuse, refused[clip.name])
             if clip.name in refused
-            else readers.submit(decode, Path(clip.path), sample_rate_hz, shard.rate_hz, clip.part)
+            else readers.submit(
+                decode,
+                Path(clip.path),
+                sample_rate_hz,
+                shard.rate_hz if clip.part is None else None,  # files pointed at have their own
+                clip.part,
+            )
             for clip in clips
         ]
         waiting.append((clips, futures))

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import groupby
+from pathlib import Path
 
 from mambabench.benchmarks.layout.read import SOURCES
 from mambabench.benchmarks.task import AudioPart, Clip, Task
 from mambabench.errors import DataError
 from mambabench.extract.audio import choose_rate, find_audio, read_header
 from mambabench.files import canonical_json
-from mambabench.reading.audio import find_file
+from mambabench.reading.audio import AudioHeader, find_file
 from mambabench.selfhash import seen
 from mambabench.store.plan import EncoderSpec, PlannedClip, Shard, TaskPlan, task_files
 
@@ -39,18 +40,21 @@ class Budget:
 def plan_task(task: Task, spec: EncoderSpec, budget: Budget) -> TaskPlan:
     """Read the headers of the task's audio and cut it into batches and shards."""
     sourced = any(clip.source for clips in task.clips.values() for clip in clips)
-    rate_hz = _source_rate(task) if sourced else choose_rate(task, spec.sample_rate_hz)
+    headers = lru_cache(maxsize=None)(read_header)  # stored crops share a file
+    rate_hz = _source_rate(task, headers) if sourced else choose_rate(task, spec.sample_rate_hz)
     shards: list[Shard] = []
     for split in task.splits:
-        clips = _headers(task, split, rate_hz)
+        clips = _headers(task, split, rate_hz, headers)
         shards += _shards(split, clips, rate_hz, budget)
     keyed = tuple(_with_key(shard, task, spec) for shard in shards)
     content = [shard.key for shard in keyed], {n: _hash(b) for n, b in task_files(task).items()}
     return TaskPlan(task, spec, rate_hz, keyed, _hash(canonical_json(content)))
 
 
-def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
-    """Return the split's clips with their lengths.
+def _headers(
+    task: Task, split: str, rate_hz: int, headers: Callable[[Path], AudioHeader]
+) -> list[PlannedClip]:
+    """Return the split's clips with their lengths, in samples at `rate_hz`.
 
     A clip whose header cannot be read keeps the place that it would have after its repair, where
     the task has clips of one length, so that mending it disturbs no other shard; it fails by name
@@ -59,7 +63,6 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
     folder = task.directory / str(rate_hz) / split
     assumed = round(task.sample_duration_s * rate_hz) if task.sample_duration_s else 0
     clips = []
-    headers = lru_cache(maxsize=None)(read_header)  # stored crops share a file
     looks = lru_cache(maxsize=None)(seen)
     for index, clip in enumerate(task.clips[split]):
         path = find_file(clip.source.path) if clip.source else find_audio(folder, clip.name)
@@ -68,6 +71,8 @@ def _headers(task: Task, split: str, rate_hz: int) -> list[PlannedClip]:
         try:
             header = headers(path)
             n_frames, n_bytes = header.n_frames, header.n_bytes
+            if clip.source and header.sample_rate_hz != rate_hz:
+                n_frames = round(n_frames * rate_hz / header.sample_rate_hz)
         except DataError:
             n_frames, n_bytes = assumed, -1
         if part is not None and part.duration_s is not None and n_frames:
@@ -85,15 +90,18 @@ def _part(clip: Clip) -> AudioPart | None:
     return AudioPart(source.start_s, source.duration_s, source.gain_db, source.trim_silence)
 
 
-def _source_rate(task: Task) -> int:
-    """Return the sample rate of the first readable file that the task points at."""
+def _source_rate(task: Task, headers: Callable[[Path], AudioHeader]) -> int:
+    """Return the lowest sample rate of the files that the task points at."""
+    rates = set()
     for clips in task.clips.values():
         for clip in clips:
             path = None if clip.source is None else find_file(clip.source.path)
             if path is None or not path.is_file():
                 continue
             with suppress(DataError):  # told when it is encoded
-                return read_header(path).sample_rate_hz
+                rates.add(headers(path).sample_rate_hz)
+    if rates:
+        return min(rates)
     raise DataError(
         f"task {task.name}: none of the files that {task.directory / SOURCES} points at can be "
         "read; prepare the task again from where its corpus lies now"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from mambabench.benchmarks.task import Clip
 from mambabench.engine.jobs import Job, Stopped
@@ -38,8 +40,12 @@ class OpenCell:
 
 
 def estimate(cells: Sequence[OpenCell], n_threads: int) -> tuple[Estimate, ...]:
-    """Return a row per cell. The first seed's trials are samples; no record is written."""
-    return tuple(_row(cell, n_threads) for cell in cells)
+    """Return a row per cell. The first seed's trials are samples; no record is written.
+
+    They run on a thread of one core, as the trials of a run do.
+    """
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
+        return tuple(thread.map(lambda cell: _row(cell, n_threads), cells))
 
 
 def stand_in(planned: PlannedTask) -> StoredTask:
@@ -55,7 +61,8 @@ def _row(cell: OpenCell, n_threads: int) -> Estimate:
         seconds, note = 0.0, "there already"
     else:
         try:
-            seconds = _unit_s(cell) * cell.n_units / min(n_threads, cell.n_units * TRIALS)
+            once, unit = _measured(cell)
+            seconds = once + unit * cell.n_units / min(n_threads, cell.n_units * TRIALS)
         except MambabenchError as error:
             note = str(error)
     n_test = sum(len(clips) for clips in cell.stored.task.clips.values())
@@ -71,26 +78,36 @@ def _row(cell: OpenCell, n_threads: int) -> Estimate:
     )
 
 
-def _unit_s(cell: OpenCell) -> float:
-    """Return the seconds of one seed on one thread."""
+def _measured(cell: OpenCell) -> tuple[float, float]:
+    """Return the seconds that are spent once, and those of one seed on one thread.
+
+    Once: what is imported, read and compiled before the first trial.
+    """
     rows = _Made(cell.stored, cell.planned, cell.protocol.kit) if cell.planned else None
     stop = threading.Event()
     plan = ProbePlan(rows or TaskRows(cell.stored, kit=cell.protocol.kit), cell.protocol, stop)
-    start = time.perf_counter()
-    jobs = next(unit_steps(ProbeUnit(plan, 0, "")))
-    setup_s = time.perf_counter() - start
+    first_s, jobs = _set_up(plan)
+    setup_s, _ = _set_up(plan)
     n_jobs = len(jobs)
     if cell.protocol.kit:
         n_jobs += len(plan.rows.folds) - 1  # the best point again, on the other folds
     step = max(1, len(jobs) // TRIALS)
     chosen = jobs[step // 2 :: step][:TRIALS]
-    _timed(chosen[0], stop)  # reads rows and compiles
+    warm_s = _timed(chosen[0], stop)  # reads rows and compiles
     spent: list[float] = []
     for job in chosen:
         spent.append(_timed(job, stop))
         if sum(spent) > MEASURED_S or stop.is_set():
             break
-    return setup_s + fmean(spent) * n_jobs
+    once = max(0.0, first_s - setup_s) + max(0.0, warm_s - spent[0])
+    return once, setup_s + fmean(spent) * n_jobs
+
+
+def _set_up(plan: ProbePlan) -> tuple[float, list[Job]]:
+    """Return the seconds that it takes to lay down a seed's trials, and these."""
+    start = time.perf_counter()
+    jobs = list(next(unit_steps(ProbeUnit(plan, 0, ""))))
+    return time.perf_counter() - start, jobs
 
 
 def _timed(job: Job, stop: threading.Event) -> float:

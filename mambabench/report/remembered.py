@@ -13,7 +13,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,6 +21,7 @@ from mambabench import __version__
 from mambabench.files import write_bytes
 from mambabench.package_data import package_data
 from mambabench.report.cache import keep
+from mambabench.report.choice import Choice
 from mambabench.report.rows import EncoderCost, Overall, PublishedRow, Row, Summary
 from mambabench.report.runs import Flag, Run
 from mambabench.report.statistics.comparison import Comparison
@@ -59,6 +60,7 @@ class Memory:
 
     file: Path
     outs: tuple[Path, ...]
+    choice: Choice
     key: str
 
     def recall(self, made_with: object, read: Callable[[], Sequence[Run]]) -> Recalled | None:
@@ -70,7 +72,7 @@ class Memory:
             body = json.loads(self.file.read_bytes())
             if body["key"] != self.key:
                 return None
-            found = _unpacked(body["summary"], read)
+            found = replace(_unpacked(body["summary"], read), choice=self.choice)
             files = [Path(name) for name, _ in body["files"]]
             same = body["made_with"] == _plain(made_with) and all(
                 _look(file) == seen for file, (_, seen) in zip(files, body["files"], strict=True)
@@ -81,7 +83,8 @@ class Memory:
 
     def keep(self, summary: Summary, made_with: object, files: Sequence[Path]) -> None:
         """Keep a report, unless a defect was found or a file changed while it was made."""
-        if summary.defects or summary.left_out or self.key != _key(self.outs, summary.baseline):
+        key = _key(self.outs, summary.baseline, self.choice)
+        if summary.defects or summary.left_out or self.key != key:
             return
         body = {
             "key": self.key,
@@ -96,18 +99,18 @@ class Memory:
         )
 
 
-def look(outs: Sequence[Path], baseline: str | None, cache: Path) -> Memory | None:
+def look(outs: Sequence[Path], baseline: str | None, choice: Choice, cache: Path) -> Memory | None:
     """Look at every file that a report of `outs` follows from; None where that cannot be told."""
-    key = _key(outs, baseline)
+    key = _key(outs, baseline, choice)
     if key is None:
         return None
-    name = hashlib.sha256(repr(baseline).encode()).hexdigest()[:16]
-    return Memory(cache / f"report-{name}.json", tuple(outs), key)
+    name = hashlib.sha256(repr((baseline, choice)).encode()).hexdigest()[:16]
+    return Memory(cache / f"report-{name}.json", tuple(outs), choice, key)
 
 
-def _key(outs: Sequence[Path], baseline: str | None) -> str | None:
+def _key(outs: Sequence[Path], baseline: str | None, choice: Choice) -> str | None:
     """Return the hash of all that can be seen of the files without opening them."""
-    digest = hashlib.sha256(json.dumps([_VERSION, baseline]).encode())
+    digest = hashlib.sha256(json.dumps([_VERSION, baseline, choice.plain()]).encode())
     try:
         for file in _program():
             digest.update(repr(file).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ from mambabench.benchmarks.limit import limit_of
 from mambabench.errors import MambabenchError, StoreError, nearest_names
 from mambabench.files import canonical_json
 from mambabench.report.checked import CheckedRecord, DistrustedFile, Verify, check_records
+from mambabench.report.choice import Choice
 from mambabench.report.exchange.hear_eval_kit import read_kit_runs
+from mambabench.report.names import chosen
 from mambabench.report.runs import Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
@@ -23,6 +25,7 @@ __all__ = [
     "COLUMNS",
     "Collected",
     "DistrustedFile",
+    "choose",
     "collect",
     "group_runs",
     "load_results",
@@ -93,20 +96,25 @@ def warn_of(found: Collected) -> tuple[DistrustedFile, ...]:
     return left_out
 
 
-def collect(outs: Sequence[Path], verify: Verify | None = None) -> Collected:
+def collect(
+    outs: Sequence[Path], verify: Verify | None = None, cache: Path | None = None
+) -> Collected:
     """Return every finished run below the output folders, and all defects of their files.
 
-    `verify` may know of many records at once that they hold, as in `check_records`. Raises
+    `verify` may know of many records at once that they hold, as in `check_records`. `cache` is the
+    folder that remembers what held, by default that of the first output folder's report. Raises
     StoreError as `read_runs` does.
     """
 
     seen: dict[tuple[str, str, str, str, int], Run] = {}
     defects: list[DistrustedFile] = []
-    cache = outs[0] / "report" / "cache" / "verified.json" if outs else None
+    if cache is None and outs:
+        cache = outs[0] / "report" / "cache"
+    verified = None if cache is None else cache / "verified.json"
     for out in outs:
         if not out.is_dir():
             raise StoreError(f"{out}: no such output folder; give the --out that probe wrote to")
-        checked = check_records(record_paths(out), cache, verify)
+        checked = check_records(record_paths(out), verified, verify)
         defects += [one.defect for one in checked if one.defect is not None]
         runs = [_our_run(one, one.record) for one in checked if one.record is not None]
         runs += read_kit_runs(out)
@@ -199,6 +207,36 @@ def _group(key: tuple[str, str, str, str], runs: list[Run]) -> Group:
             )
     ordered = tuple(sorted(runs, key=lambda run: run.record.seed))
     return Group(label, identity, task, protocol, ordered)
+
+
+def choose(groups: Sequence[Group], choice: Choice) -> tuple[Group, ...]:
+    """Return what is chosen of the groups; MambabenchError where nothing is left."""
+    if not choice:
+        return tuple(groups)
+    tasks = chosen("task", (group.task for group in groups), choice.tasks)
+    encoders = chosen("encoder", (group.encoder for group in groups), choice.encoders)
+    protocols = chosen("protocol", (group.protocol for group in groups), choice.protocols)
+    left = [
+        group
+        for group in groups
+        if group.task in tasks and group.encoder in encoders and group.protocol in protocols
+    ]
+    if not left:
+        raise MambabenchError("these encoders have no such results on these tasks")
+    kept = tuple(group for group in (_of_seeds(one, choice.seeds) for one in left) if group.runs)
+    if not kept:
+        there = sorted({seed for group in left for seed in group.seeds})
+        names = ", ".join(map(str, there[:20])) + (", ..." if len(there) > 20 else "")
+        raise MambabenchError(
+            f"--seeds {choice.seeds}: no results of these seeds; there are seeds {names}"
+        )
+    return kept
+
+
+def _of_seeds(group: Group, n: int | None) -> Group:
+    if n is None:
+        return group
+    return replace(group, runs=tuple(run for run in group.runs if run.record.seed < n))
 
 
 def load_results(

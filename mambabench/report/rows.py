@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mambabench.report.checked import DistrustedFile
+from mambabench.report.choice import EVERYTHING, Choice
 from mambabench.report.runs import Flag, Run
 from mambabench.report.statistics.comparison import Comparison
 from mambabench.report.statistics.ranks import Rank
@@ -75,6 +76,7 @@ class Summary:
     defects: tuple[DistrustedFile, ...] = ()  # of the runs: files that are not trusted
     left_out: tuple[DistrustedFile, ...] = ()  # records of which nothing is known
     beside: tuple[Row, ...] = ()  # scores beside the tasks' own, which count nowhere
+    choice: Choice = EVERYTHING  # what of the results it is of
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `run` and configuration files can tell `report`."""
+"""What `report` can be told, declared once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,78 @@ class ReportSettings:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """Keywords of ``mambabench.report`` that a configuration file may have besides."""
+    """The other options of ``mambabench report``: of a configuration file the table [report].
 
-    table: str = option("matrix", choices="mambabench.report.view:TABLES")
-    rows: str = option("encoders", choices="mambabench.report.view:ROWS")
-    interval: str = option("clips", choices="mambabench.report.view:INTERVALS")
-    sort: str = option("rank")
-    digits: int = option(1, minimum=0)
-    names: Path | None = option(None)  # noqa: RUF009 (a field)
-    published: int = option(5, minimum=0)
-    columns: int | None = option(None, minimum=1)
-    export: tuple[str, ...] = option((), choices="mambabench.report.written:EXPORTS")
-    page_clips: str = option("auto", choices="mambabench.report.written:PAGE_CLIPS")
+    The first five choose, the next say how tables look, the last what is written.
+    """
+
+    task: tuple[str, ...] = option((), "Only these tasks. Repeatable.", metavar="GLOB")
+    encoder: tuple[str, ...] = option((), "Only these encoders. Repeatable.", metavar="GLOB")
+    protocol: tuple[str, ...] = option((), "Only these protocols. Repeatable.", metavar="GLOB")
+    seeds: int | None = option(None, "Only seeds 0 to N - 1.", metavar="N", minimum=1)
+    to: Path | None = option(  # noqa: RUF009 (a field)
+        None,
+        "Write page, tables and plots here, those of a choice too.  [default: OUT/report]",
+        metavar="DIR",
+    )
+    table: str = option(
+        "matrix",
+        "Encoders by tasks, or a row for every score with all that is known of it.",
+        choices="mambabench.report.view:TABLES",
+    )
+    rows: str = option(
+        "encoders", "What a line of the matrix is.", choices="mambabench.report.view:ROWS"
+    )
+    interval: str = option(
+        "clips",
+        "What ± is half of; sd: the standard deviation over seeds.",
+        choices="mambabench.report.view:INTERVALS",
+    )
+    sort: str = option("rank", "Order of the encoders.", metavar="SCORE|TASK|name")
+    digits: int = option(
+        1, "Decimals of percent; what is no percent has two more.", minimum=0, maximum=6
+    )
+    names: Path | None = option(  # noqa: RUF009 (a field)
+        None,
+        "Columns label, name and perhaps group: how encoders and tasks are called.",
+        metavar="FILE.csv",
+    )
+    published: int = option(5, "Rows of published results below ours, at most.", minimum=0)
+    columns: int | None = option(
+        None,
+        "Columns of one block of the matrix.  [default: as many as fit]",
+        called="width",
+        metavar="N",
+        minimum=1,
+    )
+    export: tuple[str, ...] = option(
+        (),
+        "Write the files of these tools too.",
+        choices="mambabench.report.written:EXPORTS",
+        metavar="hear-eval-kit,ssam",
+        commas=True,
+    )
+    page_clips: str = option(
+        "auto",
+        "Whether the page holds every clip; auto: while it stays small.",
+        choices="mambabench.report.written:PAGE_CLIPS",
+    )
+    plot: tuple[str, ...] = option(
+        ("all",),
+        "Plots to draw: scores, heat, ranks, forest, cost; all that there are numbers for, none.",
+        metavar="NAME,...",
+        commas=True,
+    )
+    figure: str = option(
+        "page", "What plots are sized for.", choices="mambabench.report.plots.options:FIGURES"
+    )
+    highlight: tuple[str, ...] = option(
+        (),
+        "In plots these encoders in colour, all others grey. Repeatable.",
+        metavar="GLOB",
+    )
+    costs: Path | None = option(  # noqa: RUF009 (a field)
+        None,
+        "Columns encoder and any of parameters, gflops, seconds (for a second of audio).",
+        metavar="FILE.csv",
+    )

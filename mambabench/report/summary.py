@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.engine.choice import Elsewhere
-from mambabench.errors import EncoderError, MambabenchError, nearest_names
+from mambabench.errors import EncoderError, nearest_names
 from mambabench.report.beside import group_beside, language_models
+from mambabench.report.choice import EVERYTHING, Choice
 from mambabench.report.exchange.family_scores import family_scores
 from mambabench.report.exchange.overall import overall_scores
 from mambabench.report.exchange.published import published_beside
 from mambabench.report.flags import flags_of, unsound
-from mambabench.report.names import chosen
 from mambabench.report.places import ranks_of
-from mambabench.report.results import collect, group_runs, warn_of
+from mambabench.report.results import choose, collect, group_runs, warn_of
 from mambabench.report.rows import Row, Summary
 from mambabench.report.runs import Group, Run
 from mambabench.report.statistics.clip_intervals import Units, clip_interval, far_seeds, units_note
@@ -41,8 +41,7 @@ def summarise(
     outs: Sequence[Path],
     *,
     baseline: str | None = None,
-    tasks: Sequence[str] = (),
-    encoders: Sequence[str] = (),
+    choice: Choice = EVERYTHING,
     cache: Path | None = None,
     progress: OnStep | None = None,
     jobs: int | None = None,
@@ -51,25 +50,25 @@ def summarise(
     """Read the output folders and compute every statistic.
 
     `baseline` compares all encoders with this one only (EncoderError where it has no results).
-    `tasks` and `encoders` are globs: the others are left out before anything is compared, so that
-    ranks, corrections and overall scores are those of what is shown (MambabenchError for one that
-    fits nothing). `cache` is the folder of resampled scores; `jobs` processes read and compute, as
-    many as there are cores where there is much to do and none are named: the digits are the same.
+    What `choice` leaves out is left out before anything is compared, so that ranks, corrections and
+    overall scores are those of what is shown (MambabenchError where that is nothing). `cache` is
+    the folder of resampled scores; `jobs` processes read and compute, as many as there are cores
+    where there is much to do and none are named: the digits are the same.
     `elsewhere` resamples and compares on another engine, with the same digits.
     Raises StoreError as `read_runs` does.
     """
-    found = collect(outs, lambda paths: verify_records(paths, jobs, progress))
+    found = collect(outs, lambda paths: verify_records(paths, jobs, progress), cache)
     left_out = warn_of(found)
     runs = found.runs
     groups = group_runs(runs)
-    if tasks or encoders:
-        groups = _chosen(groups, tasks, encoders)
+    if choice:
+        groups = choose(groups, choice)
         runs = tuple(run for group in groups for run in group.runs)
     with one_thread(), _folder(cache) as kept:
         fill_cache(groups, baseline, kept, jobs=jobs, progress=progress, elsewhere=elsewhere)
         summary = _summary(runs, groups, baseline, kept, progress)
     refused = tuple(defect for run in runs for defect in run.defects)
-    return replace(summary, defects=refused, left_out=left_out)
+    return replace(summary, defects=refused, left_out=left_out, choice=choice)
 
 
 @contextmanager
@@ -80,18 +79,6 @@ def _folder(cache: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mambabench-") as folder:
         yield Path(folder)
-
-
-def _chosen(
-    groups: Sequence[Group], tasks: Sequence[str], encoders: Sequence[str]
-) -> tuple[Group, ...]:
-    """Return the groups of these tasks and encoders; MambabenchError where none are left."""
-    of_tasks = chosen("task", (group.task for group in groups), tasks)
-    of_encoders = chosen("encoder", (group.encoder for group in groups), encoders)
-    left = tuple(g for g in groups if g.task in of_tasks and g.encoder in of_encoders)
-    if not left:
-        raise MambabenchError("these encoders have no results on these tasks; choose others")
-    return left
 
 
 def _summary(

@@ -12,6 +12,7 @@ from mambabench.engine.choice import elsewhere
 from mambabench.errors import MambabenchError, nearest_names
 from mambabench.provenance import usable_cores
 from mambabench.reading.text import read_text
+from mambabench.report.choice import Choice
 from mambabench.report.costs import costs_of
 from mambabench.report.formats import FORMATS
 from mambabench.report.formats.json_text import as_json
@@ -19,8 +20,9 @@ from mambabench.report.formats.page import matrices_html
 from mambabench.report.names import chosen, read_names, warn_of_unknown
 from mambabench.report.plots.options import PLOTS, PlotOptions
 from mambabench.report.remembered import can_draw, look
-from mambabench.report.results import read_runs
+from mambabench.report.results import choose, group_runs, read_runs
 from mambabench.report.rows import Summary
+from mambabench.report.runs import Run
 from mambabench.report.summary import OnStep, summarise
 from mambabench.report.view import View
 from mambabench.report.written import EXPORTS, Wanted, draw_plots, report_folder, write_report
@@ -51,10 +53,13 @@ def report(
     *,
     task: str | Sequence[str] = (),
     encoder: str | Sequence[str] = (),
+    protocol: str | Sequence[str] = (),
+    seeds: int | None = None,
+    to: str | Path | None = None,
     export: str | Sequence[str] = (),
     names: str | Path | None = None,
     page_clips: str = "auto",
-    plot: str | Sequence[str] = "all",
+    plot: str | Sequence[str] = ("all",),
     figure: str = "page",
     highlight: str | Sequence[str] = (),
     costs: str | Path | None = None,
@@ -66,22 +71,23 @@ def report(
 ) -> ReportResult:
     """Report the union of one or several output folders.
 
-    Writes tables, page and plots to ``<first out>/report`` and returns the text of `format`, one of
-    `FORMATS` (or its `data`, where it is binary). `baseline` compares every encoder with this one
-    only. `task` and `encoder` (globs) choose before anything is compared; what is written then
-    stays that of everything. `names` is a CSV of labels and display names; `export` names the trees
-    of other tools to be written, of `EXPORTS`; `page_clips` says whether the page holds every clip
-    ("auto": while it stays small, "all", "none"). `plot` names the plots, of `PLOTS` ("all",
-    "none"), `figure` what they are sized for, `highlight` (globs) the encoders in colour among grey
-    ones, and `costs` a CSV of what encoders cost. With `task` or `encoder` only plots that are
-    named are drawn, of what is chosen, to ``report/chosen``. `jobs` processes compute, by default
-    one per core where there is much to do. `engine` is where scores are resampled and compared, as
-    ``--engine`` has it, with `per_node` workers on each node of Ray. `view` are the fields of
-    `View`: table, rows, interval, sort, digits, published, columns, and width and color of the
-    terminal. What cannot be written (a full disk, a read-only folder) is said in `note`, and the
-    text is there all the same. Raises StoreError for missing, empty or contradicting folders,
-    EncoderError for an unknown baseline, MambabenchError for an unknown format, option or pattern,
-    and for a format whose package is missing.
+    Writes tables, page and plots to the folder `to`, by default ``<first out>/report``, and returns
+    the text of `format`, one of `FORMATS` (or its `data`, where it is binary). `baseline` compares
+    every encoder with this one only. `task`, `encoder` and `protocol` (globs) and `seeds` (so many:
+    0 to n - 1) choose before anything is compared; files of a choice are written only to a folder
+    that `to` names. `names` is a CSV of labels and display names; `export` names the trees of other
+    tools to be written, of `EXPORTS`; `page_clips` says whether the page holds every clip ("auto":
+    while it stays small, "all", "none"). `plot` names the plots, of `PLOTS` ("all", "none"),
+    `figure` what they are sized for, `highlight` (globs) the encoders in colour among grey ones,
+    and `costs` a CSV of what encoders cost. Of a choice without `to` only plots that are named are
+    drawn, to ``report/chosen``. `jobs` processes compute, by default one per core where there is
+    much to do. `engine` is where scores are resampled and compared, as ``--engine`` has it, with
+    `per_node` workers on each node of Ray. `view` are the fields of `View`: table, rows, interval,
+    sort, digits, published, columns, and width and color of the terminal. What cannot be written (a
+    full disk, a read-only folder) is said in `note`, and the text is there all the same. Raises
+    StoreError for missing, empty or contradicting folders, EncoderError for an unknown baseline,
+    MambabenchError for an unknown format, option or pattern, and for a format whose package is
+    missing.
     """
     check_format(format)  # what is wrong with options is said before the work
     export = (export,) if isinstance(export, str) else tuple(export)
@@ -91,26 +97,25 @@ def report(
         raise MambabenchError("out is empty: give at least one output folder")
     where = elsewhere(engine, outs[0], jobs or usable_cores(), per_node)
     seen = _view(view, names)
-    folder, note = report_folder(outs[0])
+    choice = Choice(_patterns(task), _patterns(encoder), _patterns(protocol), seeds)
+    folder, note = report_folder(outs[0], None if to is None else Path(to))
     cache = folder / "cache" if folder else None
-    tasks, encoders = _patterns(task), _patterns(encoder)
-    whole = cache if not tasks and not encoders else None
-    memory = look(outs, baseline, whole) if whole else None
+    whole = cache if to is not None or not choice else None
+    memory = look(outs, baseline, choice, whole) if whole else None
     made_with = [
         page_clips,
         sorted(export),
         can_draw(),
         *_drawn_with(wanted, highlight, seen, costs),
     ]
-    recalled = memory.recall(made_with, lambda: read_runs(outs)) if memory else None
+    recalled = memory.recall(made_with, lambda: _runs(outs, choice)) if memory else None
     summary = (
         recalled.summary
         if recalled
         else summarise(
             outs,
             baseline=baseline,
-            tasks=tasks,
-            encoders=encoders,
+            choice=choice,
             cache=cache,
             progress=progress,
             jobs=jobs,
@@ -123,7 +128,7 @@ def report(
     if names is not None:
         rows = summary.rows
         labels = sorted({row.encoder for row in rows} | {row.task for row in rows})
-        if not tasks and not encoders:
+        if not choice:
             warn_of_unknown(Path(names), seen.labels, labels)
     if folder and whole and recalled and recalled.files is not None:
         files, note = list(recalled.files), None
@@ -147,6 +152,14 @@ def _result(
     if isinstance(text, bytes):
         return ReportResult("", summary, tuple(files), note, text)
     return ReportResult(text, summary, tuple(files), note)
+
+
+def _runs(outs: Sequence[Path], choice: Choice) -> tuple[Run, ...]:
+    """Read what a report kept is of."""
+    runs = read_runs(outs)
+    if not choice:
+        return runs
+    return tuple(run for group in choose(group_runs(runs), choice) for run in group.runs)
 
 
 def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -50,19 +50,19 @@ class Wanted:
                     raise MambabenchError(f"{what} {name!r} is not one of {', '.join(known)}{near}")
 
 
-def report_folder(out: Path) -> tuple[Path | None, str | None]:
-    """Return the report's folder, or None and the reason where it cannot be made."""
+def report_folder(out: Path, to: Path | None = None) -> tuple[Path | None, str | None]:
+    """Return the report's folder, `to` if given, or None and the reason where it cannot be made."""
     if not out.is_dir():  # said better by the reading of the records
         return None, None
-    folder = out / "report"
+    folder = out / "report" if to is None else to
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=to is not None, exist_ok=True)
         usable_cache(folder / "cache")
     except OSError as error:
         why = error.strerror or error
         return None, (
-            f"no files written: {folder} cannot be written ({why}); to have them, report with a "
-            "folder of yours as the first --out, or free space"
+            f"no files written: {folder} cannot be written ({why}); to have them, give "
+            "--to DIR, a folder of yours, or free space"
         )
     return folder, None
 
@@ -104,7 +104,7 @@ def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[P
     if not failed:
         return files, None
     said = "; ".join(f"{', '.join(names)} ({why})" for why, names in failed.items())
-    return files, f"{folder}: not written: {said}; free space or give another --out first"
+    return files, f"{folder}: not written: {said}; free space, or give --to DIR elsewhere"
 
 
 def draw_plots(folder: Path, summary: Summary, options: PlotOptions, json_text: str) -> list[Path]:

@@ -22,9 +22,9 @@ def hardly_trained(record: RunRecord) -> str | None:
     if not small:
         return None
     steps, rows, rate = min(small, key=lambda head: head[0])
+    smaller = "" if protocol == "sound" else "--protocol sound takes smaller batches, "
     return (
         f"one optimiser step an epoch: {rows} training rows are one batch of {protocol}, and a "
         f"head had {steps} steps at learning rate {rate}; the score may say more about the "
-        "training than about the encoder. --protocol sound takes smaller batches, --protocol "
-        "linear solves to the optimum"
+        f"training than about the encoder. {smaller}--protocol linear solves to the optimum"
     )

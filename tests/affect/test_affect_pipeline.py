@@ -15,6 +15,7 @@ from mambabench.benchmarks.affect import AffectClip, read_affect, write_task
 from mambabench.benchmarks.depression.sessions import Session
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.cli.evaluate import command as evaluate_command
+from mambabench.cli.evaluate import describe
 from mambabench.cli.train import command as train_command
 from mambabench.errors import DataError, ProtocolError, StoreError
 from mambabench.extract.verb import extract
@@ -106,8 +107,8 @@ def test_evaluate_prints_honest_lines(out: Path) -> None:
     shown = CliRunner().invoke(evaluate_command, ["--run", str(out), "--resamples", "20"])
     assert shown.exit_code == 0, shown.output
     for words in (
-        "always_positive",
-        "metadata probe (duration, gender)",
+        "who always says that",
+        "metadata probe: a classifier of duration, gender alone",
         "confusion: tp",
         "audit: no speaker in two splits",
         "severity: mae",
@@ -116,6 +117,11 @@ def test_evaluate_prints_honest_lines(out: Path) -> None:
         "f (3 sessions)",
     ):
         assert words in shown.output
+    (row,) = evaluate(out, n_resamples=20).rows
+    for lines in (describe(row, 80), describe(row, 60)):
+        words = {word for line in lines for word in line.split()}
+        assert words == {word for line in describe(row) for word in line.split()}, "none is broken"
+    assert max(map(len, describe(row, 80))) <= 80
     as_json = CliRunner().invoke(evaluate_command, ["--run", str(out), "--json"])
     assert as_json.output.lstrip().startswith("[")
 

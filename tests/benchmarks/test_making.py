@@ -16,6 +16,7 @@ import mambabench
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.cli.tasks import command
 from mambabench.errors import DataError
+from mambabench.store.open import list_stored_tasks, read_embeddings
 
 N = 60
 
@@ -158,12 +159,37 @@ def test_what_is_wrong_is_named(
         mambabench.tasks.make(_table(tmp_path, header, rows), audio, tmp_path / "t")
 
 
-def test_few_groups_and_several_rates_are_refused(audio: Path, tmp_path: Path) -> None:
+def test_few_groups_are_refused(audio: Path, tmp_path: Path) -> None:
     table = _table(tmp_path, "file,label,group", _rows(lambda i: f"g{i % 2}"))
     with pytest.raises(DataError, match="2 groups cannot fill 3 splits"):
         mambabench.tasks.make(table, audio, tmp_path / "t")
-    soundfile.write(tmp_path / "a.wav", np.zeros(100), 8000)
-    soundfile.write(tmp_path / "b.wav", np.zeros(100), 16000)
-    table = _table(tmp_path, "file,label", ["a.wav,x", "b.wav,y"])
-    with pytest.raises(DataError, match="8000 Hz .a.wav. and 16000 Hz .b.wav.: convert them"):
-        mambabench.tasks.make(table, tmp_path, tmp_path / "t")
+
+
+def test_files_of_several_sample_rates_are_each_resampled(tmp_path: Path) -> None:
+    """What is embedded is what the file alone gives, whatever rate its neighbours have."""
+    rates = (8000, 16000, 22050)
+    for i in range(24):
+        rate = rates[i // 2 % 3]
+        tone = np.sin(2 * np.pi * (300 + 900 * (i % 2) + 7 * i) * np.arange(rate // 2) / rate)
+        soundfile.write(tmp_path / f"{i:02d}.wav", 0.5 * tone, rate)
+    rows = [f"{i:02d}.wav,{'low' if i % 2 == 0 else 'high'}" for i in range(24)]
+    made = mambabench.tasks.make(_table(tmp_path, "file,label", rows), tmp_path, tmp_path / "t")
+    said = "several sample rates (8 of 8000 Hz, 8 of 16000 Hz, 8 of 22050 Hz)"
+    assert any(said in note for note in made.notes)
+    out = tmp_path / "o"
+    done = mambabench.extract("logmel_stats", tmp_path / "t", out=out, jobs=1)
+    assert not done.failed
+    manifest = json.loads((done.outcomes[0].directory / "manifest.json").read_text())
+    assert manifest["resampled_from_hz"] == 8000, "the lowest: what the report flags"
+    stored = {}
+    (task,) = list_stored_tasks(out)
+    for split in task.task.splits:
+        names = [clip.name for clip in task.task.clips[split]]
+        stored |= dict(zip(names, read_embeddings(task, split).embeddings, strict=True))
+    files = [tmp_path / f"{i:02d}.wav" for i in range(24)]
+    alone = mambabench.embed(files, "logmel_stats")
+    for path, embedding in zip(files, alone.embedding, strict=True):
+        np.testing.assert_allclose(stored[path.name][0], embedding, rtol=1e-5, atol=1e-5)
+    run = mambabench.run("logmel_stats", tmp_path / "t", out=out, protocol="linear", jobs=1)
+    assert run.reported is not None
+    assert run.reported.summary.rows[0].mean == 1.0

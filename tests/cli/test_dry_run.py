@@ -9,7 +9,7 @@ import pytest
 
 import mambabench
 from mambabench.benchmarks import demo
-from mambabench.cli.estimates import spoken
+from mambabench.cli.estimates import spoken, spoken_bytes
 
 
 def test_a_dry_run_stores_nothing_and_counts_right(
@@ -42,6 +42,38 @@ def test_a_dry_run_stores_nothing_and_counts_right(
     assert probes.estimates[0].seconds
     assert sorted(out.rglob("*")) == before
     assert capsys.readouterr().out == ""
+
+
+def test_trials_are_timed_as_a_run_computes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one core each: matrix products that wait for other cores took twenty times as long."""
+    import torch
+
+    import mambabench.probe.estimate as made
+
+    demo.generate(tmp_path / "tasks")
+    seen = []
+    real = made._timed
+
+    def timed(*arguments: Any) -> float:
+        seen.append(torch.get_num_threads())
+        return real(*arguments)
+
+    monkeypatch.setattr(made, "_timed", timed)
+    before = torch.get_num_threads()
+    task = {"tasks": tmp_path / "tasks", "task": "demo_vowel", "out": tmp_path / "out"}
+    dry = mambabench.run("logmel_stats", **task, seeds=2, jobs=1, dry_run=True)
+    assert dry.estimates[-1].seconds
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("n", "said"), [(3_400, "3 kB"), (25e6, "25 MB"), (3.44e6, "3.4 MB"), (12e9, "12 GB")]
+)
+def test_sizes_are_spoken(n: float, said: str) -> None:
+    assert spoken_bytes(n) == said
 
 
 @pytest.mark.parametrize(

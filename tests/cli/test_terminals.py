@@ -14,6 +14,7 @@ import pytest
 import mambabench
 from mambabench.report.formats import FORMATS
 
+PLAIN = str.maketrans("±–−…†‡─×", "+---+++x")  # near to what Latin-1 gets
 COMMAND = [sys.executable, "-m", "mambabench"]
 
 
@@ -72,12 +73,16 @@ def test_other_encodings_get_every_format(results: Path, encoding: str) -> None:
             assert text.isascii()
 
 
-LISTS = ("tasks list", "models list", "tasks show esc50", "models list ssam*", "weights list")
+LISTS = (
+    *("tasks list", "models list", "tasks show esc50", "models list ssam*", "weights list"),
+    *("models show ssam_tiny", "train --list", "info", "data list", "check logmel_stats"),
+)
 
 
-@pytest.mark.parametrize("words", [*LISTS, "report"])
+@pytest.mark.parametrize("words", [*LISTS, "report", "status"])
 def test_nothing_is_wider_than_a_terminal_nor_broken(words: str, results: Path) -> None:
-    arguments = words.split() + (["--out", str(results)] if words == "report" else [])
+    own = ["--out", str(results)] if words in ("report", "status") else []
+    arguments = words.split() + own
     text = _on_a_terminal(arguments, results)
     assert "Traceback" not in text
     assert "\x1b[" not in text
@@ -86,6 +91,12 @@ def test_nothing_is_wider_than_a_terminal_nor_broken(words: str, results: Path) 
     if words != "weights list":  # paths are as long as they are
         commands = [line for line in lines if "pip install" in line]  # to be copied whole
         assert max(len(line) for line in lines if line not in commands) <= 80
+    if words not in ("report", "weights list"):  # which cut names, or say paths
+        piped = subprocess.run(
+            [*COMMAND, *arguments], cwd=results, capture_output=True, text=True, check=True
+        )
+        said = set(piped.stdout.translate(PLAIN).split())
+        assert {word for word in text.split() if word.isalnum()} <= said, "a word is broken"
     if words == "tasks list":
         assert "tfds_gtzan_music_speech-1.0.0-full" in text.split()
     if words == "models list":
@@ -93,7 +104,7 @@ def test_nothing_is_wider_than_a_terminal_nor_broken(words: str, results: Path) 
         assert "ssam_base_random" in text.split()
 
 
-def _on_a_terminal(arguments: list[str], cwd: Path) -> str:
+def _on_a_terminal(arguments: list[str], cwd: Path, code: int = 0) -> str:
     """Return what a command prints on a terminal of 80 columns without colours, in Latin-1."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, 80))
@@ -116,6 +127,26 @@ def _on_a_terminal(arguments: list[str], cwd: Path) -> str:
         if not part:
             break
         parts.append(part)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == code
     os.close(master)
     return b"".join(parts).decode("latin-1")
+
+
+MESSAGES = (
+    ("extract --encoder ssam_tini", 2),
+    ("report --out nowhere/at/all/but/in/a/folder/with/a/name", 2),
+    ("probe --protocol sond", 2),
+)
+
+
+@pytest.mark.parametrize(("words", "code"), MESSAGES)
+def test_messages_break_between_words(words: str, code: int, tmp_path: Path) -> None:
+    """One line in a pipe; on a terminal as many as keep every word whole."""
+    piped = subprocess.run(
+        [*COMMAND, *words.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    (line,) = piped.stderr.splitlines()
+    assert len(line) > 80
+    shown = _on_a_terminal(words.split(), tmp_path, code)
+    assert shown.split() == line.split()
+    assert max(map(len, shown.splitlines())) <= 80

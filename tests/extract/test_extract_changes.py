@@ -276,7 +276,7 @@ def test_the_command_says_what_changed(make_task: Make, provider: Provide, tmp_p
     CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
     other_noise(clip(directory))
     done = CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
-    assert "18 clips: sealed; 1 changed clip: shard 8 encoded anew" in done.stdout
+    assert "18 clips, stored; 1 changed clip: shard 8 encoded anew" in done.stdout
     assert "test/test003.wav: its audio is not what was encoded before" in done.stderr
 
 

@@ -143,7 +143,7 @@ def test_kill_and_resume_gives_equal_bytes(
     again = start_command(*arguments)
     output, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert "24 clips: sealed" in output
+    assert "24 clips, stored" in output
     run(name, directory, tmp_path / "whole")
     assert result_bytes(out / "embeddings") == result_bytes(tmp_path / "whole" / "embeddings")
 

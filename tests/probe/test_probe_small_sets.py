@@ -43,6 +43,10 @@ def test_one_step_an_epoch_is_said_and_what_else_to_take(
     assert f"had {fold.n_steps} steps at learning rate 0.0001" in said
     assert "--protocol sound" in said
     assert hardly_trained(replace(record, protocol="ssam2024+exact")) == said
+    by_sound = hardly_trained(replace(record, protocol="sound"))
+    assert by_sound is not None
+    assert "--protocol sound" not in by_sound, "what was used already is no remedy"
+    assert by_sound.endswith(". --protocol linear solves to the optimum")
 
 
 @pytest.mark.parametrize("protocol", ["sound", "linear", "knn"])

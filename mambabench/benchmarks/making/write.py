@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mambabench.benchmarks.family import Prepared
@@ -53,8 +55,9 @@ def make(
         raise DataError(f"{called!r} is no plain name: give --name")
     entries, events = read_entries(table, audio, columns or {}, separator)
     kind = _kind(entries, events)
-    _check_rates(entries, audio)
     splits = splits_of(entries, folds, seed)
+    if (said := _mixed_rates(entries, audio)) is not None:
+        splits = replace(splits, notes=(*splits.notes, said))
     directory = Path(to) / called
     try:
         _write(directory, table, audio.resolve(), splits, kind, events)
@@ -81,15 +84,13 @@ def _kind(entries: Sequence[Entry], events: bool) -> str:
     return "multiclass"
 
 
-def _check_rates(entries: Sequence[Entry], audio: Path) -> None:
-    """Refuse files of several sample rates, which one task directory cannot hold."""
-    rates: dict[int, Entry] = {}
-    for entry in entries:
-        rate = read_header(find_file(audio / entry.path)).sample_rate_hz
-        rates.setdefault(rate, entry)
-    if len(rates) > 1:
-        said = " and ".join(f"{rate} Hz ({rates[rate].path})" for rate in sorted(rates)[:2])
-        raise DataError(f"{audio} has files of {said}: convert them to one sample rate first")
+def _mixed_rates(entries: Sequence[Entry], audio: Path) -> str | None:
+    """Say of how many sample rates the files are, if of several: each is resampled from its own."""
+    rates = Counter(read_header(find_file(audio / entry.path)).sample_rate_hz for entry in entries)
+    if len(rates) < 2:
+        return None
+    said = ", ".join(f"{rates[rate]} of {rate} Hz" for rate in sorted(rates))
+    return f"files of several sample rates ({said}), each resampled from its own"
 
 
 def _write(
@@ -117,6 +118,7 @@ def _write(
         "splits": list(splits.entries),
         "sample_duration": None,
         "evaluation": list(EVALUATION["event" if events else kind]),
+        "protocol": "sound",
         "audio_root": str(audio),
         "notes": list(splits.notes),
         "made_from": {"file": table.name, "sha256": sha256_file(table)},

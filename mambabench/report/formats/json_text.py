@@ -70,6 +70,7 @@ def as_json(summary: Summary) -> str:
         "comparisons": [_object(one) for one in summary.comparisons],
         "published": [_object(one) for one in summary.published],
         "baseline": summary.baseline,
+        "chosen": summary.choice.plain(),
         "version": __version__,
     }
     return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

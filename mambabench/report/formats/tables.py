@@ -106,7 +106,7 @@ def notes(summary: Summary) -> list[str]:
 
 def remarks(summary: Summary) -> list[str]:
     """Return what must be known of single numbers: marks, flags, missing cells, warnings."""
-    lines = []
+    lines = [words] if (words := summary.choice.words()) else []
     if any(row.selected_on_test for row in summary.rows):
         lines.append(
             "‡: the checkpoint was selected by its score on the test set, as s3prl does: better "
