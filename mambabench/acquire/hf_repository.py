@@ -12,9 +12,9 @@ from mambabench.acquire.fetch import OnBytes, RemoteFile, fetch, remote_size, re
 from mambabench.errors import DataError, EncoderError
 from mambabench.models.weights.locate import repository_folder
 
-__all__ = ["Repository", "get_repository", "look_up"]
+__all__ = ["HUB", "Repository", "get_repository", "hub_address", "look_up"]
 
-_HUB = "https://huggingface.co"  # HF_ENDPOINT names another, as that hub's own tools take it
+HUB = "https://huggingface.co"  # HF_ENDPOINT names another, as that hub's own tools take it
 # what save_pretrained writes of an audio encoder; safetensors hold numbers only and run no code
 _FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
@@ -30,6 +30,11 @@ class Repository:
     n_bytes: int | None  # None: the host does not say
 
 
+def hub_address() -> str:
+    """Return the address of the hub, or of the one that stands for it."""
+    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+
+
 def look_up(name: str) -> Repository:
     """Ask the hub what `name` ("OWNER/NAME") holds; nothing large is downloaded.
 
@@ -38,7 +43,7 @@ def look_up(name: str) -> Repository:
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise EncoderError(f"hf@{name} names no repository: write hf@OWNER/NAME")
-    hub = os.environ.get("HF_ENDPOINT", _HUB).rstrip("/")
+    hub = hub_address()
     facts = _facts(f"{hub}/api/models/{name}", name)
     there = {str(one.get("rfilename")) for one in facts.get("siblings", [])}
     lacking = [file for file in _FILES if file not in there]

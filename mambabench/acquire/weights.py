@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mambabench.acquire.fetch import OnBytes, RemoteFile, fetch
+from mambabench.acquire.hf_repository import HUB, hub_address
 from mambabench.errors import EncoderError
 from mambabench.models.registry import find_entry
 
@@ -12,7 +13,7 @@ __all__ = ["SOURCES", "get_weights", "remote_weights"]
 
 # name -> (file, address), never verified from here: see docs/data-and-weights.md. All other
 # published weights lie in Google Drive folders, which cannot be fetched by a fixed address.
-_SSAMBA = "https://huggingface.co/attentionisallyouneed369/ssamba/resolve/main"
+_SSAMBA = f"{HUB}/attentionisallyouneed369/ssamba/resolve/main"
 SOURCES: dict[str, str] = {
     f"ssamba_{size}": f"{_SSAMBA}/ssamba_{size}_400.pth" for size in ("tiny", "small", "base")
 }
@@ -29,6 +30,8 @@ def remote_weights(name: str, url: str | None = None, checksum: str | None = Non
             f"the weights of {entry.name} have no fixed address: {entry.weights}. Then run "
             f"`mambabench weights import FILE --name {entry.name}`, or give an address with --url"
         )
+    if url is None:
+        address = address.replace(HUB, hub_address(), 1)
     return RemoteFile(address.rpartition("/")[2], address, checksum)
 
 

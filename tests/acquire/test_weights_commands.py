@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -83,6 +84,24 @@ def test_get_without_an_address_says_what_to_do(home: Path) -> None:
     with pytest.raises(EncoderError, match="needs no weights"):
         remote_weights("logmel_stats")
     assert all(name in encoder_entries() for name in SOURCES)
+
+
+def test_ssamba_comes_by_its_name_from_its_hub(
+    home: Path, host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size and licence are said first; the hub is one that stands for the public one."""
+    monkeypatch.setenv("HF_ENDPOINT", host.url)
+    shapes = expected_shapes(find_entry("ssamba_tiny"))
+    saved = io.BytesIO()
+    torch.save({name: torch.full(shape, 0.02) for name, shape in shapes.items()}, saved)
+    place = "attentionisallyouneed369/ssamba/resolve/main/ssamba_tiny_400.pth"
+    host.files[place] = saved.getvalue()
+    done = invoke(weights, "get", "ssamba_tiny")
+    assert done.return_value == 0, done.output
+    first, last = done.output.splitlines()
+    assert first.startswith(f"{host.url}/{place}: {len(saved.getvalue()) / 1e6:.1f} MB, licence: ")
+    assert last == f"ssamba_tiny: {home / 'weights' / 'ssamba_tiny.safetensors'}"
+    assert load_encoder("ssamba_tiny", device="cpu").label.startswith("ssamba_tiny@")
 
 
 def test_offline_forbids_get(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
