@@ -120,7 +120,7 @@ def _show_usage_error(error: click.ClickException) -> None:
     """Print a wrong usage as one line; a group without a command answers with its help."""
     message = error.format_message()
     if message.startswith("Usage:"):
-        error.show()
+        print(message)
         return
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"; see `{context.command_path} --help`" if context is not None else ""

@@ -32,7 +32,9 @@ def time_left(seconds: float) -> str:
 def extraction_text(progress: ExtractProgress) -> str:
     """Return clips done, speed in x real time, and the time left."""
     rate = progress.audio_s / max(progress.elapsed_s, 1e-9)
-    text = f"{progress.clips}/{progress.n_clips} clips"
+    there = progress.n_there
+    text = f"{progress.clips + there}/{progress.n_clips + there} clips"
+    text += f" ({there} were there)" if there else ""
     if rate <= 0:
         return text + crew_text(progress.crew)
     left = (progress.total_audio_s - progress.audio_s) / rate

@@ -75,6 +75,7 @@ class ExtractProgress:
     elapsed_s: float  # since the first clip was given out
     sizes: tuple[str, ...] = ()  # once, before the first clip: what stored frames will take
     crew: Crew | None = None  # who works, where that is not this machine alone
+    n_there: int = 0  # clips of other shards, which an earlier run has encoded
 
 
 @dataclass(frozen=True)
@@ -431,6 +432,7 @@ class _ShardRun:
         self._verify = verify
         self._todo: list[tuple[_TaskWork, Shard]] = []
         self._n_clips, self._total_s = 0, 0.0
+        self._n_there = 0
         self._done_clips, self._done_s = 0, 0.0
         number = 0
         for work in works:
@@ -487,6 +489,7 @@ class _ShardRun:
             work.note_changed(shard, changed)
         retry = self._on_error == "stop"
         if not changed and record is not None and not (record.failures and retry):
+            self._n_there += len(shard.clips)
             return
         self._give_out(work, shard)
 
@@ -521,7 +524,7 @@ class _ShardRun:
         def show() -> None:
             elapsed = time.perf_counter() - start
             sums = (self._done_clips, self._n_clips, self._done_s, self._total_s)
-            progress(ExtractProgress(*sums, elapsed, crew=crew))
+            progress(ExtractProgress(*sums, elapsed, crew=crew, n_there=self._n_there))
 
         for work in self._works:
             if work.state != "already":

@@ -48,12 +48,14 @@ def stored_task(root: Path, task: str, encoder: str | None) -> StoredTask:
     if len(found) == 1:
         return found[0]
     every = [(s.encoder, s.task.name) for s in list_stored_tasks(root)]
-    shown = ", ".join(f"{e} on {t}" for e, t in every) or "nothing"
+    shown = ", ".join(f"{e} on {t}" for e, t in every)
     if found:
         raise StoreError(f"{root} holds {task} of several encoders ({shown}): give --encoder")
     of = f" of {encoder}" if encoder else ""
+    there = f" (but {shown})" if shown else ""
     near = nearest_names(task, [t for _, t in every])
     raise StoreError(
-        f"{root} holds no embeddings of task {task!r}{of}, but {shown}{near}; run "
-        f"`mambabench extract --task {task}` first"
+        f"{root} holds no embeddings of task {task!r}{of}{there}{near}; "
+        f"run `mambabench extract --task {task}` first, name another --task, or choose a recipe "
+        "(`mambabench train --list`)"
     )

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from mambabench.benchmarks import demo
-from mambabench.cli.progress import _ProbeText, time_left
+from mambabench.cli.progress import _ProbeText, extraction_text, time_left
+from mambabench.extract.verb import ExtractProgress
 
 COMMAND = [sys.executable, "-m", "mambabench"]
 TASK = "demo_percussion-v1-demo"
@@ -126,6 +127,13 @@ cli.main()
     )
     assert done.returncode == code, done.stderr
     assert "interrupted; the same command continues" in done.stderr
+
+
+def test_what_was_there_counts_as_done() -> None:
+    """An extraction that goes on shows the whole: what was encoded before, and what is now."""
+    progress = ExtractProgress(144, 1300, 50.0, 500.0, 10.0, n_there=1540)
+    said = "1684/2840 clips (1540 were there), 5.0 x real time, 0:01:30 left"
+    assert extraction_text(progress) == said
 
 
 def test_hours_are_shown() -> None:

@@ -88,6 +88,13 @@ def marked(row: Row) -> str:
     )
 
 
+_DIFFERENCES = (
+    "Differences: the interval is a bootstrap interval of this one pair, uncorrected; p and "
+    "letters are of permutation tests, corrected over the pairs. So an interval may leave out 0 "
+    "where the letters are the same."
+)
+
+
 def notes(summary: Summary) -> list[str]:
     """Return the lines that explain the long table of scores: legend first, then remarks."""
     lines = [
@@ -101,6 +108,8 @@ def notes(summary: Summary) -> list[str]:
             "another encoder's. Encoders that share a letter do not differ on this task (paired "
             "permutation test, Holm-corrected over the pairs of the task, p < .05)."
         )
+    if any(one.p is not None for one in summary.comparisons):
+        lines.append(_DIFFERENCES)
     return lines + remarks(summary)
 
 
