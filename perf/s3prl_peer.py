@@ -534,20 +534,39 @@ def main() -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
     settings = {"steps": options.steps, "noise": options.noise, "encoder": options.encoder}
-    body = {**settings, "rows": rows, **provenance()}
+    write({**settings, "seeds": options.seeds, "rows": rows, **provenance()}, options)
+
+
+def write(body: dict[str, object], options: argparse.Namespace) -> None:
+    """Write the numbers and their table."""
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f"{options.name}.json").write_text(json.dumps(body, indent=2) + "\n")
+    rows = body["rows"]
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    said = {
+        "ER": "ER is fold 1",
+        "PR": "PR: phone error rate",
+        "ASV": f"ASV: lowest equal error rate of {CHECKPOINTS} checkpoints, n_test counts trials",
+        "ASR": "ASR: word error rate",
+        "SF": "SF: slot-type F1",
+        "SD": "SD: diarization error rate under the best of ten settings, as s3prl has it",
+    }
+    what = [said[row["task"]] for row in rows if row["task"] in said]
+    if body["seeds"] > 1:
+        what.append(
+            f"{body['seeds']} seeds a side: means, and intervals of Student's t over the seeds, "
+            "which are listed"
+        )
+    else:
+        what.append("one seed a side: intervals over clips or trials, without the spread of seeds")
     (options.out / f"{options.name}.md").write_text(
-        "# s3prl's run_downstream beside ours\n\nThe same generated corpora, encoder "
-        f"({options.encoder}), learning rate ({LEARNING_RATE:g}; ASV {RATES['ASV']:g}), steps "
-        f"({options.steps}); ER is fold 1; PR: phone error rate, ASV: lowest equal error rate of "
-        f"{CHECKPOINTS} checkpoints, n_test counts its trials. CPU "
-        f"seconds, one thread, {body['cpu']}; s3prl's include its imports (train and "
-        f"test), ours the extraction of all splits.\n\n{table}\n"
+        "# s3prl's run_downstream beside ours\n\nThe same generated corpora (noise "
+        f"{body['noise']}), encoder, learning rate and steps ({body['steps']}); "
+        f"{'; '.join(what)}. CPU seconds, one thread, {body['cpu']}; s3prl's include its imports "
+        f"(train and test), ours the extraction of all splits.\n\n{table}\n"
     )
 
 

@@ -2,7 +2,9 @@
 
 Trees in the three layouts (a tone for every letter; two readers with tones of their own) are
 prepared, extracted with log power in bands (10 ms) and probed as a user would: nothing is set but
-the preset. Prints the scores of the unseen test split and the seconds of every verb.
+the preset. Prints the scores of the unseen test split and the seconds of every verb, with
+the load of the machine: CPU seconds are what a verb costs, wall seconds what others left of it.
+Rows of tasks that are left out stay as they are in the table.
 
 usage: python perf/superb_sequences.py [--asr-clips 240] [--sf-clips 240] [--sd-clips 160]
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -70,6 +73,8 @@ def row(task: str, n_clips: int, base: Path) -> dict[str, object]:
         "extract_s": round(extracted[0], 1),
         "probe_s": round(probed[0], 1),
         "probe_cpu_s": round(probed[1], 1),
+        "load": round(os.getloadavg()[1], 1),
+        "cpu": provenance()["cpu"],
     }
 
 
@@ -79,13 +84,15 @@ def main() -> None:
         parser.add_argument(f"--{task}-clips", type=int, default=default, help="0 leaves it out")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
     options = vars(parser.parse_args())
-    rows = []
+    known = options["out"] / "sequences.json"
+    kept = json.loads(known.read_text())["rows"] if known.exists() else []
+    rows = {one["task"]: one for one in kept}
     for task in WANTED:
         if n_clips := options[f"{task.lower()}_clips"]:
             with tempfile.TemporaryDirectory() as base:
-                rows.append(row(task, n_clips, Path(base)))
-            print(json.dumps(rows[-1]), flush=True)
-            write(rows, options["out"])
+                rows[task] = row(task, n_clips, Path(base))
+            print(json.dumps(rows[task]), flush=True)
+            write([rows[name] for name in WANTED if name in rows], options["out"])
 
 
 def write(rows: list[dict[str, object]], out: Path) -> None:
@@ -93,13 +100,19 @@ def write(rows: list[dict[str, object]], out: Path) -> None:
     body = {"rows": rows, **provenance()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "sequences.json").write_text(json.dumps(body, indent=2) + "\n")
-    head = list(rows[0])
-    table = [head, ["---"] * len(head), *([_text(one[key]) for key in head] for one in rows)]
+    head = max((list(one) for one in rows), key=len)
+    table = [
+        head,
+        ["---"] * len(head),
+        *([_text(one.get(key, "")) for key in head] for one in rows),
+    ]
     (out / "sequences.md").write_text(
         "# ASR, SF and SD on generated corpora, by the command line\n\n`python "
         "perf/superb_sequences.py`: `probe --protocol superb-clean --grid faster --seeds 1 --jobs "
-        f"2`, nothing else set; {body['cpu']}. Seconds are those of the whole verb, imports "
-        "included.\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in table) + "\n"
+        "2`, nothing else set. Seconds are those of the whole verb, imports "
+        "included; load: processes that wanted the two cores.\n\n"
+        + "\n".join("| " + " | ".join(line) + " |" for line in table)
+        + "\n"
     )
 
 
