@@ -261,7 +261,8 @@ def write(rows: list[dict[str, object]], cpu_s: float, out: Path) -> None:
     (out / "sequences_real.md").write_text(
         "# SUPERB's recurrent heads on real speech\n\n`python perf/superb_sequences_real.py TASKS`,"
         f" heads {WIDTH} wide, one seed, {body['cpu']}, {body['cpu_s']} CPU s. Test "
-        "speakers are never heard in training.\n\n"
+        "speakers are never heard in training. silero_vad and others are trained encoders of the "
+        "zoo, with their own hop.\n\n"
         + "\n".join("| " + " | ".join(line) + " |" for line in table)
         + "\n"
     )
