@@ -46,11 +46,17 @@ def get_scene_embeddings(audio, model):
     if WHAT == "flat":
         rows = rows - rows.mean(1, keepdim=True)
         return torch.cat([rows.abs().mean(1), rows.diff(dim=1).abs().mean(1)], 1)
-    if WHAT == "quiet":
-        order = level.argsort(1)[:, : max(1, level.shape[1] // 10)]
-        rows = torch.gather(rows, 1, order[..., None].expand(-1, -1, 64))
+    if WHAT == "quiet":  # clips are padded with zeros: those frames are none of the recording
+        return torch.stack([quietest(*one) for one in zip(rows, level)])
     mean = rows.mean(1)
     return mean - mean.mean(1, keepdim=True)
+
+
+def quietest(rows, level):
+    heard = level > -20 if (level > -20).any() else level == level
+    rows, level = rows[heard], level[heard]
+    mean = rows[level.argsort()[: max(1, len(level) // 10)]].mean(0)
+    return mean - mean.mean()
 
 
 def get_timestamp_embeddings(audio, model):

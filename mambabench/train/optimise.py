@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["adam", "adamw", "all_in_one", "clip_gradients", "decay_groups", "head_groups"]
+__all__ = [
+    "adam",
+    "adamw",
+    "all_in_one",
+    "clip_gradients",
+    "decay_groups",
+    "decayed_head_groups",
+    "head_groups",
+]
 
 Named = tuple[str, nn.Parameter]
-Group = dict[str, object]
+Group = dict[str, Any]
 
 
 def _trainable(model: nn.Module) -> Iterable[Named]:
@@ -43,6 +52,19 @@ def head_groups(model: nn.Module, lr: float, factor: float, head: str) -> list[G
         {"params": [p for n, p in named if not n.startswith(head)], "lr": lr},
         {"params": [p for n, p in named if n.startswith(head)], "lr": lr * factor},
     ]
+
+
+def decayed_head_groups(
+    model: nn.Module, weight_decay: float, lr: float, factor: float, head: str
+) -> list[Group]:
+    """Return `decay_groups` of all but the head at `lr`, then of the head at lr * factor."""
+    below = {id(p) for n, p in _trainable(model) if n.startswith(head)}
+    found: list[Group] = []
+    for rate, wanted in ((lr, False), (lr * factor, True)):
+        for group in decay_groups(model, weight_decay):
+            own = [p for p in group["params"] if (id(p) in below) == wanted]
+            found.append({**group, "params": own, "lr": rate})
+    return [group for group in found if group["params"]]
 
 
 def adamw(

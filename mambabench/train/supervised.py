@@ -22,7 +22,7 @@ from mambabench.train.encoder_settings import AumSettings, EncoderSettings
 from mambabench.train.judge import Judge
 from mambabench.train.loop import Work
 from mambabench.train.objectives import check_mixup, classification, n_drop_calls
-from mambabench.train.optimise import adam, all_in_one, head_groups
+from mambabench.train.optimise import adam, adamw, all_in_one, decayed_head_groups, head_groups
 from mambabench.train.readers import Blocks, FbankReader
 from mambabench.train.system import Call, PreparedTraining
 
@@ -99,6 +99,20 @@ def _order(
     return lambda epoch: orders.balanced_order(weights, seed, epoch)
 
 
+def _optimiser(
+    model: nn.Module, settings: EncoderSettings, head: str, columns: int, decoupled: bool
+) -> torch.optim.Optimizer:
+    lr, decay, factor = settings.lr, settings.weight_decay, settings.head_lr
+    if decoupled:
+        return adamw(decayed_head_groups(model, decay, lr, factor, head), lr, (0.9, 0.999))
+    if factor == 1.0 and columns == 8:
+        groups = all_in_one(model, decay)
+    else:
+        groups = head_groups(model, lr, factor, head)
+    scale = settings.batch_scale if isinstance(settings, AumSettings) else 1
+    return adam(groups, lr, weight_decay=decay, scale=scale)
+
+
 def classify(
     settings: EncoderSettings,
     data: ClipData,
@@ -113,10 +127,15 @@ def classify(
     files: MakeFiles,
     columns: int,
     drop_last: bool,
+    decoupled: bool = False,
     on_nan: Literal["stop", "skip"] = "stop",
     **draws: Any,
 ) -> PreparedTraining:
-    """Return the training of a classifier `model` whose head's parameters begin with `head`."""
+    """Return the training of a classifier `model` whose head's parameters begin with `head`.
+
+    decoupled: AdamW, for a decay of the size that SSAM pretrains with; added to Adam's gradient, as
+    SSAMBA and AuM do with theirs of 5e-7, it would take all weights to zero.
+    """
     published = settings.mode == "published"
     check_mixup(settings.loss, settings.mixup, published)
     fold, selection = selection_split(fold, settings, len(data.folds))
@@ -133,12 +152,7 @@ def classify(
         _order(fold, settings, n_classes, seed), train, len(fold.train), settings.batch_size,
         drop_last, settings.workers,
     )  # fmt: skip
-    if settings.head_lr == 1.0 and columns == 8:
-        groups = all_in_one(model, settings.weight_decay)
-    else:
-        groups = head_groups(model, settings.lr, settings.head_lr, head)
-    scale = settings.batch_scale if isinstance(settings, AumSettings) else 1
-    optimiser = adam(groups, settings.lr, weight_decay=settings.weight_decay, scale=scale)
+    optimiser = _optimiser(model, settings, head, columns, decoupled)
     blocks = Blocks(valid, len(fold.valid), 2 * settings.batch_size, settings.workers)
     judge = Judge(
         model, blocks, settings.loss, settings.metric, columns, not published, call.device,

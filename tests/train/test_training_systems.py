@@ -27,9 +27,14 @@ from mambabench.models.encoders.ssamba import SsambaBackbone, SsambaClassifier, 
 from mambabench.models.weights.checkpoint import read_checkpoint
 from mambabench.report.summary import summarise
 from mambabench.store.records import read_predictions, read_record
+from mambabench.train.encoder_settings import SsamSettings
 from mambabench.train.log import read_log
 from mambabench.train.probing import parse_probe
+from mambabench.train.ranks import Ranks
 from mambabench.train.scored import Scored, evaluate_checkpoint
+from mambabench.train.settings import resolve
+from mambabench.train.system import Call
+from mambabench.train.systems.ssam import SYSTEM as SSAM
 from mambabench.train.verb import train_encoder
 
 Data = dict[str, Path]
@@ -82,6 +87,24 @@ def test_fine_tuning_starts_from_the_pretrained_encoder(data: Data, tmp_path: Pa
         run("ssam-classify", data, tmp_path / "x", init=str(tmp_path / "nothing"))
     done = run("ssam-classify", data, tmp_path / "y", init=str(before.folder))
     assert "does not fit these settings" in done.error
+
+
+def test_ssam_s_decay_is_taken_off_the_weights(data: Data, tmp_path: Path) -> None:
+    """Of the size it has in pretraining it would, in Adam's gradient, take weights to zero."""
+    own = {**TINY, **SMALL["ssam-classify"][2], "head_lr": 10.0, "weight_decay": 0.05}
+    settings = resolve(SsamSettings, own, "test")
+    clips = SSAM.open_data(settings, [str(data["lists"])])
+    (fold,) = clips.folds
+    work = SSAM.prepare(settings, clips, fold, 0, tmp_path, Call("cpu", Ranks(), None)).work
+    before = {k: v.detach().clone() for k, v in work.model.named_parameters()}
+    for parameter in work.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    work.optimiser.step()
+    after = {k: v.detach() for k, v in work.model.named_parameters()}
+    kept = {k: float(v.norm() / before[k].norm().clamp(min=1e-9)) for k, v in after.items()}
+    assert kept["encoder.blocks.0.mixer.in_proj.weight"] == pytest.approx(1 - 1e-3 * 0.05)
+    assert kept["head.1.weight"] == pytest.approx(1 - 1e-2 * 0.05)
+    assert kept["encoder.blocks.0.norm.weight"] == 1
 
 
 def test_ssamba_fine_tunes_its_published_file(data: Data, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def _classify(
     return classify(
         settings, data, fold, seed, folder, call, model=model, head="head.",
         fbank=fbank_settings(settings, n_frames, ssam=True), files=files, columns=10,
-        drop_last=True,
+        drop_last=True, decoupled=True,
     )  # fmt: skip
 
 
