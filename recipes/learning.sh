@@ -4,7 +4,7 @@
 #   TEST_DATA  folder with unpack.py, which writes the tasks in HEAR's layout
 #   OUT        output folder (default: pretrain-demo-out, that of pretrain_demo.sh); the same command
 #              continues
-# About an hour of one core, most of it for the five folds of ESC-10, twice.
+# About twenty minutes of one core, six of them for the five folds of ESC-10, twice.
 set -eu
 data=$1
 out=${2:-pretrain-demo-out}
@@ -34,16 +34,17 @@ train ssamba --task demo --data "$out/pool-without-fsdd" $small --set n_frames=2
 "$bin/mambabench" data precompute "$out/pool-without-esc50" --to "$out/tars-without-esc50" --jobs 1 \
     --clips-per-tar 512
 train ssam --recipe ssam-tiny-demo --task no-esc --data "$out/tars-without-esc50" \
-    --set epochs=8 --set warmup_epochs=1
+    --set epochs=4 --set warmup_epochs=1
 for start in scratch pretrained; do
     init=""
     [ $start = scratch ] || init="--init $out/train/ssam/no-esc/ssam-tiny-demo_1x64_fp32_r0"
     train ssam --task "esc10-$start" --data "$out/source/esc50-v2.0.0-esc10" --set ranks=1 \
         --set embed_dim=128 --set depth=2 --set d_state=16 --set expand=2 --set objective=classify \
-        --set clip_frames=400 --set batch_size=16 --set epochs=12 --set decay_start=8 \
+        --set clip_frames=400 --set batch_size=8 --set epochs=8 --set decay_start=5 \
         --set decay_step=1 --set freqm=12 --set timem=40 --set loss=CE --set lr=1e-3 $init
-    "$bin/mambabench" evaluate "$out/train/ssam/esc10-$start/ssam_1x16_fp32_r0" \
+    "$bin/mambabench" evaluate "$out/train/ssam/esc10-$start/ssam_1x8_fp32_r0" \
         --data "$out/source/esc50-v2.0.0-esc10"
 done
+"$bin/mambabench" report --out "$out" # the two starts beside each other, with the paired test
 "$bin/mambabench" curves "$out/train/aum/fsdd_digit/aum/seed-000" \
     "$out/train/ssamba/demo/ssamba/seed-000" --to "$out/learning.png"
