@@ -9,7 +9,7 @@ setup(
     package_dir=DATA,
     package_data={
         "mambabench": ["py.typed"],
-        "mambabench.report.formats": ["page.css", "page.js"],
+        "mambabench.report.formats": ["*.css", "*.js"],
         "mambabench.hear_api.zoo": ["*.toml"],
         "mambabench.recipes": ["*.toml", "README.md"],
         "mambabench.published": ["*.csv", "README.md"],

@@ -32,11 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent
 COLUMNS, LINES = 80, 24
 LETTERS_PER_S = 3.3  # of somebody who types 40 words a minute
 LOOK_S = 20.0  # between two looks at a live line
-# lines of pip that name files, hosts and what was there before
-PIP_SAYS = (
-    "Looking in|Collecting|Downloading|Using cached|Requirement|Processing|Created|Stored|Building|"
-    "Preparing|Getting|Installing build"
-)
 ALIAS = "~"  # what stands for the folder in which all of it happens
 
 PAPER = r"""\documentclass[twocolumn]{article}
@@ -68,7 +63,7 @@ def walks(torch: str) -> tuple[Walk, ...]:
                 "python3 -m venv venv && . venv/bin/activate",
                 f"pip install -c mambabench/constraints.txt {torch}",
                 "pip install -c mambabench/constraints.txt './mambabench[plots]'",
-                "mambabench run",
+                "mambabench run --seeds 3",
                 "ls mambabench-out/report",
             ),
         ),
@@ -98,7 +93,7 @@ def walks(torch: str) -> tuple[Walk, ...]:
             (
                 "mambabench report --protocol sound --seeds 3 --format latex > table.tex",
                 f"cat > paper.tex << 'END'\n{PAPER}END",
-                "pdflatex -interaction=nonstopmode paper | tail -4",
+                "pdflatex -interaction=nonstopmode paper | grep Output",
                 "grep -c Overfull paper.log; ls paper.pdf",
             ),
         ),
@@ -253,14 +248,16 @@ def scrubbed(lines: tuple[str, ...], folder: Path) -> list[str]:
     for line in lines:
         text = line.replace(str(folder.resolve()), ALIAS).replace(str(folder), ALIAS)
         text = text.replace(str(ROOT), "$REPOSITORY").replace(socket.gethostname(), "here")
-        if re.match(rf"\s*({PIP_SAYS})", text):
-            continue
-        if re.search(r"https?://", text) and "github.com" not in text:
-            continue
-        if re.match(r"\s*[━╸╺ ]+ [0-9.]+/[0-9.]+ [kMG]?B", text):
-            continue
         found.append(text)
     return found
+
+
+def _without_progress(one: Ran) -> tuple[str, ...]:
+    """Return what was shown; of pip only what it installed."""
+    if not one.command.startswith("pip "):
+        return one.lines
+    first = [n for n, text in enumerate(one.lines) if text.startswith("Successfully installed")]
+    return ("[pip's lines of progress]", *one.lines[first[-1] :]) if first else one.lines
 
 
 def told(walk: Walk, done: list[Ran], folder: Path) -> str:
@@ -268,8 +265,8 @@ def told(walk: Walk, done: list[Ran], folder: Path) -> str:
     parts = [f"{walk.title}: a terminal of {COLUMNS} columns\n"]
     for one in done:
         parts.append(f"$ {one.command}")
-        parts += scrubbed(one.lines, folder)
-        if one.looks:
+        parts += scrubbed(_without_progress(one), folder)
+        if one.looks and not one.command.startswith("pip "):
             parts.append("   [while it ran, in the last line:")
             step = max(1, len(one.looks) // 6)
             for at, text in one.looks[::step]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip("wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), str(source))
     (built,) = folder.glob("*.whl")
     return built
+
+
+def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
+    """Scripts and styles of the page too: without them an installed report has no page."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    package = ROOT / "mambabench"
+    there = {
+        path.relative_to(ROOT).as_posix()
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in there if name.endswith((".js", ".css", ".toml"))}
+    assert there <= packed, sorted(there - packed)
 
 
 def listed(python: str, cwd: Path, **environment: str) -> tuple[set[str], Path]:

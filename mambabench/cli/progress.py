@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -69,14 +70,16 @@ class _ProbeText:
         scores = self._scores[record.encoder, record.task]
         if record.score is not None:
             scores.append(record.score)
-        text = f"{progress.n_done}/{progress.n_total} units, {record.encoder} on {record.task}"
+        units = f"{progress.n_done}/{progress.n_total} units"
+        text = f"{record.encoder} on {record.task}"
         if scores:
             from mambabench.benchmarks.metrics import metric_of  # numpy: not for --help
 
             mean = statistics.fmean(scores)
             shown = f"{100 * mean:.1f} %" if metric_of(record.metric).share else f"{mean:.2f}"
             text += f": {record.metric} {shown} over {len(scores)}"
-        return text + self._left(progress, now)
+        left = self._left(progress, now)
+        return f"{units}{left}, {text}"
 
     def _left(self, progress: ProbeProgress, now: float) -> str:
         if progress.seconds > 0:
@@ -124,10 +127,11 @@ class Display:
         self._title = title
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.markup import escape
             from rich.status import Status
+            from rich.text import Text
 
-            self._escape = escape
+            # one line: what does not fit is cut at its end
+            self._line = partial(Text, no_wrap=True, overflow="ellipsis")
             self._live = Status("", console=Console(stderr=True, highlight=False))
             self._live.start()
             self._show(doing or "starting")
@@ -166,7 +170,7 @@ class Display:
 
     def _show(self, text: str, last: bool = False) -> None:
         if self._live is not None:
-            self._live.update(self._escape(f"{self._title}  {text}"))
+            self._live.update(self._line(f"{self._title}  {text}"))
             return
         now = time.monotonic()
         if last or now - self._last >= PLAIN_EVERY_S:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mambabench.cli import options
-from mambabench.cli.lines import plain_text
+from mambabench.cli.lines import plain_text, print_wrapped
 from mambabench.cli.progress import Display
 from mambabench.report.settings import ReportSettings, TableSettings
 from mambabench.settings import option_names, settings_of
@@ -128,10 +128,10 @@ def echo(text: str | bytes) -> None:
 def show_written(result: ReportResult, *, quiet: bool) -> None:
     """Say where the page lies and what was refused; `quiet` keeps standard output clean."""
     if result.note:
-        click.echo(f"mambabench: {result.note}", err=True)
+        print_wrapped(f"mambabench: {result.note}", err=True)
     refused = result.summary.defects
     for defect in refused[:20]:
-        click.echo(f"refused: {defect}", err=True)
+        print_wrapped(f"refused: {defect}", err=True)
     if len(refused) > 20:
         click.echo(f"and {len(refused) - 20} more: see `mambabench verify`", err=True)
     if quiet or not result.files:

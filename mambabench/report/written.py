@@ -98,13 +98,18 @@ def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[P
             files += step()
         except (OSError, StoreError) as error:
             cause = error.__cause__ if isinstance(error, StoreError) else error
-            if not isinstance(cause, OSError):
+            if not isinstance(cause, OSError) or not _below(folder, cause):
                 raise  # no fault of the folder
             failed.setdefault(cause.strerror or str(cause), []).append(name)
     if not failed:
         return files, None
     said = "; ".join(f"{', '.join(names)} ({why})" for why, names in failed.items())
     return files, f"{folder}: not written: {said}; free space, or give --to DIR elsewhere"
+
+
+def _below(folder: Path, error: OSError) -> bool:
+    """Whether an error is of this folder, or of no file that is named."""
+    return error.filename is None or Path(error.filename).is_relative_to(folder)
 
 
 def draw_plots(folder: Path, summary: Summary, options: PlotOptions, json_text: str) -> list[Path]:

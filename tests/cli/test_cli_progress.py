@@ -71,6 +71,7 @@ def test_run_on_a_terminal_shows_one_stage_after_the_other(tasks: Path, tmp_path
     assert order == sorted(order)
     assert "1/3 extract" not in text[order[1] :], "a stage's line goes on through the next"
     lines = seen(text)
+    assert max(map(len, lines)) <= 80
     assert not any("clips" in line and "units" in line for line in lines)
     page = tmp_path / "mambabench-out" / "report" / "report.html"
     assert page.is_file()
@@ -100,7 +101,7 @@ def test_the_time_left_is_reckoned_from_the_first_trained_unit() -> None:
     assert "left" not in text(Step(4, 2.0), 93.0)  # type: ignore[arg-type]
     assert "left" not in text(Step(5, 2.0), 95.0)  # type: ignore[arg-type]
     shown = text(Step(6, 2.0), 97.0)  # type: ignore[arg-type]
-    assert shown == "6/14 units, e on t: top1_acc 50.0 % over 6, 0:00:16 left"
+    assert shown == "6/14 units, 0:00:16 left, e on t: top1_acc 50.0 % over 6"
     assert "left" not in text(Step(14, 2.0), 113.0)  # type: ignore[arg-type]
 
 
