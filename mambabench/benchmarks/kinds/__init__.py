@@ -16,7 +16,7 @@ from mambabench.benchmarks.kinds import (
 )
 from mambabench.benchmarks.kinds.kind import Kind
 
-__all__ = ["KINDS", "PREDICTION_TYPES", "Kind"]
+__all__ = ["KINDS", "Kind"]
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -32,4 +32,3 @@ KINDS: dict[str, Kind] = {
         diarization.KIND,
     )
 }
-PREDICTION_TYPES = tuple(KINDS)

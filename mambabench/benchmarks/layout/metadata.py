@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-from mambabench.benchmarks.kinds import KINDS, PREDICTION_TYPES
+from mambabench.benchmarks.kinds import KINDS
 from mambabench.benchmarks.layout.json_values import Json, is_number, is_plain
 from mambabench.benchmarks.metrics import METRICS
 from mambabench.benchmarks.task import (
@@ -34,7 +34,7 @@ def task_of_metadata(
         defects.append(Defect(METADATA, f"{field} {problem}", remedy))
 
     embedding_type = _choice(metadata, "embedding_type", get_args(EmbeddingType), wrong)
-    prediction_type = _choice(metadata, "prediction_type", PREDICTION_TYPES, wrong)
+    prediction_type = _choice(metadata, "prediction_type", tuple(KINDS), wrong)
     split_mode = _choice(metadata, "split_mode", get_args(SplitMode), wrong)
     own = prediction_type in KINDS and KINDS[prediction_type].own_metrics
     duration = metadata.get("sample_duration")
