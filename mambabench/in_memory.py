@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_encoder"]
 
-Scene = Callable[["torch.Tensor"], "torch.Tensor"]
-Timestamps = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
+SceneOfObject = Callable[["torch.Tensor"], "torch.Tensor"]
+TimestampsOfObject = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
 _ATTRIBUTES = ("sample_rate", "scene_embedding_size", "timestamp_embedding_size")
 _METHODS = ("get_scene_embeddings", "get_timestamp_embeddings")
 _loaded: dict[str, LoadedEncoder] = {}  # while they are evaluated
@@ -45,8 +45,8 @@ class _Parts(NamedTuple):
     """What is called, and the network behind it."""
 
     network: torch.nn.Module
-    scene: Scene
-    timestamps: Timestamps | None
+    scene: SceneOfObject
+    timestamps: TimestampsOfObject | None
     sizes: Mapping[str, int | None]  # HEAR's three attributes; None: to be measured
 
 
@@ -54,8 +54,8 @@ def evaluate_encoder(
     model: Any,
     tasks: str | Path | Sequence[str | Path] = "demo",
     *,
-    scene: Scene | None = None,
-    timestamps: Timestamps | None = None,
+    scene: SceneOfObject | None = None,
+    timestamps: TimestampsOfObject | None = None,
     sample_rate: int | None = None,
     scene_embedding_size: int | None = None,
     timestamp_embedding_size: int | None = None,
@@ -145,7 +145,9 @@ def _own_folder() -> str:
     return _folder_object().name
 
 
-def _parts(model: Any, scene: Scene | None, timestamps: Timestamps | None) -> _Parts:
+def _parts(
+    model: Any, scene: SceneOfObject | None, timestamps: TimestampsOfObject | None
+) -> _Parts:
     """Return what to call, whatever kind of object `model` is; EncoderError for another."""
     import torch
 

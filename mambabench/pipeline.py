@@ -15,7 +15,8 @@ from mambabench.experiment import (
     is_default,
     read_experiment,
 )
-from mambabench.extract.verb import Extracted, ExtractProgress, extract_with
+from mambabench.extract.outcome import Extracted, ExtractProgress
+from mambabench.extract.verb import extract_with
 from mambabench.files import toml_text, write_bytes
 from mambabench.preflight import check_protocol
 from mambabench.probe.verb import ProbeProgress, ProbeRun, probe_planned, probe_with

@@ -33,7 +33,7 @@ _PACKAGES = (
 # what a faster precision needs of a CPU, by the kernel's flag names
 _CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
 
-Json = dict[str, object]
+JsonObject = dict[str, object]
 
 
 def _versions() -> dict[str, str | None]:
@@ -95,7 +95,7 @@ def _memory_gib() -> float | None:
         return None
 
 
-def provenance() -> Json:
+def provenance() -> JsonObject:
     """Return what is recorded beside a result: versions, hardware, commit. JSON-able."""
     name, flags = _cpu()
     return {
@@ -110,10 +110,10 @@ def provenance() -> Json:
     }
 
 
-def _devices() -> Json:
+def _devices() -> JsonObject:
     import torch
 
-    found: Json = {"cpu": {"cores": usable_cores(), "memory_gib": _memory_gib()}}
+    found: JsonObject = {"cpu": {"cores": usable_cores(), "memory_gib": _memory_gib()}}
     if not torch.cuda.is_available():
         reason = "torch has no CUDA build" if torch.version.cuda is None else "no CUDA device seen"
         return found | {"cuda": {"available": False, "reason": reason}}
@@ -128,7 +128,7 @@ def _devices() -> Json:
     return found
 
 
-def _scan_backends() -> Json:
+def _scan_backends() -> JsonObject:
     from mambabench.models.scan import describe_backends
 
     return {
@@ -141,7 +141,7 @@ def _scan_backends() -> Json:
     }
 
 
-def _precisions() -> Json:
+def _precisions() -> JsonObject:
     flags = set(_cpu()[1])
     fast_bf16 = bool(flags & {"avx512_bf16", "amx_bf16"})
     fast_int8 = bool(flags & {"avx512_vnni", "amx_int8"})
@@ -162,7 +162,7 @@ def _precisions() -> Json:
     }
 
 
-def info() -> Json:
+def info() -> JsonObject:
     """Return what this machine will use and why. The twin of ``mambabench info --json``.
 
     Keys: ``schema`` ("mambabench.info/1"), the fields of `provenance` (git_commit, python,

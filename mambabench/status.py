@@ -12,7 +12,7 @@ from typing import Any
 from mambabench.engine.journal import CellKey, Told, read_journals
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.store.embeddings import MANIFEST
-from mambabench.store.hear_eval_kit import DONE, read_sidecar
+from mambabench.store.hear_eval_kit_files import DONE, read_sidecar
 from mambabench.store.records import read_record, record_paths
 from mambabench.store.seal import sealed_missing
 from mambabench.store.shards import plan_path, work_folder

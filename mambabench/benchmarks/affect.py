@@ -12,15 +12,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mambabench.benchmarks.depression.sessions import SPLITS, Session
 from mambabench.errors import DataError
 from mambabench.files import write_bytes, write_json
 from mambabench.reading.json_files import read_json_object
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Affect", "AffectClip", "read_affect", "write_task"]
 

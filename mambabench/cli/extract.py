@@ -11,7 +11,7 @@ from mambabench.cli import options, show_error
 from mambabench.extract.settings import ExtractSettings
 
 if TYPE_CHECKING:
-    from mambabench.extract.verb import Extracted
+    from mambabench.extract.outcome import Extracted
 
 __all__ = ["command", "show_extracted"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambabench.engine.units import Crew
-    from mambabench.extract.verb import ExtractProgress
+    from mambabench.extract.outcome import ExtractProgress
     from mambabench.probe.verb import ProbeProgress
     from mambabench.store.records import RunRecord
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_KEPT_BYTES", "Encoding", "encoding"]
 
 MOST_KEPT_BYTES = 1 << 28  # of frames that were encoded last
-Frames = npt.NDArray[np.float16]  # [n_frames, n_layers, dim]
+HalfFrames = npt.NDArray[np.float16]  # [n_frames, n_layers, dim]
 
 
 class Encoding:
@@ -37,7 +37,7 @@ class Encoding:
         self._lock = threading.Lock()
         self._encoder: LoadedEncoder | None = None
         self._limit = BatchLimit()
-        self._kept: OrderedDict[tuple[str, int], dict[str, Frames]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], dict[str, HalfFrames]] = OrderedDict()
         self._batch_of = {
             (split, clip["name"]): number
             for split, batches in recipe["batches"].items()
@@ -45,7 +45,7 @@ class Encoding:
             for clip in batch["clips"]
         }
 
-    def __call__(self, split: str, clip: str) -> Frames:
+    def __call__(self, split: str, clip: str) -> HalfFrames:
         """Return the frames of a clip.
 
         Raises StoreError where they are not those that `extract` saw, EncoderError where the
@@ -69,7 +69,7 @@ class Encoding:
     def _n_bytes(self) -> int:
         return sum(frames.nbytes for batch in self._kept.values() for frames in batch.values())
 
-    def _encoded(self, split: str, number: int) -> dict[str, Frames]:
+    def _encoded(self, split: str, number: int) -> dict[str, HalfFrames]:
         planned = self._recipe["batches"][split][number]
         clips = tuple(clip_of(clip) for clip in planned["clips"])
         shard = Shard("", split, clips, (len(clips),), planned["rate_hz"])
@@ -84,7 +84,7 @@ class Encoding:
                     found[rows.clip.name] = frames
         return found
 
-    def _check(self, clip: str, frames: Frames) -> None:
+    def _check(self, clip: str, frames: HalfFrames) -> None:
         if frames_sha256(frames) != self._recipe["frames_sha256"].get(clip):
             raise StoreError(
                 f"{self._directory / AGAIN}: the frames of {clip} are not those that extract saw: "

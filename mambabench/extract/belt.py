@@ -27,7 +27,7 @@ class HasDirectory(Protocol):
 
 
 W = TypeVar("W", bound=HasDirectory)
-Make = Callable[[W, Shard], dict[str, Any]]
+MakeUnit = Callable[[W, Shard], dict[str, Any]]
 
 
 class Belt(Generic[W]):
@@ -50,7 +50,7 @@ class Belt(Generic[W]):
         self._function = f"mambabench.extract.{name}"
 
     def encode(
-        self, todo: Sequence[tuple[W, Shard]], make: Make[W]
+        self, todo: Sequence[tuple[W, Shard]], make: MakeUnit[W]
     ) -> Iterator[tuple[W, dict[str, Any]]]:
         """Yield what each shard cost, when it is committed, in any order.
 
@@ -74,7 +74,7 @@ class Belt(Generic[W]):
     def _run(
         self,
         todo: Sequence[tuple[W, Shard]],
-        make: Make[W],
+        make: MakeUnit[W],
         more: Callable[[int], dict[str, Any]],
         **options: Any,
     ) -> Iterator[tuple[int, Any]]:
@@ -119,7 +119,7 @@ class Belt(Generic[W]):
         commit_shard(work.directory, shard, rows)
 
     def _without_the_guilty(
-        self, lost: Sequence[tuple[W, Shard, str]], make: Make[W]
+        self, lost: Sequence[tuple[W, Shard, str]], make: MakeUnit[W]
     ) -> Iterator[tuple[W, dict[str, Any]]]:
         """Find the clips that workers die of, and encode the shards without them."""
         guilty = self._guilty([(work, shard) for work, shard, _ in lost], make)
@@ -136,7 +136,7 @@ class Belt(Generic[W]):
             else:
                 yield work, self._committed(work, shard, result)
 
-    def _guilty(self, todo: Sequence[tuple[W, Shard]], make: Make[W]) -> list[list[str]]:
+    def _guilty(self, todo: Sequence[tuple[W, Shard]], make: MakeUnit[W]) -> list[list[str]]:
         """Return the clips of each shard that a worker does not survive, by halving.
 
         All shards are halved at once, so that the workers have work.

@@ -204,7 +204,6 @@ def _wrap(
     device: str,
     options: Mapping[str, Setting],
 ) -> LoadedEncoder:
-
     functions = _CheckedFunctions(provider, model, device)
     sample_rate_hz = int(model.sample_rate)
     configuration: dict[str, str | int | float | bool | None] = {

@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mambabench.errors import EncoderError
-from mambabench.hear_api.check_calls import CHECKS, Outcome, Status, Subject
+from mambabench.hear_api.check_calls import CHECKS
+from mambabench.hear_api.check_subject import Outcome, Subject, Verdict
 from mambabench.hear_api.factory import HearModel, provider
 from mambabench.hear_api.fence import fenced
 from mambabench.hear_api.other_python import remote_provider
@@ -41,9 +42,6 @@ from mambabench.models.registry import (
     split_name,
 )
 
-if TYPE_CHECKING:
-    from mambabench.hear_api.check_calls import Subject
-
 __all__ = ["Check", "CheckReport", "check"]
 
 SCHEMA = "mambabench.check/1"
@@ -64,7 +62,7 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    status: Status
+    status: Verdict
     value: float | None  # what was measured, where it is a number
     limit: float | None  # what it may be at most
     message: str  # what was found, and for a failure how to fix it

@@ -20,7 +20,7 @@ from mambabench.models.weights.locate import local_checkpoint, missing_weights
 
 __all__ = ["Sizes", "build_encoder", "known_options", "one_of", "serve"]
 
-State = Mapping[str, torch.Tensor]
+StateDict = Mapping[str, torch.Tensor]
 Layers = tuple[int, ...] | None
 
 
@@ -66,7 +66,7 @@ def build_encoder(
     entry: EncoderEntry,
     request: LoadRequest,
     build: Callable[[], torch.nn.Module],
-    adapt: Callable[[State], State] | None = None,
+    adapt: Callable[[StateDict], StateDict] | None = None,
 ) -> torch.nn.Module:
     """Return the encoder with its weights.
 

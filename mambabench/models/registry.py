@@ -214,7 +214,6 @@ def _request(
     device: str,
     dtype: torch.dtype | str | None,
 ) -> LoadRequest:
-
     shown = ",".join(f"{key}={str(value).lower()}" for key, value in sorted(options.items()))
     precision = precision_name(dtype)
     chosen = resolve_device(device)

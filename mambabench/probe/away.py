@@ -24,7 +24,7 @@ from mambabench.files import write_bytes
 from mambabench.probe.protocols import DEFAULT_PROTOCOL, Inapplicable, resolve_protocol
 from mambabench.probe.session import Key, ProbeProgress, ProbeSession, Recorded, SharedPlan
 from mambabench.probe.settings import ProbeSettings
-from mambabench.store import hear_eval_kit
+from mambabench.store import hear_eval_kit_read
 from mambabench.store.embeddings import EmbeddingSet, StoredTask, encoder_key, stored_task
 from mambabench.store.open import hold, read_embeddings
 from mambabench.store.records import read_record, record_stem
@@ -165,7 +165,7 @@ def _unpacked(content: str, sent: Sent) -> StoredTask:
 def _opened(spec: dict[str, Any]) -> StoredTask:
     directory = Path(spec["store"])
     kit = spec["layout"] == "hear-eval-kit"
-    found = hear_eval_kit.stored_task(directory) if kit else stored_task(directory)
+    found = hear_eval_kit_read.stored_task(directory) if kit else stored_task(directory)
     if found is None:
         raise StoreError(f"{directory} holds no finished embeddings, or is not to be seen here")
     return found

@@ -15,7 +15,7 @@ from mambabench.benchmarks.task import Clip, Fold, Task, folds
 from mambabench.errors import DataError
 from mambabench.probe.rows import SplitRows, TestRows, TrainingRows, ValidationRows
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
-from mambabench.store.hear_eval_kit import shuffled_order
+from mambabench.store.hear_eval_kit_files import shuffled_order
 from mambabench.store.open import content_sha256, read_embeddings
 
 __all__ = ["TaskRows", "task_fingerprint"]

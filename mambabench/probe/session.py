@@ -25,7 +25,7 @@ from mambabench.probe.done import ProbeFailure, ProbeRun
 from mambabench.probe.heads.with_numba import numba_available
 from mambabench.probe.plan import ProbePlan, ProbeUnit
 from mambabench.probe.protocols import Inapplicable, Protocol
-from mambabench.probe.stack_pool import run_stacked
+from mambabench.probe.stacked_units import run_stacked
 from mambabench.probe.units import unit_steps
 from mambabench.provenance import provenance
 from mambabench.store.embeddings import StoredTask

@@ -19,7 +19,7 @@ from mambabench.probe.families.recipes import SuiteSettings
 from mambabench.probe.fitted import FoldOutcome
 from mambabench.probe.plan import ProbePlan, ProbeUnit
 from mambabench.probe.protocols import PROTOCOLS, Inapplicable
-from mambabench.store.records import Predictions, RunRecord
+from mambabench.store.records import RunRecord, StoredArrays
 
 __all__ = ["UnitResult", "unit_steps"]
 
@@ -29,7 +29,7 @@ class UnitResult:
     """What a unit came to."""
 
     record: RunRecord
-    predictions: Predictions
+    predictions: StoredArrays
 
 
 def unit_steps(unit: ProbeUnit) -> Generator[list[Job], list[Any], UnitResult]:

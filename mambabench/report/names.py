@@ -53,7 +53,6 @@ def short_task(task: str) -> str:
 
 @cache
 def _families() -> dict[str, str]:
-
     families = {row.name: row.family for row in known_tasks()}
     return families | dict.fromkeys(LEADERBOARD_COLUMNS.values(), "hear")
 

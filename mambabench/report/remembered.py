@@ -124,10 +124,10 @@ def _key(outs: Sequence[Path], baseline: str | None, choice: Choice) -> str | No
     return digest.hexdigest()
 
 
-_Seen = tuple[int, int, int, int]
+_FileSeen = tuple[int, int, int, int]
 
 
-def _status(status: os.stat_result) -> _Seen:
+def _status(status: os.stat_result) -> _FileSeen:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
@@ -138,7 +138,9 @@ def _look(file: Path) -> list[int] | None:
         return None
 
 
-def _below(folder: Path | str, depth: int, *, ours: bool = False) -> Iterator[tuple[str, _Seen]]:
+def _below(
+    folder: Path | str, depth: int, *, ours: bool = False
+) -> Iterator[tuple[str, _FileSeen]]:
     """Yield the files that a report reads: all of the probes, elsewhere hear-eval-kit's alone."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mambabench.errors import StoreError, nearest_names
 from mambabench.selfhash import sha256_of_json
-from mambabench.store import hear_eval_kit
+from mambabench.store import hear_eval_kit_read
 from mambabench.store.again import RowsAgain
 from mambabench.store.embeddings import (
     LAYOUTS,
@@ -46,7 +46,7 @@ def list_stored_tasks(out: Path, layout: str = "store") -> tuple[StoredTask, ...
         if layout == "store":
             stored = stored_task(directory)
         else:
-            stored = hear_eval_kit.stored_task(directory)
+            stored = hear_eval_kit_read.stored_task(directory)
         if stored is not None:
             found.append(stored)
     return tuple(sorted(found, key=lambda one: (one.encoder, one.task.name)))
@@ -65,7 +65,7 @@ def read_embeddings(stored: StoredTask, split: str) -> EmbeddingSet:
     if stored.directory in _held:
         return _held[stored.directory][split]
     if stored.layout == "hear-eval-kit":
-        return hear_eval_kit.read_split(stored, split)
+        return hear_eval_kit_read.read_split(stored, split)
     manifest = read_manifest(stored.directory)
     if manifest is None:
         raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")
@@ -92,7 +92,7 @@ def content_sha256(stored: StoredTask) -> str:
     the arrays. Raises StoreError where the store is not sealed.
     """
     if stored.layout == "hear-eval-kit":
-        return hear_eval_kit.content_sha256(stored)
+        return hear_eval_kit_read.content_sha256(stored)
     manifest = read_manifest(stored.directory)
     if manifest is None:
         raise StoreError(f"{stored.directory} is not sealed: finish `mambabench extract` first")

@@ -26,8 +26,8 @@ __all__ = [
     "RECORD_SCHEMA",
     "DamagedRecordError",
     "FoldResult",
-    "Predictions",
     "RunRecord",
+    "StoredArrays",
     "parse_record",
     "protocol_folder",
     "read_predictions",
@@ -47,7 +47,7 @@ class DamagedRecordError(StoreError):
     """A record that was edited, cut short or is no record at all: it is to be made again."""
 
 
-Predictions = Mapping[str, "npt.NDArray[Any]"]  # "<fold>/<array>" -> array
+StoredArrays = Mapping[str, "npt.NDArray[Any]"]  # "<fold>/<array>" -> array
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RunRecord:
     encoder: str
     encoder_identity: str
     task: str
-    protocol: str  # preset, with "/fast" or "/faster" for another grid and "+exact" for exact
+    protocol: str  # its name, with "/fast" or "/faster" for another grid and "+exact" for exact
     seed: int
     layers: tuple[int, ...] | None
     metric: str  # primary
@@ -95,7 +95,7 @@ class RunRecord:
     restricted: bool = False
     inputs_sha256: str = ""  # of all that the result follows from: a changed one is trained again
     missing: tuple[str, ...] = ()  # "<split>/<clip>" left out because it has no embedding
-    protocol_version: int = 1  # of the preset: numbers of two versions are not comparable
+    protocol_version: int = 1  # of the protocol: numbers of two versions are not comparable
     warnings: tuple[str, ...] = ()  # "<split>/<clip>: ..." of clips that are in it all the same
     precision: str = ""  # of the encoder: "fp32", "bf16", "int8"; "" where unknown
     sample_rate_hz: int | None = None  # the encoder's
@@ -130,7 +130,7 @@ def record_paths(out: Path) -> tuple[Path, ...]:
 def write_record(
     stem: Path,
     record: RunRecord,
-    predictions: Predictions,
+    predictions: StoredArrays,
     provenance: Mapping[str, Any],
 ) -> None:
     """Write predictions, provenance and, last, the record: a record is there once it is whole."""

@@ -10,8 +10,8 @@ __all__ = ["hardly_trained"]
 def hardly_trained(record: RunRecord) -> str | None:
     """Return a sentence for a reader of the record, or None where nothing needs to be said.
 
-    It works from what the record holds: the preset's name, and rows, batch size, steps and learning
-    rate of every fold's head. Records without these say nothing.
+    It works from what the record holds: the protocol's name, and rows, batch size, steps and
+    learning rate of every fold's head. Records without these say nothing.
     """
     protocol = record.protocol.partition("+")[0].partition("/")[0]
     small = [

@@ -35,14 +35,14 @@ SCHEMA = "mambabench.affect/1"
 DISCLAIMER = "research measurement on a benchmark; not a diagnostic of any person"
 
 
-Row = dict[str, Any]
+AffectRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Evaluated:
     """The rows of an evaluation and the file they were written to."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[AffectRow, ...]
     files: tuple[Path, ...]
 
 
@@ -52,7 +52,7 @@ def honest_row(
     scores: Any,
     thresholds: Sequence[float],
     n_resamples: int,
-) -> Row:
+) -> AffectRow:
     """Return a model's scores beside those of classifiers that listen to nothing.
 
     test: the sessions of `scores` [n_seeds, n_test], in order; sessions: those of all splits.
@@ -79,7 +79,7 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)
 
 
-def _sentiment(dataset: str, scores: Any, true: Any, sessions: Sequence[Session]) -> Row:
+def _sentiment(dataset: str, scores: Any, true: Any, sessions: Sequence[Session]) -> AffectRow:
     """Return the published columns: every seed, their mean, and intervals over videos."""
     import numpy as np
 

@@ -36,7 +36,7 @@ __all__ = ["maker", "mel_spectrogram", "smile_features", "spec_input"]
 
 Array = npt.NDArray[np.float32]
 Tensor = torch.Tensor
-Make = Callable[[Path, Sequence[Utterance], int], Any]
+MakeInput = Callable[[Path, Sequence[Utterance], int], Any]
 Collate = Callable[[Sequence[Any]], Any]
 
 N_FFT, HOP, N_MELS = 960, 320, 128
@@ -50,7 +50,7 @@ _MEL_STATISTICS = {
 
 def maker(
     settings: MmmlSettings, sources: Sources, items: Sequence[Utterance]
-) -> tuple[Make, Collate, int]:
+) -> tuple[MakeInput, Collate, int]:
     """Return (how an utterance is read, how they become a batch, width of an audio feature)."""
     if settings.input == "tokens":
         return _tokens(settings)
@@ -132,7 +132,7 @@ def smile_features(samples: Array) -> Array:
     return np.concatenate([part[:n] for part in parts], axis=1)[:SMILE_FRAMES]
 
 
-def _smile(root: Path, items: Sequence[Utterance]) -> tuple[Make, Collate, int]:
+def _smile(root: Path, items: Sequence[Utterance]) -> tuple[MakeInput, Collate, int]:
     """Read ComParE features, standardised with the training split's mean and variance."""
     features = {item.name: smile_features(read_audio(wav_path(root, item))) for item in items}
     train = [features[item.name] for item in items if item.split == "train"]
@@ -164,8 +164,7 @@ def _padded(clips: Sequence[Array], n_samples: int) -> tuple[Tensor, Tensor]:
     return x, mask.long()
 
 
-def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
-
+def _raw(settings: MmmlSettings) -> tuple[MakeInput, Collate, int]:
     if settings.audio_dir is None:
         raise ProtocolError("input 'raw' needs audio_dir, a local model directory")
 
@@ -178,7 +177,7 @@ def _raw(settings: MmmlSettings) -> tuple[Make, Collate, int]:
     return make, collate, 0
 
 
-def _tokens(settings: MmmlSettings) -> tuple[Make, Collate, int]:
+def _tokens(settings: MmmlSettings) -> tuple[MakeInput, Collate, int]:
     """Read token ids and samples, and those of the context where the variant has one."""
 
     if settings.text_dir is None:

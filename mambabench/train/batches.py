@@ -90,7 +90,7 @@ class Step(NamedTuple):
     counts: list[int]  # clips of each part that count; 0 for the stand-in of a rank without any
 
 
-Steps = Generator[Step, None, None]  # closed where its training ends
+BatchSteps = Generator[Step, None, None]  # closed where its training ends
 
 
 class Source(Protocol):
@@ -100,7 +100,7 @@ class Source(Protocol):
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch."""
 
-    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Steps:
+    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> BatchSteps:
         """Yield the steps of an epoch (from 0) from step `first` of it on."""
 
 
@@ -167,7 +167,7 @@ class LoaderSource:
         whole = self.n_places // self.batch_size
         return whole if self.drop_last else -(-self.n_places // self.batch_size)
 
-    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Steps:
+    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> BatchSteps:
         """Yield the steps of an epoch from step `first` of it on, for one rank."""
         check_division(self.batch_size, ranks.world, accumulate)
         order = self.order(epoch)
@@ -211,7 +211,7 @@ class Epochs:
     steps_per_epoch: int
     seed: int = 0
 
-    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> Steps:
+    def steps(self, epoch: int, first: int, ranks: Ranks, accumulate: int) -> BatchSteps:
         """Yield the steps of an epoch; ProtocolError for anything but a whole one on one rank."""
         if first or ranks.world > 1 or accumulate > 1:
             raise ProtocolError("this training goes epoch by epoch, on one rank")

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from mambabench.train.judge import CUMULATIVE, Judge
-from mambabench.train.loop import Event, Progress, Work
+from mambabench.train.loop import LoopEvent, Progress, Work
 from mambabench.train.published import prefixed, save_pth, save_table
 
 __all__ = ["Files", "classifier_files"]
 
-Files = Callable[[Event, Work, Progress], None]
+Files = Callable[[LoopEvent, Work, Progress], None]
 _MAIN = ("main", "auc", "middle_precision", "middle_recall", "d_prime", "train_loss", "valid_loss")
 COLUMNS = {8: (*_MAIN, "lr"), 10: (*_MAIN, "cumulative", "cumulative_auc", "lr")}
 
@@ -38,7 +38,7 @@ def classifier_files(
         found = {k: v.detach().cpu() for k, v in work.model.state_dict().items()}
         return prefixed(found) if parallel else found
 
-    def files(event: Event, work: Work, progress: Progress) -> None:
+    def files(event: LoopEvent, work: Work, progress: Progress) -> None:
         if event != "evaluation":
             return
         epoch = len(progress.history)

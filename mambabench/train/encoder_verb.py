@@ -18,7 +18,7 @@ from mambabench.train.encoder_settings import EncoderSettings
 from mambabench.train.finish import finish_fold, finish_folds
 from mambabench.train.initial import initial_path
 from mambabench.train.log import RunLog
-from mambabench.train.loop import Event, Progress, Tick, Work, run_training
+from mambabench.train.loop import LoopEvent, Progress, Tick, Work, run_training
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks, find_ranks, joined
 from mambabench.train.recipes import Recipe, RecipeRow
@@ -245,7 +245,7 @@ class EncoderRun:
         """Let evaluations be logged, the best weights be kept, and probes run between epochs."""
         work, own, probe = prepared.work, prepared.work.files, self.options.probe
 
-        def files(event: Event, work: Work, progress: Progress) -> None:
+        def files(event: LoopEvent, work: Work, progress: Progress) -> None:
             if own is not None:
                 own(event, work, progress)
             if event == "evaluation":

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, write_json
 from mambabench.reading.json_files import read_json_object
-from mambabench.train.affect_rows import DISCLAIMER, SCHEMA, Evaluated, Row, _sentiment, honest_row
+from mambabench.train.affect_rows import (
+    DISCLAIMER,
+    SCHEMA,
+    AffectRow,
+    Evaluated,
+    _sentiment,
+    honest_row,
+)
 from mambabench.train.evaluate_probes import evaluate_probes
 from mambabench.train.run_records import output_folder, write_run_records
 from mambabench.train.settings import SYSTEMS, DepMambaSettings, MmmlSettings, resolve
@@ -70,7 +77,7 @@ def evaluate(
     return Evaluated((row,), (target, *written))
 
 
-def _record(folder: Path) -> Row:
+def _record(folder: Path) -> AffectRow:
     path = folder / "run.json"
     if not path.is_file():
         raise StoreError(f"{folder} is not finished; continue it with `mambabench train --resume`")
@@ -85,7 +92,6 @@ def _sources(
     text_encoder: str | None,
     device: str,
 ) -> Sources:
-
     path = folder / "provenance.json"
     used = read_json_object(path, remedy=_REMEDY, error=StoreError) if path.is_file() else {}
 
@@ -103,8 +109,8 @@ def _sources(
 
 
 def _evaluate_records(
-    folders: Sequence[Path], records: Sequence[Row], sources: Sources, n_resamples: int
-) -> tuple[Row, tuple[Path, ...]]:
+    folders: Sequence[Path], records: Sequence[AffectRow], sources: Sources, n_resamples: int
+) -> tuple[AffectRow, tuple[Path, ...]]:
     """Return the row of all seeds, and the run records that were written."""
     import numpy as np
 
@@ -169,12 +175,10 @@ def _evaluate_records(
 
 
 def _hash(weights: Any) -> str:
-
     return weights_sha256(weights)
 
 
-def _checked_weights(folder: Path, record: Row) -> tuple[Any, Row]:
-
+def _checked_weights(folder: Path, record: AffectRow) -> tuple[Any, AffectRow]:
     weights, _ = load_tensors(folder / "weights.safetensors")
     found = _hash(weights)
     if found != record["weights_sha256"]:

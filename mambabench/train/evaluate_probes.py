@@ -18,7 +18,7 @@ from mambabench.train.severity import severity
 
 __all__ = ["evaluate_probes"]
 
-Row = dict[str, Any]
+AffectRow = dict[str, Any]
 _SMALLEST = 1e-7  # probability
 
 
@@ -66,7 +66,7 @@ def evaluate_probes(out: Path, *, n_resamples: int = 1000) -> Evaluated:
     return Evaluated(tuple(rows), tuple(files))
 
 
-def _row(affect: Affect, predictions: list[Path], n_resamples: int) -> Row:
+def _row(affect: Affect, predictions: list[Path], n_resamples: int) -> AffectRow:
     per_seed = [_session_scores(affect, path) for path in predictions]
     names = sorted(set(per_seed[0]).intersection(*per_seed[1:]))
     scores = np.array([[seed[name] for name in names] for seed in per_seed])

@@ -90,7 +90,7 @@ class Tick(NamedTuple):
     clip_s: float  # seconds of audio in a clip
 
 
-Event = Literal["start", "step", "evaluation", "epoch", "end"]
+LoopEvent = Literal["start", "step", "evaluation", "epoch", "end"]
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Work:
     on_nan: Literal["stop", "skip"] = "stop"
     evaluate: Callable[[Progress, Ranks], Evaluation] | None = None
     evaluate_every: int | None = None  # steps; None: after each epoch
-    files: Callable[[Event, Work, Progress], None] | None = None  # the authors' files, rank 0
+    files: Callable[[LoopEvent, Work, Progress], None] | None = None  # the authors' files, rank 0
     after_epoch: Callable[[Work, Progress, Ranks], None] | None = None
     kept: dict[str, torch.Tensor] = field(default_factory=dict)  # tensors that must survive
     max_steps: int | None = None  # stop here, for trials
@@ -313,7 +313,7 @@ def _end_epoch(work: Work, progress: Progress, ranks: Ranks) -> None:
     progress.since_epoch = {}
 
 
-def _files(event: Event, work: Work, progress: Progress, ranks: Ranks) -> None:
+def _files(event: LoopEvent, work: Work, progress: Progress, ranks: Ranks) -> None:
     if work.files is not None and ranks.first:
         with writing("its files"):
             work.files(event, work, progress)

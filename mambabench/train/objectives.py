@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 Objective = Callable[[nn.Module, Batch], Losses]
-Task = Literal["mpc", "mpg", "joint"]
+ObjectiveTask = Literal["mpc", "mpg", "joint"]
 
 
 def masked_patches(norm_pixels: bool = False) -> Objective:
@@ -58,7 +58,7 @@ def _feed(model: nn.Module, batch: Batch) -> None:
     feed_drop_paths(model, lambda n: next(columns))
 
 
-def ssamba_objective(task: Task = "joint") -> Objective:
+def ssamba_objective(task: ObjectiveTask = "joint") -> Objective:
     """Return SSAMBA's pretraining objective: InfoNCE, squared error, or nce + 10 mse.
 
     The masks are the draws "contrastive" and "generative" [n, n_masked]; the joint objective makes

@@ -125,8 +125,8 @@ class Probing:
         return probe
 
 
-Split = tuple[tuple[Array, ...], Array]  # waves, labels
-Sets = dict[str, Split]
+RowsAndTargets = tuple[tuple[Array, ...], Array]  # waves, labels
+Sets = dict[str, RowsAndTargets]
 
 
 def load_clips(directory: Path, limit: int | None) -> tuple[str, tuple[Task, Sets]]:

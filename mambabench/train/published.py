@@ -22,10 +22,10 @@ __all__ = [
     "ssam_saved",
 ]
 
-State = Mapping[str, torch.Tensor]
+StateDict = Mapping[str, torch.Tensor]
 
 
-def average_states(states: Sequence[State]) -> dict[str, torch.Tensor]:
+def average_states(states: Sequence[StateDict]) -> dict[str, torch.Tensor]:
     """Return the mean of every tensor over `states`, weights equal; whole numbers of the first."""
     first = states[0]
     return {
@@ -70,6 +70,6 @@ def save_table(path: Path, rows: Any) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def prefixed(state: State) -> dict[str, torch.Tensor]:
+def prefixed(state: StateDict) -> dict[str, torch.Tensor]:
     """Return a state dict under DataParallel's prefix, as SSAMBA's files have it."""
     return {f"module.{key}": value for key, value in state.items()}

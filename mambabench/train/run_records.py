@@ -29,7 +29,7 @@ __all__ = ["PROTOCOL", "output_folder", "write_run_records"]
 PROTOCOL = "trained"
 _LARGEST = 80.0  # logit, beyond which float64 has no other probability
 
-Told = Mapping[str, Any]  # the run.json of a seed
+ToldSettings = Mapping[str, Any]  # the run.json of a seed
 
 
 def output_folder(seed: Path) -> Path | None:
@@ -40,7 +40,7 @@ def output_folder(seed: Path) -> Path | None:
 
 def write_run_records(
     out: Path,
-    told: Sequence[Told],
+    told: Sequence[ToldSettings],
     names: Sequence[str],
     scores: npt.NDArray[Any],
     test: Sequence[Session],
@@ -78,7 +78,7 @@ def _probability(score: npt.NDArray[Any], threshold: float) -> npt.NDArray[np.fl
 
 
 def _record(
-    run: Told,
+    run: ToldSettings,
     values: dict[str, float | None],
     n_test: int,
     restricted: bool,

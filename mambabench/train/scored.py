@@ -30,7 +30,7 @@ from mambabench.train.unfrozen import WaveReader
 
 __all__ = ["Scored", "evaluate_checkpoint", "is_run", "published_values"]
 
-State = dict[str, torch.Tensor]
+MutableState = dict[str, torch.Tensor]
 # a recipe's task -> how results/published names it
 PUBLISHED = {
     "audioset": ("aum.csv", "AudioSet"),
@@ -135,7 +135,7 @@ def evaluate_checkpoint(
 
 def _of_run(
     folder: Path, given: Mapping[str, Any]
-) -> tuple[str, EncoderSettings, str, dict[str, State]]:
+) -> tuple[str, EncoderSettings, str, dict[str, MutableState]]:
     record = read_json(folder / "run.json")
     told = {k: v for k, v in record["settings"].items() if k not in ("seed", "init")}
     settings = resolve(SYSTEMS[record["system"]], {**told, **given}, str(folder / "run.json"))
@@ -147,7 +147,7 @@ def _of_run(
     return record["system"], settings, record["folds"][0]["selection"], states
 
 
-def _system_of(state: State, path: Path) -> str:
+def _system_of(state: MutableState, path: Path) -> str:
     if any(k.startswith("mlp_head.") for k in state) and "v.cls_token" in state:
         return "ssamba"
     if any(k.startswith("encoder.blocks.0.mixer") for k in state):
@@ -163,7 +163,7 @@ def _system_of(state: State, path: Path) -> str:
 
 
 def _settings_of(
-    system: str, state: State, task: str | None, recipe: str | None, given: Mapping[str, Any]
+    system: str, state: MutableState, task: str | None, recipe: str | None, given: Mapping[str, Any]
 ) -> EncoderSettings:
     """Return the recipe's settings with the architecture that the tensors show."""
     if recipe is None and task is None:
@@ -204,7 +204,7 @@ def _recipe_of(system: str, task: str) -> str:
 
 
 def _score(
-    system: str, settings: EncoderSettings, data: Any, fold: Any, state: State, device: str
+    system: str, settings: EncoderSettings, data: Any, fold: Any, state: MutableState, device: str
 ) -> tuple[dict[str, float], Judged, int]:
     model = find_system(system).build(settings, len(data.labels))
     try:

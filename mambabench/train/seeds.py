@@ -19,7 +19,7 @@ from mambabench.train.sources import Sources
 
 __all__ = [
     "RUN_SCHEMA",
-    "Progress",
+    "OnEpoch",
     "TrainedSeed",
     "check_folder",
     "fail",
@@ -32,7 +32,7 @@ RUN_SCHEMA = "mambabench.train/1"
 _REMEDY = "delete the folder of this seed and train again"
 _PROJECTS = {"depmamba": "mamnba_ad", "mmml": "mmml"}  # the first as published, typo included
 
-Progress = Callable[[str, int, dict[str, Any]], None]  # (run name, seed, epoch's row)
+OnEpoch = Callable[[str, int, dict[str, Any]], None]  # (run name, seed, epoch's row)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def train_row(
     out: Path,
     resume: bool,
     log: tuple[str, ...],
-    progress: Progress | None,
+    progress: OnEpoch | None,
 ) -> list[TrainedSeed]:
     """Train the seeds of one experiment; a finished one is left alone, a failed one is recorded."""
     folder = run_folder(out, system, row)
@@ -119,7 +119,7 @@ def _train_seed(
     folder: Path,
     sources: Sources,
     log: tuple[str, ...],
-    progress: Progress | None,
+    progress: OnEpoch | None,
 ) -> dict[str, Any]:
     started = time.time()
     write_json(folder / "settings.json", _settings_json(row.settings, seed))

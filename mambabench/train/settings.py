@@ -23,7 +23,7 @@ __all__ = ["SYSTEMS", "DepMambaSettings", "MmmlSettings", "Settings", "resolve"]
 class DepMambaSettings:
     """How DepMamba (or its simple baseline) is built, trained, selected and judged.
 
-    The defaults are the sound preset: padding-invariant, selected by validation AUC.
+    The defaults are the sound choice: padding-invariant, selected by validation AUC.
     """
 
     task: str = "dvlog"  # a feature corpus, or a stored task when `features` names an encoder

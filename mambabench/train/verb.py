@@ -18,7 +18,7 @@ from mambabench.train.probing import Probing, parse_probe
 from mambabench.train.recipes import Recipe, RecipeRow, find_recipe, read_recipe
 from mambabench.train.seeds import (
     RUN_SCHEMA,
-    Progress,
+    OnEpoch,
     TrainedSeed,
     run_folder,
     system_module,
@@ -213,7 +213,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     log: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: OnEpoch | None = None,
     engine: str = "local",
     per_node: int | None = None,
     note: Note | None = None,

@@ -14,6 +14,8 @@ from mambabench.extract.audio import find_audio
 from mambabench.files import sha256_file
 from mambabench.selfhash import parse_hashed
 from mambabench.store import hear_eval_kit as kit
+from mambabench.store import hear_eval_kit_files as kit_files
+from mambabench.store import hear_eval_kit_read as kit_read
 from mambabench.store.embeddings import MANIFEST, StoredTask, read_manifest, stored_task
 from mambabench.store.seal import MISSING, PROVENANCE
 from mambabench.store.shards import ShardRecord, plan_path, read_record, work_folder
@@ -33,7 +35,7 @@ def check_store(directory: Path, tasks: Path) -> Iterator[Finding]:
     yield from _temporaries(directory)
     if (directory / MANIFEST).is_file():
         yield from _sealed(directory, tasks)
-    elif (directory / kit.DONE).is_file():
+    elif (directory / kit_files.DONE).is_file():
         yield from _kit(directory)
     elif work_folder(directory).is_dir():
         yield from _unfinished(directory)
@@ -198,19 +200,19 @@ def _named(split: str, record: ShardRecord) -> dict[str, str]:
 def _kit(directory: Path) -> Iterator[Finding]:
     """Check a directory in hear-eval-kit's layout; what the kit made states no hashes."""
     try:
-        sidecar = kit.read_sidecar(directory)
+        sidecar = kit_files.read_sidecar(directory)
         hashes = dict(sidecar.get("files", {})) if sidecar else {}
     except (StoreError, AttributeError) as error:
-        yield _whole(directory, directory / kit.SIDECAR, f"does not hold ({error})")
+        yield _whole(directory, directory / kit_files.SIDECAR, f"does not hold ({error})")
         return
     broken = list(_wrong_hashes(directory, hashes))
     yield from broken
     if sidecar is not None:
-        yield from _beside(directory, kit.PREFIX, str(sidecar.get("audio", "")))
+        yield from _beside(directory, kit_files.PREFIX, str(sidecar.get("audio", "")))
     if broken:
         return
     try:
-        stored = kit.stored_task(directory)
+        stored = kit_read.stored_task(directory)
         assert stored is not None
         for split in stored.task.splits:
             yield from _kit_split(stored, split)
@@ -221,10 +223,10 @@ def _kit(directory: Path) -> Iterator[Finding]:
 
 def _kit_profile(directory: Path) -> Iterator[Finding]:
     """Hold the kit's file of times against our provenance, where there is one."""
-    path = directory / kit.PROFILE
+    path = directory / kit_files.PROFILE
     try:
         profile = json.loads(path.read_bytes())
-        provenance = json.loads((directory / (kit.PREFIX + PROVENANCE)).read_bytes())
+        provenance = json.loads((directory / (kit_files.PREFIX + PROVENANCE)).read_bytes())
         same = profile == kit.profile_of(provenance)
     except FileNotFoundError:
         return
@@ -247,7 +249,7 @@ def _kit_split(stored: StoredTask, split: str) -> Iterator[Finding]:
             return
         if len(folders) > 1:
             yield _whole(directory, listed, "names files of several folders")
-    found = kit.read_split(stored, split)
+    found = kit_read.read_split(stored, split)
     clips = json.loads((directory / f"{split}.json").read_bytes())
     flat = found.embeddings.reshape(len(found.embeddings), -1)
     for i, name in enumerate(found.clip_names):
@@ -258,7 +260,7 @@ def _kit_split(stored: StoredTask, split: str) -> Iterator[Finding]:
             times = [float(t) for t in found.timestamps_ms[start:stop]]
             wanted = {
                 "timestamps.json": times,
-                "target-labels.json": kit.labels_at(clips[name], times),
+                "target-labels.json": kit_files.labels_at(clips[name], times),
             }
         for end, value in wanted.items():
             path = Path(f"{stem}.{end}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.report.bundle import unpack
 from mambabench.store.embeddings import StoredTask, stored_task
-from mambabench.store.hear_eval_kit import stored_task as stored_by_kit
+from mambabench.store.hear_eval_kit_read import stored_task as stored_by_kit
 from mambabench.store.notebook import html_table
 from mambabench.verification.aside import SET_ASIDE, move_aside
 from mambabench.verification.finding import Finding, is_temporary

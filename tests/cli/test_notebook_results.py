@@ -9,7 +9,7 @@ import pytest
 
 import mambabench
 from mambabench.errors import MambabenchError
-from mambabench.extract.verb import Extracted, TaskOutcome
+from mambabench.extract.outcome import Extracted, TaskOutcome
 from mambabench.pipeline import PipelineRun
 from mambabench.probe.verb import ProbeFailure, ProbeRun
 from mambabench.store.estimate import Estimate

@@ -15,7 +15,8 @@ import pytest
 from mambabench.errors import StoreError
 from mambabench.extract.verb import extract
 from mambabench.store.embeddings import StoredTask
-from mambabench.store.hear_eval_kit import labels_at, read_labels, shuffled_order
+from mambabench.store.hear_eval_kit_files import labels_at, shuffled_order
+from mambabench.store.hear_eval_kit_read import read_labels
 from mambabench.store.open import list_stored_tasks, read_embeddings
 
 Make = Callable[..., Path]

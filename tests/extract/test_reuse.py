@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from mambabench.errors import StoreError
-from mambabench.extract import reuse, unit, verb
+from mambabench.extract import reuse, unit, works
 from mambabench.extract.plan import Budget
-from mambabench.extract.verb import BUDGETS, extract
+from mambabench.extract.verb import extract
+from mambabench.extract.works import BUDGETS
 from mambabench.store.open import list_stored_tasks
 
 Make = Callable[..., Path]
@@ -82,7 +83,7 @@ def _count(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return watched
 
     monkeypatch.setattr(unit, "load", load)
-    monkeypatch.setattr(verb, "load", load)
+    monkeypatch.setattr(works, "load", load)
     return counted
 
 

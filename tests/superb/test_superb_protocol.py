@@ -22,7 +22,7 @@ from mambabench.probe.protocols import superb as superb_protocol
 from mambabench.store.embeddings import EmbeddingSet, StoredTask
 
 ROOT = Path(__file__).resolve().parents[2]
-PRESETS = ("superb", "superb-clean")
+BOTH = ("superb", "superb-clean")
 
 
 @pytest.fixture(autouse=True)
@@ -84,17 +84,17 @@ def permuted(one: StoredTask, split: str, seed: int = 1) -> StoredTask:
     return replace(one, task=replace(one.task, clips=one.task.clips | {split: swapped}))
 
 
-def result_of(module, one: StoredTask, preset: str, fold: int = 0):
-    plan = module.plan_fold(one, PROTOCOLS[preset], 0, folds(one.task)[fold])
+def result_of(module, one: StoredTask, protocol: str, fold: int = 0):
+    plan = module.plan_fold(one, PROTOCOLS[protocol], 0, folds(one.task)[fold])
     return plan.finish([trial.run(Running()) for trial in plan.trials], Running()).result
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("preset", PRESETS)
-def test_permuted_test_labels_never_change_the_head(monkeypatch, preset, seed):
+@pytest.mark.parametrize("protocol", BOTH)
+def test_permuted_test_labels_never_change_the_head(monkeypatch, protocol, seed):
     one = noise_task(monkeypatch, ("train", "valid", "test"), seed=seed)
-    before = result_of(utterances, one, preset)
-    after = result_of(utterances, permuted(one, "test"), preset)
+    before = result_of(utterances, one, protocol)
+    after = result_of(utterances, permuted(one, "test"), protocol)
     assert (before.head_sha256, before.grid_point, before.best_epoch, before.validation_score) == (
         after.head_sha256,
         after.grid_point,
@@ -102,7 +102,7 @@ def test_permuted_test_labels_never_change_the_head(monkeypatch, preset, seed):
         after.validation_score,
     )
     assert before.scores != after.scores
-    changed = result_of(utterances, permuted(one, "valid"), preset)  # the test can fail
+    changed = result_of(utterances, permuted(one, "valid"), protocol)  # the test can fail
     assert changed.validation_score != before.validation_score
 
 
@@ -125,10 +125,11 @@ def test_the_clean_rule_develops_on_speakers_that_are_not_trained_on(monkeypatch
     one = noise_task(monkeypatch, names)
     for fold in folds(one.task):
         clips = [(s, c) for s in names if s != fold.test for c in one.task.clips[s]]
-        train, valid = utterances._pool_rows(clips, PROTOCOLS["superb-clean"])
+        origins = [split for split, _ in clips]
+        train, valid = utterances.pool_rows(origins, clean=True)
         speakers = [{clips[i][1].cluster for i in rows} for rows in (train, valid)]
         assert not speakers[0] & speakers[1]
-        train, valid = utterances._pool_rows(clips, PROTOCOLS["superb"])
+        train, valid = utterances.pool_rows(origins, clean=False)
         assert len(train) == int(0.8 * len(clips))
 
 
@@ -184,15 +185,15 @@ def test_the_clean_checkpoint_of_verification_never_sees_a_trial(monkeypatch, tm
     one = speaker_task(monkeypatch, tmp_path)
     fold = folds(one.task)[0]
     (tmp_path / "trials.csv").rename(tmp_path / "hidden.csv")  # training cannot read it
-    plans = {preset: speakers.plan_fold(one, PROTOCOLS[preset], 0, fold) for preset in PRESETS}
+    plans = {protocol: speakers.plan_fold(one, PROTOCOLS[protocol], 0, fold) for protocol in BOTH}
     trained = {p: [t.run(Running()) for t in plan.trials] for p, plan in plans.items()}
-    chosen: dict[str, set[tuple[str, int]]] = {preset: set() for preset in PRESETS}
+    chosen: dict[str, set[tuple[str, int]]] = {protocol: set() for protocol in BOTH}
     for seed in range(4):  # other trials
         write_trials(tmp_path / "trials.csv", one.task.clips["test"], seed)
-        for preset, plan in plans.items():
-            result = plan.finish(trained[preset], Running()).result
-            chosen[preset].add((result.head_sha256, result.best_epoch))
-            by = "test" if preset == "superb" else "held-out training speakers"
+        for protocol, plan in plans.items():
+            result = plan.finish(trained[protocol], Running()).result
+            chosen[protocol].add((result.head_sha256, result.best_epoch))
+            by = "test" if protocol == "superb" else "held-out training speakers"
             assert result.grid_point["selected_on"] == by
     assert len(chosen["superb-clean"]) == 1
     assert len(chosen["superb"]) > 1  # s3prl's rule does take the checkpoint by the trials

@@ -15,26 +15,26 @@ __all__ = ["task"]
 
 DURATION_S = 1.5
 _CLIPS = {"train": 90, "valid": 30, "test": 80}
-Sound = Callable[[float, np.random.Generator], syn.Audio]
+Sound = Callable[[float, np.random.Generator], syn.Samples]
 
 
-def _beep(duration_s: float, rng: np.random.Generator) -> syn.Audio:
+def _beep(duration_s: float, rng: np.random.Generator) -> syn.Samples:
     return syn.tone(rng.uniform(900, 1300), duration_s)
 
 
-def _buzz(duration_s: float, rng: np.random.Generator) -> syn.Audio:
+def _buzz(duration_s: float, rng: np.random.Generator) -> syn.Samples:
     return syn.harmonics(rng.uniform(90, 140), np.ones(20) / 4, duration_s, rng)
 
 
-def _fall(duration_s: float, rng: np.random.Generator) -> syn.Audio:
+def _fall(duration_s: float, rng: np.random.Generator) -> syn.Samples:
     return syn.sweep(rng.uniform(2200, 3000), rng.uniform(500, 800), duration_s)
 
 
-def _hiss(duration_s: float, rng: np.random.Generator) -> syn.Audio:
+def _hiss(duration_s: float, rng: np.random.Generator) -> syn.Samples:
     return 0.5 * syn.noise(duration_s, rng, low_hz=rng.uniform(3000, 4000), high_hz=7000)
 
 
-def _rise(duration_s: float, rng: np.random.Generator) -> syn.Audio:
+def _rise(duration_s: float, rng: np.random.Generator) -> syn.Samples:
     return syn.sweep(rng.uniform(500, 800), rng.uniform(2200, 3000), duration_s)
 
 
@@ -84,7 +84,7 @@ def _plan(rng: np.random.Generator) -> list[dict[str, Any]]:
     return sorted(events, key=lambda event: (event["start"], event["label"]))
 
 
-def _render(events: list[dict[str, Any]], split: str, number: int) -> syn.Audio:
+def _render(events: list[dict[str, Any]], split: str, number: int) -> syn.Samples:
     rng = syn.generator("events", split, number, "audio")
     mixture = np.zeros(len(syn.seconds(DURATION_S)))
     for event in events:

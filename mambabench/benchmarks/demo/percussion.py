@@ -17,49 +17,49 @@ _N_FOLDS = 5
 _TAKES = 8  # per instrument and fold
 
 
-def _drum(low_hz: float, high_hz: float, fall_s: float, rng: np.random.Generator) -> syn.Audio:
+def _drum(low_hz: float, high_hz: float, fall_s: float, rng: np.random.Generator) -> syn.Samples:
     end = rng.uniform(low_hz, high_hz)
     body = syn.sweep(end * rng.uniform(1.5, 2.5), end, 0.5, curve=4.0)
     return body * syn.decay(0.5, fall_s * rng.uniform(0.6, 1.6))
 
 
-def _hiss(low_hz: float, fall_s: float, rng: np.random.Generator) -> syn.Audio:
+def _hiss(low_hz: float, fall_s: float, rng: np.random.Generator) -> syn.Samples:
     band = syn.noise(0.5, rng, low_hz=low_hz * rng.uniform(0.7, 1.3), high_hz=7500.0)
     return band * syn.decay(0.5, fall_s * rng.uniform(0.6, 1.6))
 
 
-def _kick(rng: np.random.Generator) -> syn.Audio:
+def _kick(rng: np.random.Generator) -> syn.Samples:
     return _drum(45, 90, 0.12, rng)
 
 
-def _tom(rng: np.random.Generator) -> syn.Audio:
+def _tom(rng: np.random.Generator) -> syn.Samples:
     return _drum(75, 180, 0.16, rng)
 
 
-def _conga(rng: np.random.Generator) -> syn.Audio:
+def _conga(rng: np.random.Generator) -> syn.Samples:
     return _drum(150, 330, 0.12, rng)
 
 
-def _snare(rng: np.random.Generator) -> syn.Audio:
+def _snare(rng: np.random.Generator) -> syn.Samples:
     return _drum(140, 240, 0.08, rng) + rng.uniform(0.1, 0.5) * _hiss(1500, 0.09, rng)
 
 
-def _clap(rng: np.random.Generator) -> syn.Audio:
+def _clap(rng: np.random.Generator) -> syn.Samples:
     burst = _hiss(1200, 0.012, rng)
     gap = rng.uniform(0.010, 0.016)
     rattle = sum(syn.place(burst, i * gap, 0.5) for i in range(3))
     return rattle + syn.place(_hiss(1200, 0.07, rng), 3 * gap, 0.5)
 
 
-def _closed_hat(rng: np.random.Generator) -> syn.Audio:
+def _closed_hat(rng: np.random.Generator) -> syn.Samples:
     return _hiss(4500, 0.035, rng)
 
 
-def _open_hat(rng: np.random.Generator) -> syn.Audio:
+def _open_hat(rng: np.random.Generator) -> syn.Samples:
     return _hiss(4500, 0.11, rng)
 
 
-def _cowbell(rng: np.random.Generator) -> syn.Audio:
+def _cowbell(rng: np.random.Generator) -> syn.Samples:
     base = rng.uniform(480, 640)
     bell = sum(
         syn.harmonics(base * ratio, [1.0, 0.0, 0.33, 0.0, 0.2], 0.5, rng) for ratio in (1.0, 1.48)
@@ -67,7 +67,7 @@ def _cowbell(rng: np.random.Generator) -> syn.Audio:
     return np.asarray(bell) * syn.decay(0.5, rng.uniform(0.05, 0.15))
 
 
-INSTRUMENTS: dict[str, Callable[[np.random.Generator], syn.Audio]] = {
+INSTRUMENTS: dict[str, Callable[[np.random.Generator], syn.Samples]] = {
     "clap": _clap,
     "closed hat": _closed_hat,
     "conga": _conga,
@@ -100,7 +100,7 @@ def task() -> DemoTask:
     )
 
 
-def _strike(instrument: str, fold: int, take: int) -> syn.Audio:
+def _strike(instrument: str, fold: int, take: int) -> syn.Samples:
     rng = syn.generator("percussion", instrument, fold, take)
     sound = INSTRUMENTS[instrument](rng)
     sound = syn.place(sound / np.max(np.abs(sound)), rng.uniform(0.0, 0.5), DURATION_S)

@@ -48,7 +48,7 @@ def task() -> DemoTask:
     )
 
 
-def _note(timbre: str, note: int, take: int) -> syn.Audio:
+def _note(timbre: str, note: int, take: int) -> syn.Samples:
     rng = syn.generator("pitch", timbre, note, take)
     amplitudes, fall_s = TIMBRES[timbre]
     frequency = syn.midi_to_hz(note + rng.uniform(-0.4, 0.4))

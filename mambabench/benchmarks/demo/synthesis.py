@@ -22,7 +22,7 @@ __all__ = [
     "tone",
 ]
 
-Audio = npt.NDArray[np.float64]
+Samples = npt.NDArray[np.float64]
 
 
 def generator(*key: str | int) -> np.random.Generator:
@@ -30,7 +30,7 @@ def generator(*key: str | int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64([zlib.crc32(str(part).encode()) for part in key]))
 
 
-def seconds(duration_s: float) -> Audio:
+def seconds(duration_s: float) -> Samples:
     """Return the times of the samples of `duration_s`, in seconds."""
     return np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
 
@@ -40,12 +40,12 @@ def midi_to_hz(note: float) -> float:
     return float(440.0 * 2.0 ** ((note - 69.0) / 12.0))
 
 
-def tone(frequency_hz: float, duration_s: float, phase: float = 0.0) -> Audio:
+def tone(frequency_hz: float, duration_s: float, phase: float = 0.0) -> Samples:
     """Return a sine."""
     return np.sin(2 * np.pi * frequency_hz * seconds(duration_s) + phase)
 
 
-def sweep(start_hz: float, end_hz: float, duration_s: float, curve: float = 1.0) -> Audio:
+def sweep(start_hz: float, end_hz: float, duration_s: float, curve: float = 1.0) -> Samples:
     """Return a sine whose frequency goes from start to end; `curve` > 1 goes faster at first."""
     time = seconds(duration_s)
     position = 1.0 - (1.0 - time / duration_s) ** curve
@@ -54,11 +54,11 @@ def sweep(start_hz: float, end_hz: float, duration_s: float, curve: float = 1.0)
 
 
 def harmonics(
-    frequency_hz: float | Audio,
+    frequency_hz: float | Samples,
     amplitudes: npt.ArrayLike,
     duration_s: float,
     rng: np.random.Generator,
-) -> Audio:
+) -> Samples:
     """Return harmonics 1, 2, ... of a (possibly varying) fundamental with random phases.
 
     Harmonics at or above half the sampling rate are left out.
@@ -79,7 +79,7 @@ def harmonics(
     return total
 
 
-def noise(duration_s: float, rng: np.random.Generator, *, low_hz: float, high_hz: float) -> Audio:
+def noise(duration_s: float, rng: np.random.Generator, *, low_hz: float, high_hz: float) -> Samples:
     """Return noise of unit RMS in a band with soft edges (a third of an octave)."""
     n = len(seconds(duration_s))
     spectrum = np.fft.rfft(rng.standard_normal(n))
@@ -87,19 +87,19 @@ def noise(duration_s: float, rng: np.random.Generator, *, low_hz: float, high_hz
     above = 1.0 / (1.0 + (low_hz / frequency) ** 12)
     below = 1.0 / (1.0 + (frequency / high_hz) ** 12)
     shaped = np.fft.irfft(spectrum * above * below, n)
-    result: Audio = shaped / np.sqrt(np.mean(shaped**2))
+    result: Samples = shaped / np.sqrt(np.mean(shaped**2))
     return result
 
 
-def decay(duration_s: float, time_constant_s: float, attack_s: float = 0.002) -> Audio:
+def decay(duration_s: float, time_constant_s: float, attack_s: float = 0.002) -> Samples:
     """Return an envelope that rises linearly in `attack_s` and then falls exponentially."""
     time = seconds(duration_s)
     rise = np.minimum(time / attack_s, 1.0)
-    result: Audio = rise * np.exp(-np.maximum(time - attack_s, 0.0) / time_constant_s)
+    result: Samples = rise * np.exp(-np.maximum(time - attack_s, 0.0) / time_constant_s)
     return result
 
 
-def place(sound: Audio, start_s: float, duration_s: float) -> Audio:
+def place(sound: Samples, start_s: float, duration_s: float) -> Samples:
     """Return silence of `duration_s` with `sound` from `start_s` on; what does not fit is cut."""
     result = np.zeros(len(seconds(duration_s)))
     first = round(start_s * SAMPLE_RATE_HZ)
@@ -108,7 +108,9 @@ def place(sound: Audio, start_s: float, duration_s: float) -> Audio:
     return result
 
 
-def add_noise(sound: Audio, snr_db: float, rng: np.random.Generator, peak: float = 0.5) -> Audio:
+def add_noise(
+    sound: Samples, snr_db: float, rng: np.random.Generator, peak: float = 0.5
+) -> Samples:
     """Return `sound` in pinkish noise at the given ratio of mean powers, scaled to `peak`."""
     n = len(sound)
     spectrum = np.fft.rfft(rng.standard_normal(n))
@@ -116,5 +118,5 @@ def add_noise(sound: Audio, snr_db: float, rng: np.random.Generator, peak: float
     hiss = np.fft.irfft(spectrum / np.sqrt(frequency), n)
     hiss *= np.sqrt(np.mean(sound**2) / np.mean(hiss**2)) * 10 ** (-snr_db / 20)
     mixed = sound + hiss
-    result: Audio = mixed * (peak / np.max(np.abs(mixed)))
+    result: Samples = mixed * (peak / np.max(np.abs(mixed)))
     return result

@@ -52,7 +52,7 @@ def task() -> DemoTask:
     )
 
 
-def _vowel(vowel: str, speaker: str) -> syn.Audio:
+def _vowel(vowel: str, speaker: str) -> syn.Samples:
     voice = syn.generator("vowel", speaker)
     tract, pitch_hz = (
         voice.uniform(0.95, 1.25),

@@ -71,7 +71,7 @@ def read(root: Path) -> Corpus:
     """Read `root`/IEMOCAP: one split a session.
 
     Where `root`/meta_data/SessionN/test_meta_data.json (s3prl's lists) exist for all sessions,
-    their order is taken, which the seeded development split of the compatible preset depends on;
+    their order is taken, which the seeded development split of the protocol `superb` depends on;
     otherwise the clips come from the EmoEvaluation files in sorted order, and a note says so.
     """
     require_folder(root / FOLDER, "IEMOCAP", _REMEDY)

@@ -56,7 +56,7 @@ class SourceClip:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus read with one preset: its splits, label vocabulary and what must be said of it."""
+    """A corpus as it was read: its splits, label vocabulary and what must be said of it."""
 
     task: str
     splits: Mapping[str, tuple[SourceClip, ...]]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mambabench.models.affect.mmml import frame_mean
-from mambabench.models.affect.mmml_backbones import AudioBackbone, Settings
+from mambabench.models.affect.mmml_backbones import AudioBackbone, BackboneSettings
 
 __all__ = ["AudioRaw", "AudioSmile", "AudioSpec", "swapped_positions"]
 
@@ -92,7 +92,7 @@ class AudioRaw(nn.Module):
     HuBERT model passes it.
     """
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: BackboneSettings) -> None:
         super().__init__()
         self._masked = config["model_type"] == "hubert"
         name = "hubert_model" if self._masked else "data2vec_model"

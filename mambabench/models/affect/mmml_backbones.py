@@ -23,13 +23,13 @@ from mambabench.errors import EncoderError, nearest_names
 __all__ = ["AudioBackbone", "TextBackbone", "build_backbone", "conv_length", "renamed_weight_norm"]
 
 Tensor = torch.Tensor
-Settings = Mapping[str, Any]  # a Hugging Face config.json, read as it is
+BackboneSettings = Mapping[str, Any]  # a Hugging Face config.json, read as it is
 
 _TEXT_TYPES = ("roberta", "bert")
 _AUDIO_TYPES = ("data2vec-audio", "hubert")
 
 
-def build_backbone(config: Settings) -> TextBackbone | AudioBackbone:
+def build_backbone(config: BackboneSettings) -> TextBackbone | AudioBackbone:
     """Return the backbone that a Hugging Face `config` describes, with random weights.
 
     Raises EncoderError for an architecture that is not among the supported ones.
@@ -62,7 +62,7 @@ def _key_bias(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 class _SelfAttention(nn.Module):
     """Multi-head self-attention under BERT's names or those of the audio models."""
 
-    def __init__(self, config: Settings, names: tuple[str, str, str]) -> None:
+    def __init__(self, config: BackboneSettings, names: tuple[str, str, str]) -> None:
         super().__init__()
         size = config["hidden_size"]
         self._heads = int(config["num_attention_heads"])
@@ -86,7 +86,7 @@ class _SelfAttention(nn.Module):
 class _Residual(nn.Module):
     """BERT's output layer: layer_norm(dropout(dense(hidden)) + residual)."""
 
-    def __init__(self, n_in: int, config: Settings) -> None:
+    def __init__(self, n_in: int, config: BackboneSettings) -> None:
         super().__init__()
         self.dense = nn.Linear(n_in, config["hidden_size"])
         self.LayerNorm = nn.LayerNorm(config["hidden_size"], eps=config["layer_norm_eps"])
@@ -98,7 +98,7 @@ class _Residual(nn.Module):
 
 
 class _TextLayer(nn.Module):
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: BackboneSettings) -> None:
         super().__init__()
         size, wide = config["hidden_size"], config["intermediate_size"]
         self.attention = nn.Module()
@@ -119,7 +119,7 @@ class _TextLayer(nn.Module):
 class TextBackbone(nn.Module):
     """RoBERTa or BERT with its pooling layer."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: BackboneSettings) -> None:
         super().__init__()
         _only_gelu(config)
         size = int(config["hidden_size"])
@@ -159,7 +159,7 @@ class TextBackbone(nn.Module):
         return x, torch.tanh(self.pooler.get_submodule("dense")(x[:, 0]))
 
 
-def conv_length(n: Tensor, config: Settings) -> Tensor:
+def conv_length(n: Tensor, config: BackboneSettings) -> Tensor:
     """Return how many frames the convolutions make of `n` samples; 0 or less where too few."""
     for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True):
         n = torch.div(n - kernel, stride, rounding_mode="floor") + 1
@@ -169,7 +169,7 @@ def conv_length(n: Tensor, config: Settings) -> Tensor:
 class _ConvLayer(nn.Module):
     """One convolution of the feature extractor, with the norm that its place asks for."""
 
-    def __init__(self, config: Settings, index: int) -> None:
+    def __init__(self, config: BackboneSettings, index: int) -> None:
         super().__init__()
         widths = (1, *config["conv_dim"])
         n_out = widths[index + 1]
@@ -203,7 +203,7 @@ def _same(x: Tensor, kernel: int) -> Tensor:
 class _ConvolutionalPositions(nn.Module):
     """Convolutional positions: a stack with norms (data2vec), or one weight-normed layer."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: BackboneSettings) -> None:
         super().__init__()
         size, groups = config["hidden_size"], config["num_conv_pos_embedding_groups"]
         self._stacked = config["model_type"] == "data2vec-audio"
@@ -235,7 +235,7 @@ class _ConvolutionalPositions(nn.Module):
 class _AudioLayer(nn.Module):
     """Post-norm transformer layer of the audio models."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: BackboneSettings) -> None:
         super().__init__()
         size, wide = config["hidden_size"], config["intermediate_size"]
         self.attention = _SelfAttention(config, ("q_proj", "k_proj", "v_proj"))
@@ -260,7 +260,7 @@ class _AudioLayer(nn.Module):
 class AudioBackbone(nn.Module):
     """data2vec-audio or HuBERT with post-norm layers, on 16 kHz samples."""
 
-    def __init__(self, config: Settings) -> None:
+    def __init__(self, config: BackboneSettings) -> None:
         super().__init__()
         _only_gelu(config)
         if config.get("do_stable_layer_norm"):
@@ -346,7 +346,7 @@ class AudioBackbone(nn.Module):
         return torch.where(covered.unsqueeze(-1), self.masked_spec_embed, x)
 
 
-def _only_gelu(config: Settings) -> None:
+def _only_gelu(config: BackboneSettings) -> None:
     act = config.get("hidden_act", "gelu")
     if act != "gelu":
         raise EncoderError(f"config.json: hidden_act {act!r} is not supported, only 'gelu'")

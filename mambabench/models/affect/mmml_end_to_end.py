@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mambabench.models.affect.mmml import Fusion, FusionConfig, FusionOutput, Modality
-from mambabench.models.affect.mmml_backbones import AudioBackbone, Settings, TextBackbone
+from mambabench.models.affect.mmml_backbones import AudioBackbone, BackboneSettings, TextBackbone
 
 __all__ = ["EndToEnd", "Tokens"]
 
@@ -19,7 +19,9 @@ class EndToEnd(Fusion):
     The convolutions of the audio backbone are frozen, everything else learns.
     """
 
-    def __init__(self, config: FusionConfig, text: Settings, audio: Settings) -> None:
+    def __init__(
+        self, config: FusionConfig, text: BackboneSettings, audio: BackboneSettings
+    ) -> None:
         super().__init__(config)
         self.roberta_model = TextBackbone(text)
         self._audio_name = "hubert_model" if config.language == "ch" else "data2vec_model"

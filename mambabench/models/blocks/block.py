@@ -102,10 +102,10 @@ class Block(nn.Module):
         return mixed
 
 
-State = tuple[torch.Tensor, torch.Tensor]
+HiddenAndResidual = tuple[torch.Tensor, torch.Tensor]
 
 
-def run_sequence(blocks: Iterable[nn.Module], tokens: torch.Tensor) -> Iterator[State]:
+def run_sequence(blocks: Iterable[nn.Module], tokens: torch.Tensor) -> Iterator[HiddenAndResidual]:
     """Run blocks one after another; yield (hidden, residual) after each of them."""
     hidden, residual = tokens, None
     for block in blocks:
@@ -113,7 +113,7 @@ def run_sequence(blocks: Iterable[nn.Module], tokens: torch.Tensor) -> Iterator[
         yield hidden, residual
 
 
-def run_pairs(blocks: Iterable[nn.Module], tokens: torch.Tensor) -> Iterator[State]:
+def run_pairs(blocks: Iterable[nn.Module], tokens: torch.Tensor) -> Iterator[HiddenAndResidual]:
     """Run blocks in pairs, the second of each on the reversed sequence, as Vim's VisionMamba does.
 
     Both halves carry the whole residual stream and are added, so the stream doubles with every

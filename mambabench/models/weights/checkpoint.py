@@ -20,7 +20,7 @@ from mambabench.models.weights.recognise import check_converted, recognise
 
 __all__ = ["describe_mismatch", "fit_state", "read_checkpoint"]
 
-State = Mapping[str, torch.Tensor]
+StateDict = Mapping[str, torch.Tensor]
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile, in any order
 
 
@@ -119,7 +119,7 @@ def _unwrap(content: Any, file: Path) -> Checkpoint:
     return Checkpoint(bare, wrapper, prefix, extra)
 
 
-def _strip_prefix(state: State) -> tuple[dict[str, torch.Tensor], str]:
+def _strip_prefix(state: StateDict) -> tuple[dict[str, torch.Tensor], str]:
     bare, prefix = dict(state), ""
     while bare and (found := next((p for p in PREFIXES if all(k.startswith(p) for k in bare)), "")):
         bare = {key[len(found) :]: value for key, value in bare.items()}
@@ -133,7 +133,7 @@ def _strip_prefix(state: State) -> tuple[dict[str, torch.Tensor], str]:
     return bare, prefix
 
 
-def fit_state(model: torch.nn.Module, state: State, name: str, origin: str) -> None:
+def fit_state(model: torch.nn.Module, state: StateDict, name: str, origin: str) -> None:
     """Give `model` (built on the meta device) the tensors of `state`, key by key.
 
     Raises one EncoderError that lists every missing, extra and misshapen key of `origin` and

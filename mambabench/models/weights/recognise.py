@@ -6,7 +6,6 @@ import json
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,9 +14,6 @@ from mambabench.models.entry import EncoderEntry
 from mambabench.models.registry import encoder_entries, find_entry
 from mambabench.models.weights.identity import weights_hash
 from mambabench.models.weights.kinds import FORMAT, Checkpoint, Shapes
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["check_converted", "expected_shapes", "recognise"]
 

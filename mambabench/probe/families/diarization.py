@@ -28,7 +28,7 @@ from mambabench.store.records import FoldResult
 __all__ = ["CHUNK_FRAMES", "DiarizationFold", "plan_fold", "steps"]
 
 CHUNK_FRAMES = 2_000
-Labels = npt.NDArray[np.float32]  # [n_frames, 2]
+FrameLabels = npt.NDArray[np.float32]  # [n_frames, 2]
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class _Recording:
     clip: Clip
     turns: tuple[Turn, ...]
     pieces: list[Frames]
-    labels: list[Labels]
+    labels: list[FrameLabels]
 
 
-def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> DiarizationFold:
+def plan_fold(stored: StoredTask, protocol: Protocol, seed: int, fold: Fold) -> DiarizationFold:
     """Plan one fold; DataError where a clip has not two speakers at most."""
     for split, clips in stored.task.clips.items():
         for clip in clips:
@@ -51,26 +51,26 @@ def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> Di
                     f"{stored.task.directory / split}.json: clip {clip.name!r} has {len(speakers)} "
                     "speakers; the diarization head tells two apart: take the clip out"
                 )
-    return DiarizationFold(stored, preset, seed, fold)
+    return DiarizationFold(stored, protocol, seed, fold)
 
 
 @dataclass(frozen=True)
 class DiarizationFold:
-    """One fold: a trial a learning rate; threshold and median are chosen as the preset does.
+    """One fold: a trial a learning rate; threshold and median are chosen as the protocol does.
 
     ``superb`` takes the setting with the lowest test error and keeps outputs on padding, as s3prl;
     ``superb-clean`` chooses the setting on validation recordings and cuts the padding.
     """
 
     stored: StoredTask
-    preset: Protocol
+    protocol: Protocol
     seed: int
     fold: Fold
 
     @property
     def trials(self) -> Sequence[Trial]:
         """Return one fit a learning rate."""
-        rates = recipe_of(self.stored.task, self.preset).learning_rates
+        rates = recipe_of(self.stored.task, self.protocol).learning_rates
         return tuple(
             Trial(
                 f"{self.fold.test}-{rate:g}",
@@ -88,8 +88,8 @@ class DiarizationFold:
         return [_recording(clip, frames, n, shift) for clip, frames, n in rows], shift
 
     def _train(self, running: Running, rate: float) -> TrainedTrial:
-        recipe = recipe_of(self.stored.task, self.preset)
-        total, every = steps_of(recipe, self.preset)
+        recipe = recipe_of(self.stored.task, self.protocol)
+        total, every = steps_of(recipe, self.protocol)
         settings = FrameSettings(
             rate,
             total,
@@ -106,7 +106,7 @@ class DiarizationFold:
             pieces = [piece for one in recordings for piece in one.pieces]
             sides.append((pieces, [labels for one in recordings for labels in one.labels]))
         head, value, step = sequence_heads.train_speaking(
-            sides[0], sides[1], settings, self.seed, width_of(recipe, self.preset)
+            sides[0], sides[1], settings, self.seed, width_of(recipe, self.protocol)
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
@@ -117,18 +117,18 @@ class DiarizationFold:
         best = max(trained, key=lambda one: one.value)  # the first of equals
         arrays = dict(best.arrays)
         rate = float(arrays.pop("learning_rate"))
-        recipe = recipe_of(self.stored.task, self.preset)
-        width = width_of(recipe, self.preset)
+        recipe = recipe_of(self.stored.task, self.protocol)
+        width = width_of(recipe, self.protocol)
         n_layers = len(arrays["layers.weights"])
         head = sequence_heads.SpeakingHead(
             n_layers, arrays["head.rnn.weight_ih_l0"].shape[1], width
         )
         head.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         head.eval().to(running.device)
-        chosen = self._setting(head, self.fold.valid)[0] if suite(self.preset).clean else None
+        chosen = self._setting(head, self.fold.valid)[0] if suite(self.protocol).clean else None
         setting, counts, shift, clips = self._tested(head, chosen)
         wrong, scored = counts.sum(axis=0)
-        total, _ = steps_of(recipe, self.preset)
+        total, _ = steps_of(recipe, self.protocol)
         metric = self.stored.task.evaluation[0]
         result = FoldResult(
             fold=self.fold.test,
@@ -140,7 +140,7 @@ class DiarizationFold:
                 "threshold": setting[0],
                 "median_frames": setting[1],
                 "label_shift_samples": shift,
-                "selected_on": "validation" if suite(self.preset).clean else "test",
+                "selected_on": "validation" if suite(self.protocol).clean else "test",
             },
             validation_score=best.value,
             best_epoch=best.step,
@@ -170,7 +170,7 @@ class DiarizationFold:
     ) -> tuple[tuple[float, int], npt.NDArray[np.float64], float, list[Clip]]:
         """Return the setting with the lowest error on a split (the first of equals), its counts."""
         recordings, shift = self._recordings(split)
-        cut = suite(self.preset).clean
+        cut = suite(self.protocol).clean
         found = [
             sequence_heads.predict_speakers(
                 head, one.pieces, [len(labels) for labels in one.labels], cut=cut

@@ -26,10 +26,10 @@ from mambabench.store.records import FoldResult
 __all__ = ["PhoneFold", "plan_fold", "steps"]
 
 
-def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> PhoneFold:
+def plan_fold(stored: StoredTask, protocol: Protocol, seed: int, fold: Fold) -> PhoneFold:
     """Plan one fold of a sequence task; DataError where its vocabulary has no blank."""
     symbol_table(stored.task)
-    return PhoneFold(stored, preset, seed, fold)
+    return PhoneFold(stored, protocol, seed, fold)
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class PhoneFold:
     """One fold: a trial a learning rate, the lowest validation error rate is tested."""
 
     stored: StoredTask
-    preset: Protocol
+    protocol: Protocol
     seed: int
     fold: Fold
 
     @property
     def trials(self) -> Sequence[Trial]:
         """Return one fit a learning rate."""
-        rates = recipe_of(self.stored.task, self.preset).learning_rates
+        rates = recipe_of(self.stored.task, self.protocol).learning_rates
         return tuple(
             Trial(
                 f"{self.fold.test}-{rate:g}",
@@ -61,8 +61,8 @@ class PhoneFold:
         return frame_heads.Speech(part.frames(), targets, part.samples())
 
     def _train(self, running: Running, rate: float) -> TrainedTrial:
-        recipe = recipe_of(self.stored.task, self.preset)
-        total, every = steps_of(recipe, self.preset)
+        recipe = recipe_of(self.stored.task, self.protocol)
+        total, every = steps_of(recipe, self.protocol)
         settings = FrameSettings(
             rate,
             total,
@@ -106,7 +106,7 @@ class PhoneFold:
         )
         errors, length = counts.sum(axis=0)
         metric = self.stored.task.evaluation[0]
-        total, _ = steps_of(recipe_of(self.stored.task, self.preset), self.preset)
+        total, _ = steps_of(recipe_of(self.stored.task, self.protocol), self.protocol)
         result = FoldResult(
             fold=self.fold.test,
             scores={metric: float(errors / length) if length else None},

@@ -23,7 +23,7 @@ from mambabench.store.records import FoldResult
 __all__ = ["QueryFold", "plan_fold", "steps"]
 
 
-def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> QueryFold:
+def plan_fold(stored: StoredTask, protocol: Protocol, seed: int, fold: Fold) -> QueryFold:
     """Plan the one search of the task."""
     return QueryFold(stored)
 

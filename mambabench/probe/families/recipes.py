@@ -1,4 +1,4 @@
-"""How the heads of a suite are trained: a recipe a task, which a preset may shorten."""
+"""How the heads of a suite are trained: a recipe a task, which a protocol may shorten."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class HeadRecipe:
     accumulation: int = 1  # backward passes a step, each of its mean loss over their number
     balanced: bool = False  # sample with replacement, inversely to class counts
     width: int | None = None  # of recurrent heads; others are as wide as published
-    shortened_rates: tuple[float, ...] | None = None  # instead, where a preset shortens
+    shortened_rates: tuple[float, ...] | None = None  # instead, where a protocol shortens
     shortened_batch_size: int | None = None  # likewise
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class HeadRecipe:
 
 
 MOST_SHORTENED_EVALUATIONS = 20
-_NARROWER = {1: 1, 10: 4, 100: 16}  # shortened presets divide the width of recurrent heads too
+_NARROWER = {1: 1, 10: 4, 100: 16}  # shortened protocols divide the width of recurrent heads too
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def suite(protocol: Protocol) -> SuiteSettings:
 
 
 def recipe_of(task: Task, protocol: Protocol) -> HeadRecipe:
-    """Return the recipe of a task; rates and batches for few steps where a preset shortens."""
+    """Return the recipe of a task; rates and batches for few steps where a protocol shortens."""
     settings = suite(protocol)
     recipe = settings.recipe(task)
     if settings.shorten > 1 and recipe.shortened_rates:
@@ -80,13 +80,13 @@ def recipe_of(task: Task, protocol: Protocol) -> HeadRecipe:
 
 
 def width_of(recipe: HeadRecipe, protocol: Protocol) -> int:
-    """Return the width of a recurrent head: as published, or narrower where a preset shortens."""
+    """Return the width of a recurrent head: as published, or narrower where a protocol shortens."""
     assert recipe.width is not None
     return max(8, recipe.width // _NARROWER[suite(protocol).shorten])
 
 
 def steps_of(recipe: HeadRecipe, protocol: Protocol) -> tuple[int, int]:
-    """Return (total steps, steps between evaluations) under a preset that may shorten.
+    """Return (total steps, steps between evaluations) under a protocol that may shorten.
 
     Recurrent heads decode validation clips one by one: few steps have fewer evaluations.
     """

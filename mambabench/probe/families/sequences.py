@@ -30,7 +30,7 @@ from mambabench.store.records import FoldResult
 
 __all__ = ["Reading", "SequenceFold", "plan_fold", "steps"]
 
-Counts = npt.NDArray[np.float64]  # [n_clips, 2]: what was found, what it is a share of
+ClipCounts = npt.NDArray[np.float64]  # [n_clips, 2]: what was found, what it is a share of
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ READINGS = {
 }
 
 
-def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> SequenceFold:
+def plan_fold(stored: StoredTask, protocol: Protocol, seed: int, fold: Fold) -> SequenceFold:
     """Plan one fold of a text task; DataError where its vocabulary has no blank."""
     symbol_table(stored.task)
-    return SequenceFold(stored, preset, seed, fold)
+    return SequenceFold(stored, protocol, seed, fold)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class SequenceFold:
     """One fold: a trial a learning rate, the best on validation is tested."""
 
     stored: StoredTask
-    preset: Protocol
+    protocol: Protocol
     seed: int
     fold: Fold
 
@@ -102,7 +102,7 @@ class SequenceFold:
     @property
     def trials(self) -> Sequence[Trial]:
         """Return one fit a learning rate."""
-        rates = recipe_of(self.stored.task, self.preset).learning_rates
+        rates = recipe_of(self.stored.task, self.protocol).learning_rates
         return tuple(
             Trial(
                 f"{self.fold.test}-{rate:g}",
@@ -118,8 +118,8 @@ class SequenceFold:
         return Speech(part.frames(), targets, part.samples()), part
 
     def _train(self, running: Running, rate: float) -> TrainedTrial:
-        recipe = recipe_of(self.stored.task, self.preset)
-        total, every = steps_of(recipe, self.preset)
+        recipe = recipe_of(self.stored.task, self.protocol)
+        total, every = steps_of(recipe, self.protocol)
         settings = FrameSettings(
             rate,
             total,
@@ -146,16 +146,16 @@ class SequenceFold:
             settings,
             self.seed,
             n_symbols=len(self._table.symbols),
-            width=width_of(recipe, self.preset),
+            width=width_of(recipe, self.protocol),
             batches=reading.batches(training, recipe.batch_size),
             dropped=self._table.dropped,
-            augmented=suite(self.preset).shorten == 1,  # few steps do not overfit
+            augmented=suite(self.protocol).shorten == 1,  # few steps do not overfit
         )
         arrays = {name: t.detach().cpu().numpy() for name, t in head.state_dict().items()}
         arrays["learning_rate"] = np.array(rate)
         return TrainedTrial(value, step, arrays)
 
-    def _counts(self, part: Split, decoded: Sequence[Sequence[int]]) -> dict[str, Counts]:
+    def _counts(self, part: Split, decoded: Sequence[Sequence[int]]) -> dict[str, ClipCounts]:
         """Return each metric's counts [n_clips, 2] of decoded clips."""
         symbols = self._table.symbols
         rows = [
@@ -165,16 +165,16 @@ class SequenceFold:
         return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
 
     def _named_model(self) -> dict[str, str]:
-        model = suite(self.preset).language_model
+        model = suite(self.protocol).language_model
         if model is None or self.stored.task.prediction_type != KIND:
             return {}
         return {"language_model": model.path.name, "language_model_sha256": model.sha256}
 
     def _with_language_model(
         self, head: sequence_heads.TextHead, part: Split, tested: Speech
-    ) -> Counts | None:
-        """Return word errors and words of every clip, decoded with the preset's language model."""
-        model = suite(self.preset).language_model
+    ) -> ClipCounts | None:
+        """Return word errors and words of every clip, decoded with the language model."""
+        model = suite(self.protocol).language_model
         if model is None or self.stored.task.prediction_type != KIND:
             return None
         rows = []
@@ -192,8 +192,8 @@ class SequenceFold:
         best = min(trained, key=lambda one: one.value)
         arrays = dict(best.arrays)
         rate = float(arrays.pop("learning_rate"))
-        recipe = recipe_of(self.stored.task, self.preset)
-        width = width_of(recipe, self.preset)
+        recipe = recipe_of(self.stored.task, self.protocol)
+        width = width_of(recipe, self.protocol)
         tested, part = self._speech(self.fold.test)
         _, n_layers, dim = tested.frames[0].shape
         head = sequence_heads.TextHead(n_layers, dim, len(self._table.symbols), width)
@@ -210,7 +210,7 @@ class SequenceFold:
             counts[METRIC] = second
             found, length = second.sum(axis=0)
             scores[METRIC] = float(found / length) if length else None
-        total, _ = steps_of(recipe, self.preset)
+        total, _ = steps_of(recipe, self.protocol)
         value = -best.value if self._reading.higher else best.value
         lengths = [len(clip) for clip in tested.frames]
         result = FoldResult(
@@ -220,7 +220,7 @@ class SequenceFold:
                 "learning_rate": rate,
                 "steps": total,
                 "width": width,
-                "spec_augment": suite(self.preset).shorten == 1,
+                "spec_augment": suite(self.protocol).shorten == 1,
                 "selected_on": "validation",
                 "targets_longer_than_frames": share_too_long(tested.targets, lengths),
                 **self._named_model(),

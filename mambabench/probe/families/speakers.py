@@ -31,9 +31,9 @@ __all__ = ["SpeakerFold", "plan_fold", "steps"]
 Pairs = tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
-def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> SpeakerFold:
+def plan_fold(stored: StoredTask, protocol: Protocol, seed: int, fold: Fold) -> SpeakerFold:
     """Plan the one fold of a verification task."""
-    return SpeakerFold(stored, preset, seed, fold)
+    return SpeakerFold(stored, protocol, seed, fold)
 
 
 def checkpoints_of(total: int, n: int) -> list[int]:
@@ -50,14 +50,14 @@ class SpeakerFold:
     """Train speakers; test trials pick the checkpoint under ``superb``, held-out ones if clean."""
 
     stored: StoredTask
-    preset: Protocol
+    protocol: Protocol
     seed: int
     fold: Fold
 
     @property
     def trials(self) -> Sequence[Trial]:
         """Return one fit a learning rate."""
-        rates = recipe_of(self.stored.task, self.preset).learning_rates
+        rates = recipe_of(self.stored.task, self.protocol).learning_rates
         return tuple(
             Trial(
                 f"{self.fold.test}-{rate:g}",
@@ -68,13 +68,13 @@ class SpeakerFold:
         )
 
     def _held_speakers(self, speakers: Sequence[str]) -> set[str]:
-        """Return who is held out: one speaker in ten, two at least, under the clean preset."""
+        """Return who is held out: one speaker in ten, two at least, under the clean protocol."""
         names = list(dict.fromkeys(speakers))
-        return set(names[-max(2, len(names) // 10) :]) if suite(self.preset).clean else set()
+        return set(names[-max(2, len(names) // 10) :]) if suite(self.protocol).clean else set()
 
     def _train(self, running: Running, rate: float) -> TrainedTrial:
-        recipe = recipe_of(self.stored.task, self.preset)
-        total, _ = steps_of(recipe, self.preset)
+        recipe = recipe_of(self.stored.task, self.protocol)
+        total, _ = steps_of(recipe, self.protocol)
         train = Split(self.stored, "train")
         frames = train.frames()
         speakers = [_speaker(train, i) for i in range(len(frames))]
@@ -115,10 +115,10 @@ class SpeakerFold:
         return TrainedTrial(float("nan"), total, arrays)
 
     def finish(self, trained: Sequence[TrainedTrial], running: Running) -> FoldOutcome:
-        """Choose the checkpoint as the preset does, and test it."""
+        """Choose the checkpoint as the protocol does, and test it."""
         test = Split(self.stored, "test")
         trials = _trials(self.stored, test)
-        choosing = self._held_out() if suite(self.preset).clean else (test, trials)
+        choosing = self._held_out() if suite(self.protocol).clean else (test, trials)
         best: tuple[float, int, float, frame_heads.SpeakerNetwork] | None = None
         for one in trained:
             rate = float(one.arrays["learning_rate"])
@@ -131,16 +131,18 @@ class SpeakerFold:
         error, step, rate, network = best
         scores = _scores(network, test, trials)
         metric = self.stored.task.evaluation[0]
-        total, _ = steps_of(recipe_of(self.stored.task, self.preset), self.preset)
+        total, _ = steps_of(recipe_of(self.stored.task, self.protocol), self.protocol)
         result = FoldResult(
             fold="test",
             scores={metric: equal_error_rate(trials[0], scores)[0]},
             grid_point={
                 "learning_rate": rate,
                 "steps": total,
-                "selected_on": "held-out training speakers" if suite(self.preset).clean else "test",
+                "selected_on": "held-out training speakers"
+                if suite(self.protocol).clean
+                else "test",
             },
-            validation_score=error if suite(self.preset).clean else None,
+            validation_score=error if suite(self.protocol).clean else None,
             best_epoch=step,
             n_epochs=total,
             n_test=len(test.clips),

@@ -31,16 +31,16 @@ __all__ = ["UtteranceFold", "plan_fold", "pool_rows", "steps"]
 _TENSORS = ("layers", "first_weight", "first_bias", "second_weight", "second_bias")
 
 
-def plan_fold(stored: StoredTask, preset: Protocol, seed: int, fold: Fold) -> UtteranceFold:
+def plan_fold(stored: StoredTask, protocol: Protocol, seed: int, fold: Fold) -> UtteranceFold:
     """Plan one fold; Inapplicable where the store keeps something else than time means."""
     if stored.task.pooling != "time_mean":
         raise Inapplicable(
-            f"{preset.name} does not apply to {stored.task.name}: its store keeps scene "
+            f"{protocol.name} does not apply to {stored.task.name}: its store keeps scene "
             "embeddings, its heads need time means or frames of every layer, as `mambabench "
             'tasks prepare` asks for (or set "pooling": "time_mean" in the task\'s metadata and '
             "extract again); use sound or a kit protocol"
         )
-    return UtteranceFold(stored, preset, seed, fold)
+    return UtteranceFold(stored, protocol, seed, fold)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class UtteranceFold:
     """One fold: every learning rate is trained at once, the best on validation is tested."""
 
     stored: StoredTask
-    preset: Protocol
+    protocol: Protocol
     seed: int
     fold: Fold
 
@@ -58,9 +58,9 @@ class UtteranceFold:
         return (Trial(f"{self.fold.test}-rates", self._train, cost=1.0),)
 
     def _train(self, running: Running) -> TrainedTrial:
-        task, recipe = self.stored.task, recipe_of(self.stored.task, self.preset)
+        task, recipe = self.stored.task, recipe_of(self.stored.task, self.protocol)
         sizes, _ = _slots(task)
-        total, every = steps_of(recipe, self.preset)
+        total, every = steps_of(recipe, self.protocol)
         settings = WeightedSumSettings(
             sizes,
             recipe.learning_rates,
@@ -82,7 +82,7 @@ class UtteranceFold:
         return TrainedTrial(best.validation_accuracy, best.best_step, arrays)
 
     def _learned(self) -> tuple[LabelledFeatures, LabelledFeatures]:
-        """Return training and validation rows: the fold's splits, or the preset's rule.
+        """Return training and validation rows: the fold's splits, or the protocol's rule.
 
         With k folds, every split but the tested one is a pool: s3prl draws a fifth of it for
         validation, the clean rule takes its last split.
@@ -94,7 +94,7 @@ class UtteranceFold:
         names = [name for name in sorted(self.stored.task.splits) if name != self.fold.test]
         pool = self._labelled([Split(self.stored, name) for name in names])
         origins = [name for name in names for _ in Split(self.stored, name).clips]
-        train, valid = pool_rows(origins, clean=suite(self.preset).clean)
+        train, valid = pool_rows(origins, clean=suite(self.protocol).clean)
         return (
             LabelledFeatures(pool.features[train], pool.targets[train]),
             LabelledFeatures(pool.features[valid], pool.targets[valid]),
@@ -120,7 +120,7 @@ class UtteranceFold:
         right = weighted_sum.correct(logits, data.targets, sizes)[0]
         metric = self.stored.task.evaluation[0]
         weights = torch.softmax(head.layers[0], 0).tolist()
-        total, _ = steps_of(recipe_of(self.stored.task, self.preset), self.preset)
+        total, _ = steps_of(recipe_of(self.stored.task, self.protocol), self.protocol)
         result = FoldResult(
             fold=self.fold.test,
             scores={metric: float(right.mean())},

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,6 @@ import torch
 from mambabench.probe.heads.streams import TrialStreams
 from mambabench.probe.heads.with_numba import kernels, numba_available
 from mambabench.probe.protocols import HeadConfig
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["HeadParameters", "RowBatch", "initial_parameters", "padded_columns"]
 

@@ -84,7 +84,7 @@ class GridSettings(RowSettings):
 
 @dataclass(frozen=True)
 class Protocol:
-    """A named preset: which family trains the heads of each kind of task, and how.
+    """A named way to probe: which family trains the heads of each kind of task, and how.
 
     A family is a function ``steps(unit)`` that hands out jobs and returns the outcome of each fold;
     it finds its own `settings`, and no protocol has those of another family.
@@ -114,7 +114,7 @@ class Protocol:
         return isinstance(self.settings, GridSettings) and self.settings.exact
 
 
-# what identified a preset when records were first written, in that order, and what else it was
+# what identified a protocol when records were first written, in that order, and what else it was
 _KEY = {
     **{"kit": False, "grid": (), "points": (), "n_points": None, "grid_seed": None},
     **{"shuffle": False, "standardise": False, "adapt_batch": False, "seeded": True},
@@ -126,8 +126,8 @@ _KEY = {
 def protocol_key(protocol: Protocol) -> str:
     """Return a text that changes with whatever a head follows from, and with nothing else.
 
-    It names each record's inputs, so that it must never change for a preset that does not: records
-    would be trained anew.
+    It names each record's inputs, so that it must never change for a protocol that does not:
+    records would be trained anew.
     """
     settings = protocol.settings
     targets = sorted(set(protocol.families.values()))
@@ -173,9 +173,9 @@ PROTOCOLS: Registry[Protocol] = Registry(
 def resolve_protocol(
     name: str, grid: str = "default", exact: bool = False, lm: Path | None = None
 ) -> Protocol:
-    """Return the preset `name` with another `grid`, the exact stream or a language model.
+    """Return the protocol `name` with another `grid`, the exact stream or a language model.
 
-    ProtocolError for an unknown name or a combination that the preset does not have.
+    ProtocolError for an unknown name or a combination that the protocol does not have.
     """
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)

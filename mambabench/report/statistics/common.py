@@ -27,7 +27,7 @@ from mambabench.store.records import read_predictions
 
 __all__ = ["on_common_ground"]
 
-Arrays = dict[str, Any]
+FoldArrays = dict[str, Any]
 _Clips = dict[str, list[str]]  # fold -> sorted names
 
 
@@ -132,7 +132,7 @@ def _of_clips(group: Group, clips: _Clips, folder: Path) -> Group:
 
 def _cut(run: Run, clips: _Clips, folder: Path) -> Run:
     arrays = read_predictions(run.path)
-    kept: Arrays = {}
+    kept: FoldArrays = {}
     scores = []
     for fold, names in clips.items():
         own = {k.removeprefix(f"{fold}/"): v for k, v in arrays.items() if k.startswith(f"{fold}/")}
@@ -148,5 +148,5 @@ def _cut(run: Run, clips: _Clips, folder: Path) -> Run:
     return replace(run, record=record, path=path, digest=digest)
 
 
-def _saving(arrays: Arrays) -> Callable[[Any], None]:
+def _saving(arrays: FoldArrays) -> Callable[[Any], None]:
     return lambda file: np.savez(file, **arrays)

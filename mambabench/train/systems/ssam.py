@@ -22,7 +22,7 @@ from mambabench.train.encoder_data import ClipData, open_clips, parse_data
 from mambabench.train.encoder_settings import SsamSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
-from mambabench.train.loop import Event, Progress, Work
+from mambabench.train.loop import LoopEvent, Progress, Work
 from mambabench.train.objectives import masked_patches
 from mambabench.train.optimise import adamw, all_in_one, decay_groups
 from mambabench.train.published import save_pth, ssam_checkpoint, ssam_saved
@@ -121,7 +121,7 @@ def _run_name(settings: SsamSettings, row: str, seed: int) -> str:
 def _checkpoints(folder: Path, settings: SsamSettings) -> Files:
     """Return what writes checkpoints/checkpoint-<epoch>.pth."""
 
-    def files(event: Event, work: Work, progress: Progress) -> None:
+    def files(event: LoopEvent, work: Work, progress: Progress) -> None:
         if event != "epoch":
             return
         epoch = progress.epoch - 1

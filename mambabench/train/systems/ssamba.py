@@ -26,7 +26,7 @@ from mambabench.train.encoder_data import ClipData, ClipFold, open_clips, select
 from mambabench.train.encoder_settings import SsambaSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
-from mambabench.train.loop import Evaluation, Event, Losses, Progress, Work
+from mambabench.train.loop import Evaluation, LoopEvent, Losses, Progress, Work
 from mambabench.train.objectives import n_drop_calls, ssamba_objective
 from mambabench.train.optimise import adamw, all_in_one
 from mambabench.train.published import prefixed, save_pth, save_table
@@ -88,7 +88,7 @@ def pretraining_files(folder: Path, every: int, judge: PretrainingJudge) -> File
     epoch_start.<n>.pth, as the authors' overwrites the other.
     """
 
-    def files(event: Event, work: Work, progress: Progress) -> None:
+    def files(event: LoopEvent, work: Work, progress: Progress) -> None:
         models = folder / "models"
         state = prefixed({k: v.detach().cpu() for k, v in work.model.state_dict().items()})
         at_start = event == "start" or (event == "epoch" and progress.epoch < work.n_epochs)
