@@ -112,8 +112,13 @@ def test_imports_stand_at_the_top() -> None:
 
 def test_the_page_on_the_architecture_names_every_room() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"^\| `([a-z_]+)(?:/|\.py)` \|", text, re.MULTILINE))
-    assert named == {name for floor in FLOORS for name in floor} - {"__main__"}
+    named = dict(re.findall(r"^\| `([a-z_]+)(/|\.py)` \|", text, re.MULTILINE))
+    assert named.keys() == {name for floor in FLOORS for name in floor} - {"__main__"}
+    for name, ending in named.items():
+        assert (PACKAGE / (name + ending)).exists(), f"{name}{ending}"
+    below = re.findall(r"`([a-z_]+)/`", text)
+    there = {path.name for path in PACKAGE.rglob("*") if path.is_dir()}
+    assert there.issuperset(below), set(below) - there
 
 
 def test_no_module_is_long() -> None:
