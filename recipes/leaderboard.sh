@@ -75,8 +75,10 @@ one() {
 
 start=$(date +%s)
 done=0
-count=$(find "$tasks" -mindepth 2 -maxdepth 2 -name task_metadata.json | wc -l)
-count=$((count + 1))
+count=1
+for task in "$tasks"/*/; do
+  [ ! -e "$task/task_metadata.json" ] || count=$((count + 1))
+done
 for task in "$tasks"/*/; do
   [ ! -e "$task/task_metadata.json" ] || one "$task"
 done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from mambabench.models.entry import EncoderEntry
 from mambabench.models.weights.locate import user_directory
@@ -30,7 +31,8 @@ def install_line(entry: EncoderEntry) -> str:
         return entry.pip
     folder = environment(entry)
     home = Path.home()
-    shown = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
+    inside = folder.is_relative_to(home)
+    shown = f"~/{quote(str(folder.relative_to(home)))}" if inside else quote(str(folder))
     return f"python{entry.python} -m venv {shown} && {shown}/bin/{entry.pip}"
 
 
