@@ -403,11 +403,13 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
     mambabench.extract([encoder], [prepared.directory], out=folder / "out", jobs=1)
     mambabench.probe(seeds, "superb", out=folder / "out", jobs=1)
     path, *others = record_paths(folder / "out")
-    fold = read_record(path).folds[0]
+    record = read_record(path)
+    fold, metric = record.folds[0], record.metric
     arrays = read_predictions(path)
     own, n_test, more = None, fold.n_test, {}
     if task in s3prl_sequences.TASKS:
-        found = scored({name: arrays[f"test/counts:{name}"] for name in fold.scores})
+        names = [metric, *(name for name in fold.scores if name != metric)]
+        found = scored({name: arrays[f"test/counts:{name}"] for name in names})
         own, more = found["interval"], found["more"]
     elif task == "PR":
         own = ratio_interval(arrays["test/counts:per"])
@@ -416,8 +418,8 @@ def run_ours(encoder: str, task: str, root: Path, folder: Path, steps: int, seed
         n_test = len(arrays["test/trial_same"])
     further = [read_record(other).folds[0] for other in others]
     result = {
-        "score": next(iter(fold.scores.values())),
-        "scores": [next(iter(one.scores.values())) for one in (fold, *further)],
+        "score": fold.scores[metric],
+        "scores": [one.scores[metric] for one in (fold, *further)],
         "interval": own,
         "more": more,
         "others": {name: [one.scores[name] for one in (fold, *further)] for name in more},
