@@ -147,6 +147,43 @@ def test_a_number_opens_down_to_its_clips(page, out):
     assert "cell=" in page.current_url
 
 
+def test_a_clip_tells_its_predictions_and_what_others_made_of_it(page, out):
+    """The hardest clip of the page, looked up in the records."""
+    open_cell(page, "strong")
+    click(page, ".clips button")
+    said = js(page, "document.querySelector('.clips').nextSibling.textContent")
+    name = said.split(":")[0]
+    clips = mambabench.load_clips(out, task=ESC)
+    own = clips[(clips.encoder == "strong") & (clips["clip"] == name)].sort_values("seed")
+    assert f"label {own.target.iloc[0]}; right in {own.right.sum()} of 5 seeds" in said
+    assert f"predicted {', '.join(map(str, own.prediction))}" in said
+    other = clips[(clips.encoder == "weak") & (clips["clip"] == name)]
+    assert f"weak {other.right.sum()}/5" in said
+    text = js(page, "document.getElementById('detail').textContent")
+    assert "Confusion, over seeds" in text
+
+
+def test_many_labels_have_their_hardest_and_what_is_confused(browser, tmp_path):
+    write_scene(tmp_path, "one", "wide", skill=1.0, seeds=2, folds={"test": 900}, n_labels=300)
+    mambabench.report(tmp_path)
+    browser.get((tmp_path / "report" / "report.html").as_uri())
+    browser.execute_script("document.querySelector('[data-cell]').click()")
+    wait(browser, "document.querySelectorAll('#detail table').length > 2")
+    clips = mambabench.load_clips(tmp_path)
+    tables = "[...document.querySelectorAll('#detail table')]"
+    rows = f"{tables}.map((t) => [...t.tBodies[0].rows].map((r) => [...r.cells]"
+    read = js(browser, f"{rows}.map((c) => c.textContent)))")
+    labels, confused = read[-2:]
+    recall = clips.groupby("target").right.mean()
+    assert [int(row[0]) for row in labels] == recall.sort_values(kind="stable").index.tolist()
+    assert float(labels[-1][2]) == pytest.approx(100 * recall.max(), abs=0.051)
+    wrong = clips[~clips.right].groupby(["target", "prediction"]).size()
+    assert len(confused) == 10
+    assert int(confused[0][2]) == wrong.max()
+    assert all(wrong[int(row[0]), int(row[1])] == int(row[2]) for row in confused)
+    assert browser.get_log("browser") == []
+
+
 def test_a_shared_address_opens_the_same_number(page):
     open_cell(page, "weak")
     address = page.current_url
@@ -175,6 +212,7 @@ def test_charts_of_a_task_and_of_two_encoders(page, out):
     marks = js(
         page, "[...document.querySelectorAll('#twoencoders text')].map((x) => x.textContent)"
     )
+    only_one(page, out)
     drawn = sorted(float(text.split(" p ")[0]) for text in marks if " p " in text)
     expected = sorted(
         100 * one.difference * (1 if one.encoder == "strong" else -1)
@@ -182,6 +220,28 @@ def test_charts_of_a_task_and_of_two_encoders(page, out):
         if {one.encoder, one.other} == {"strong", "weak"}
     )
     assert drawn == pytest.approx(expected, abs=0.051)
+
+
+def only_one(page, out):
+    """The clips that most seeds of one encoder get right, counted again from the records."""
+    rows = "[...document.querySelectorAll('#twoencoders table:first-of-type tbody tr')]"
+    shown = js(page, f"{rows}.map((r) => [...r.cells].map((c) => c.textContent))")
+    hits = {}
+    for name in ("strong", "weak"):
+        clips = mambabench.load_clips(out, encoder=name, task=ESC)
+        hits[name] = clips.groupby("clip").right.mean() > 0.5
+    counts = [
+        int((hits["strong"] & ~hits["weak"]).sum()),
+        int((hits["weak"] & ~hits["strong"]).sum()),
+        int((hits["strong"] & hits["weak"]).sum()),
+        int((~hits["strong"] & ~hits["weak"]).sum()),
+    ]
+    assert counts[0] > 0
+    first = next(row for row in shown if row[0] == "ESC-50 (ssam2024)")
+    assert first[1:] == list(map(str, counts))
+    listed = [row for row in shown if row[0] == "ESC-50 (ssam2024)" and row[1] == "strong"]
+    assert len(listed) == min(5, counts[0])
+    assert all(hits["strong"][row[2]] and not hits["weak"][row[2]] for row in listed)
 
 
 def marks(page, where, what="text"):

@@ -23,6 +23,10 @@ from synthetic_results import write_events, write_scene
 import mambabench
 from mambabench.cli.report import command
 from mambabench.errors import MambabenchError
+from mambabench.report.formats import page_data
+from mambabench.report.formats.page_clips import clips_of, estimated_bytes
+from mambabench.report.formats.page_data import packed_details
+from mambabench.report.results import group_runs
 
 
 @pytest.fixture(scope="module")
@@ -135,45 +139,132 @@ def test_page_without_script_has_matrix_notes_and_provenance(out):
 
 
 def details_of(out, **options):
+    """Return the page, what it unpacks to, and a reader of the places in its bytes."""
+    page = out / "report" / "report.html"
+    page.unlink(missing_ok=True)  # an equal one would be left as it is
     mambabench.report(out, **options)
-    text = (out / "report" / "report.html").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     packed = re.search(r'id="packed">([^<]*)<', text).group(1)
-    return text, json.loads(zlib.decompress(base64.b64decode(packed)))
+    raw = zlib.decompress(base64.b64decode(packed))
+    end = 4 + int.from_bytes(raw[:4], "little")
+
+    def numbers(place, n):
+        start, length = place
+        planes = np.frombuffer(raw[end + start : end + start + length], np.uint8).reshape(-1, n)
+        return sum(plane.astype(int) << 8 * k for k, plane in enumerate(planes))
+
+    return text, json.loads(raw[4:end]), numbers
+
+
+def clips_in(body, numbers, key):
+    """Undo the order of difficulty and the distances: targets [n], predictions [n_seeds, n]."""
+    cell = body["cells"][key]
+    task = body["tasks"][cell["task"]]
+    n = task["difficulty"][1]
+    order = np.argsort(numbers(task["difficulty"], n), kind="stable")
+    targets = np.empty(n, int)
+    targets[order] = numbers(task["targets"], n)
+    if "right" in cell:
+        right = np.empty(n, int)
+        right[order] = numbers(cell["right"], n)
+        return targets, None, right
+    n_seeds = len(cell["seeds"])
+    rows = np.empty((n_seeds, n), int)
+    rows[:, order] = numbers(cell["predicted"], n * n_seeds).reshape(n_seeds, n)
+    first = (targets + rows[0]) % task["n_labels"]
+    rest = (first + rows[1:]) % task["n_labels"]
+    predicted = np.concatenate([first[None], rest])
+    return targets, predicted, (predicted == targets).sum(axis=0)
 
 
 def test_page_knows_every_number_down_to_its_clips(out):
-    """Seeds and folds as stored; seeds right per clip, recomputed, give the score."""
-    _, body = details_of(out)
+    """Seeds and folds as stored; every prediction is the one that the records hold."""
+    _, body, numbers = details_of(out)
     frame = mambabench.load_results(out)
-    cell = body["cells"]["ssam2024|esc50-v2.0.0-full|strong"]
+    key = "ssam2024|esc50-v2.0.0-full|strong"
+    cell = body["cells"][key]
     own = frame[(frame.encoder == "strong") & (frame.task == "esc50-v2.0.0-full")]
     assert cell["scores"] == pytest.approx(own.score.tolist(), rel=1e-5)
-    right = np.frombuffer(base64.b64decode(cell["right"]), np.uint8)
+    targets, predicted, right = clips_in(body, numbers, key)
     assert right.sum() / (3 * len(right)) == pytest.approx(own.score.mean(), abs=1e-12)
-    predicted = np.frombuffer(base64.b64decode(cell["predicted"]), np.uint8).reshape(3, -1)
+    clips = mambabench.load_clips(out, encoder="strong", task="esc50-v2.0.0-full")
+    assert predicted.ravel().tolist() == clips.prediction.tolist()
+    assert np.tile(targets, 3).tolist() == clips.target.tolist()
     task = body["tasks"]["esc50-v2.0.0-full"]
-    assert ((predicted == np.array(task["targets"])).sum(axis=0) == right).all()
-    assert len(task["names"]) == len(right)
-    assert "right" not in body["cells"]["ssam2024|a_b-v1-5h|strong"]  # multilabel
+    assert task["names"] == clips["clip"].tolist()[: len(right)]
+    assert "predicted" not in body["cells"]["ssam2024|a_b-v1-5h|strong"]  # multilabel
     assert cell["command"].startswith("mambabench probe --encoder strong --task esc50-v2.0.0-full")
 
 
+def test_more_labels_and_clusters_than_a_byte_holds(tmp_path):
+    options = {"skill": 1.0, "seeds": 2, "folds": {"a": 400, "b": 500}, "clusters": 300}
+    for name in ("one", "two"):
+        write_scene(tmp_path, name, "wide", n_labels=310, **options)
+    _, body, numbers = details_of(tmp_path)
+    for name in ("one", "two"):
+        targets, predicted, _ = clips_in(body, numbers, f"ssam2024|wide|{name}")
+        clips = mambabench.load_clips(tmp_path, encoder=name)
+        assert predicted.ravel().tolist() == clips.prediction.tolist()
+        assert targets.tolist() == clips.target.tolist()[:900]
+        assert targets.max() > 255
+    task = body["tasks"]["wide"]
+    assert task["n_clusters"] == 600
+    order = np.argsort(numbers(task["difficulty"], 900), kind="stable")
+    names = sorted(set(clips["cluster"]))
+    expected = [names.index(name) for name in clips["cluster"].tolist()[:900]]
+    assert numbers(task["clusters"], 900).tolist() == np.array(expected)[order].tolist()
+
+
 def test_page_drops_clips_when_asked_and_above_its_budget(out, monkeypatch):
-    text, body = details_of(out, page_clips="none")
-    assert not any("right" in cell for cell in body["cells"].values())
+    """First single predictions, then all clips; the page says so, and "all" keeps them."""
+    key = "ssam2024|esc50-v2.0.0-full|strong"
+    _, body, numbers = details_of(out)
+    _, _, expected = clips_in(body, numbers, key)
+    text, body, _ = details_of(out, page_clips="none")
+    assert not any("right" in cell or "predicted" in cell for cell in body["cells"].values())
     assert "Clips were left out (--page-clips none)" in text
+    text, _, _ = details_of(out, page_clips="all")
+    whole = len(re.search(r'id="packed">([^<]*)<', text).group(1))
+    monkeypatch.setattr("mambabench.report.formats.page_data._BUDGET", whole - 1)
+    text, body, numbers = details_of(out)
+    assert "Single predictions were left out to keep the page small" in text
+    assert not any("predicted" in cell for cell in body["cells"].values())
+    assert clips_in(body, numbers, key)[2].tolist() == expected.tolist()
+    assert body["tasks"]["esc50-v2.0.0-full"]["names"]
     monkeypatch.setattr("mambabench.report.formats.page_data._BUDGET", 100)
-    text, body = details_of(out)
-    assert not any("right" in cell for cell in body["cells"].values())
+    text, body, _ = details_of(out)
+    assert not any("right" in cell or "predicted" in cell for cell in body["cells"].values())
     assert "names" not in body["tasks"]["esc50-v2.0.0-full"]
     assert "Clips were left out to keep the page small" in text
-    text, body = details_of(out, page_clips="all")
+    text, body, _ = details_of(out, page_clips="all")
     assert any("predicted" in cell for cell in body["cells"].values())
+
+
+def test_many_clips_have_the_larger_budget(out, monkeypatch):
+    """Predictions that surely do not fit are not packed first; the estimate is the right size."""
+    summary = mambabench.report(out).summary
+    data = "mambabench.report.formats.page_data."
+    monkeypatch.setattr(data + "_BUDGET", 100)
+    monkeypatch.setattr(data + "_MANY", 200)
+    assert packed_details(summary).note == ""  # 240 clips an encoder
+    monkeypatch.setattr(data + "_LARGE", 100)
+    found = clips_of(group_runs(summary.runs))
+    entropy = estimated_bytes(found)
+    calls = []
+    real = page_data.write_clips
+    monkeypatch.setattr(
+        data + "write_clips",
+        lambda *a, predictions: calls.append(predictions) or real(*a, predictions=predictions),
+    )
+    assert "Clips were left out" in packed_details(summary).note
+    assert True not in calls
+    n = 3 * 240 * 2
+    assert 0.05 * n < entropy < n  # bytes
 
 
 def test_page_never_names_clips_of_restricted_tasks(tmp_path):
     write_scene(tmp_path, "weak", "secret_task", skill=1.0, seeds=2, restricted=True)
-    text, body = details_of(tmp_path)
+    text, body, _ = details_of(tmp_path)
     assert "names" not in body["tasks"]["secret_task"]
     assert "clip00001" not in text + json.dumps(body)
 

@@ -132,13 +132,54 @@
   };
 
   // ---- details, unpacked when first asked for
-  let details = null;
+  let details = null, block = null;
   const unpack = async () => {
     if (details) return details;
     const bytes = Uint8Array.from(atob($("packed").textContent.trim()), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    details = JSON.parse(await new Response(stream).text());
+    const raw = new Uint8Array(await new Response(stream).arrayBuffer());
+    const end = 4 + new DataView(raw.buffer).getUint32(0, true);
+    details = JSON.parse(new TextDecoder().decode(raw.subarray(4, end)));
+    block = raw.subarray(end);
     return details;
+  };
+
+  // ---- clips: stored by difficulty, predictions as distances; page_clips.py says how
+  const numbers = ([start, length], n) => {  // low bytes, then the next ones
+    const found = new Uint32Array(n);
+    for (let k = 0; k < length; k++) found[k % n] += block[start + k] << (8 * Math.floor(k / n));
+    return found;
+  };
+  const natural = (values, T, n) => {  // every row back into the order of the names
+    const found = new Uint32Array(values.length);
+    for (let k = 0; k < values.length; k++) found[k - k % n + T.order[k % n]] = values[k];
+    return found;
+  };
+  const taskClips = (T) => {
+    if (T.order || !T.difficulty) return T;
+    const hard = block.subarray(T.difficulty[0], T.difficulty[0] + T.difficulty[1]);
+    T.n = hard.length;
+    T.order = [...hard.keys()].sort((a, b) => hard[a] - hard[b]);
+    T.targets = natural(numbers(T.targets, T.n), T, T.n);
+    if (T.clusters) T.clusters = natural(numbers(T.clusters, T.n), T, T.n);
+    return T;
+  };
+  const clipsIn = (cell, T) => {  // how many seeds were right and, where kept, what each predicted
+    taskClips(T);
+    if (cell.hits || !(cell.predicted || cell.right)) return cell;
+    const n = T.n, seeds = cell.seeds.length;
+    if (!cell.predicted) {
+      cell.hits = natural(numbers(cell.right, n), T, n);
+      return cell;
+    }
+    const values = natural(numbers(cell.predicted, n * seeds), T, n);
+    cell.hits = new Uint32Array(n);
+    for (let k = 0; k < values.length; k++) {
+      values[k] = (values[k] + (k < n ? T.targets[k] : values[k % n])) % T.n_labels;
+      cell.hits[k % n] += values[k] === T.targets[k % n];
+    }
+    cell.chosen = values;
+    return cell;
   };
   const percent = (cell, value, digits) => value === null || value === undefined ? "–"
     : cell.scale === 100 ? (100 * value).toFixed(digits ?? 2) : value.toFixed(3);
@@ -180,26 +221,27 @@
       svg("text", { x: 400, y: 66, "font-size": 11, "text-anchor": "end" }, percent(cell, high)));
     return box;
   };
-  const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const MOST = 4000;  // squares
   const clipsOf = (cell, T, all) => {
     const box = el("div");
     box.append(el("h3", "Clips"));
-    if (!cell.right) {
+    clipsIn(cell, T);
+    if (!cell.hits) {
       box.append(el("p", D.clips_note || "No clip of this task can be called right or wrong.", { class: "sub" }));
       return box;
     }
-    const right = bytesOf(cell.right), n = cell.seeds.length;
-    const predicted = cell.predicted ? bytesOf(cell.predicted) : null;
+    const right = cell.hits, n = cell.seeds.length, predicted = cell.chosen;
     const order = [...right.keys()];
     const bar = el("div", undefined, { class: "bar" }), label = el("label", "Sort "), choice = el("select");
     for (const name of ["difficulty", "label", ...(T.clusters ? ["cluster"] : [])]) choice.append(el("option", name));
     label.append(choice);
-    bar.append(label, el("span", "Number and shade: how many of " + n + " seeds were right.", { class: "sub" }));
+    bar.append(label, el("span", "Number and shade: how many of " + n + " seeds were right." +
+      (right.length > MOST ? ` The first ${MOST} of ${right.length} are shown.` : ""), { class: "sub" }));
     const grid = el("div", undefined, { class: "clips" }), said = el("p", "", { "aria-live": "polite" });
     const fill = () => {
       const by = { difficulty: (i) => right[i], label: (i) => T.targets[i], cluster: (i) => T.clusters[i] }[choice.value];
       order.sort((a, b) => by(a) - by(b) || a - b);
-      grid.replaceChildren(...order.slice(0, 4000).map((i) => {
+      grid.replaceChildren(...order.slice(0, MOST).map((i) => {
         const share = right[i] / n, square = el("button", right[i], { "data-i": i,
           "aria-label": "clip " + (i + 1) + ": " + right[i] + " of " + n + " seeds right" });
         square.style.background = `rgb(${190 - 160 * share} ${60 + 20 * share} ${40 + 130 * share})`;
@@ -211,15 +253,36 @@
       if (i === undefined) return;
       const name = T.names ? T.names[i] : "clip " + (+i + 1) + " (restricted: no name)";
       const seeds = predicted ? "; predicted " + cell.seeds.map((_, s) => predicted[s * right.length + +i]).join(", ") : "";
-      const others = all.filter((other) => other !== cell && other.right && other.right.length === cell.right.length)
-        .map((other) => other.name + " " + bytesOf(other.right)[i] + "/" + other.seeds.length).slice(0, 12);
+      const others = all.filter((other) => other !== cell && clipsIn(other, T).hits)
+        .map((other) => other.name + " " + other.hits[i] + "/" + other.seeds.length).slice(0, 12);
       said.textContent = name + ": label " + T.targets[i] + "; right in " + right[i] + " of " + n + " seeds" + seeds +
         (others.length ? "; others: " + others.join(", ") : "");
     });
     choice.addEventListener("change", fill);
     fill();
     box.append(bar, grid, said);
-    if (predicted && T.n_labels <= 12) box.append(confusion(cell, T, right.length, predicted));
+    if (predicted) box.append((T.n_labels <= 12 ? confusion : worst)(cell, T, right.length, predicted));
+    return box;
+  };
+  const worst = (cell, T, n, predicted) => {  // too many labels for a matrix: what goes wrong most
+    const seen = new Uint32Array(T.n_labels), hit = new Uint32Array(T.n_labels), said = new Uint32Array(T.n_labels), pairs = new Map();
+    predicted.forEach((label, k) => {
+      const target = T.targets[k % n];
+      seen[target]++;
+      said[label]++;
+      if (label === target) hit[target]++;
+      else pairs.set(target * T.n_labels + label, (pairs.get(target * T.n_labels + label) || 0) + 1);
+    });
+    const share = (a, b) => b ? (100 * a / b).toFixed(1) : "–";
+    const box = el("div", undefined, { class: "cols" });
+    const labels = [...seen.keys()].filter((k) => seen[k]).sort((a, b) => hit[a] / seen[a] - hit[b] / seen[b] || a - b);
+    box.append(rowsOf("Labels, the hardest first", ["label", "clips", "recall %", "precision %"], labels.map((k) =>
+      [k, seen[k] / cell.seeds.length, share(hit[k], seen[k]), share(hit[k], said[k])])),
+    rowsOf("What is confused most, over seeds", ["label", "taken for", "times", "% of the label"],
+      [...pairs].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, 10).map(([key, times]) => {
+        const target = Math.floor(key / T.n_labels);
+        return [target, key % T.n_labels, times, share(times, seen[target])];
+      })));
     return box;
   };
   const confusion = (cell, T, n, predicted) => {
@@ -272,7 +335,7 @@
   };
 
   // what the charts need of all this: page_charts.js
-  globalThis.mambabenchPage = { $, D, state, el, svg, unpack, percent };
+  globalThis.mambabenchPage = { $, D, state, el, svg, unpack, percent, clipsIn, rowsOf };
 
   // ---- wiring
   document.addEventListener("click", (event) => {

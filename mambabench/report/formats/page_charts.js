@@ -1,7 +1,7 @@
 "use strict";
 // The charts: drawn when chosen, each with its numbers in words for who cannot see it.
 (() => {
-  const { $, D, state, el, svg, unpack } = globalThis.mambabenchPage;
+  const { $, D, state, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
   const COLOR = "#3a7bc8", GREY = "#808080";
 
   const chart = (rows, zero, format, said) => {
@@ -55,7 +55,26 @@
     });
     const format = (v) => (v > 0 ? "+" : "") + (100 * v).toFixed(1);
     $("twoencoders").replaceChildren(rows.length ? chart(rows, true, format, a + " minus " + b + ", task by task, in points")
-      : el("p", "These two were not compared."));
+      : el("p", "These two were not compared."), ...onlyOne(all, a, b));
+  };
+  const onlyOne = (all, a, b) => {  // clips that most seeds of the one get right, and few of the other's
+    const cells = Object.values(all.cells), counts = [], lists = [];
+    for (const one of cells.filter((cell) => cell.name === a)) {
+      const T = all.tasks[one.task], other = cells.find((x) => x.name === b && x.task === one.task && x.protocol === one.protocol);
+      if (!other || !clipsIn(one, T).hits || !clipsIn(other, T).hits) continue;
+      const gap = (i) => one.hits[i] / one.seeds.length - other.hits[i] / other.seeds.length;
+      const most = (cell, i) => 2 * cell.hits[i] > cell.seeds.length;
+      const by = [[], [], [], []];  // only a, only b, both, neither
+      T.order.forEach((i) => by[most(one, i) ? (most(other, i) ? 2 : 0) : most(other, i) ? 1 : 3].push(i));
+      const title = T.title + " (" + one.protocol + ")";
+      counts.push([title, ...by.map((clips) => clips.length)]);
+      [a, b].forEach((name, k) => by[k].sort((x, y) => (k ? 1 : -1) * (gap(x) - gap(y)) || x - y).slice(0, 5).forEach((i) => lists.push([
+        title, name, T.names ? T.names[i] : "clip " + (i + 1) + " (restricted: no name)", T.targets[i],
+        one.hits[i] + "/" + one.seeds.length, other.hits[i] + "/" + other.seeds.length])));
+    }
+    if (!counts.length) return [];
+    return [rowsOf("Clips that most seeds get right", ["task", "only " + a, "only " + b, "both", "neither"], counts),
+      rowsOf("Clips that only one gets right, five a task", ["task", "only", "clip", "label", "seeds of " + a, "seeds of " + b], lists)];
   };
 
   // ---- critical differences: mean ranks on an axis, bars join what does not differ

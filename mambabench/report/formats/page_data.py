@@ -1,6 +1,7 @@
 """What the page knows of every number: seeds, folds, chosen heads, clips, comparisons, hashes.
 
-It is a JSON object that the page unpacks when a cell is opened for the first time.
+It is a JSON object, with the clips as bytes behind it, that the page unpacks when a cell is opened
+for the first time.
 """
 
 from __future__ import annotations
@@ -12,22 +13,26 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from mambabench.benchmarks.metrics import metric_of
-from mambabench.errors import StoreError
 from mambabench.files import read_json
+from mambabench.report.formats.page_clips import (
+    ClipBytes,
+    TaskClips,
+    clips_of,
+    estimated_bytes,
+    most_clips,
+    write_clips,
+)
 from mambabench.report.names import short_task
 from mambabench.report.results import group_runs
 from mambabench.report.runs import Group
-from mambabench.store.records import read_predictions
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Row, Summary
 
 __all__ = ["Packed", "packed_details"]
 
-Array = npt.NDArray[Any]
 _BUDGET = 550_000  # bytes of the packed block
 _LARGE = 4_500_000  # of one with more than `_MANY` clips an encoder
 _MANY = 10_000
@@ -54,33 +59,36 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
         body["cells"]["|".join(key)] = _cell(group, rows[key], ranks.get(key))
         body["tasks"].setdefault(group.task, {"title": short_task(group.task)})
     if clips == "none":
-        return Packed(_packed(body), "Clips were left out (--page-clips none).")
-    total = _add_clips(body, groups)
-    most = _LARGE if total > _MANY else _BUDGET
-    text = _packed(body)
-    if clips == "all" or len(text) <= most:
-        return Packed(text, "")
-    _drop(body, ("predicted",))
-    text = _packed(body)
+        return Packed(
+            _packed(body, {}, predictions=False), "Clips were left out (--page-clips none)."
+        )
+    found = clips_of(groups)
+    most = _LARGE if most_clips(found) > _MANY else _BUDGET
+    if clips == "all" or estimated_bytes(found) < 2 * most:
+        text = _packed(body, found, predictions=True)
+        if clips == "all" or len(text) <= most:
+            return Packed(text, "")
+    text = _packed(body, found, predictions=False)
     if len(text) <= most:
-        return Packed(text, "Single predictions were left out to keep the page small.")
-    _drop(body, ("right",))
-    for task in body["tasks"].values():
-        for name in ("names", "targets", "clusters"):
-            task.pop(name, None)
+        note = (
+            "Single predictions were left out to keep the page small; --page-clips all keeps them."
+        )
+        return Packed(text, note)
     note = "Clips were left out to keep the page small; --page-clips all keeps them."
-    return Packed(_packed(body), note)
+    return Packed(_packed(body, {}, predictions=False), note)
 
 
-def _packed(body: Mapping[str, Any]) -> str:
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-
-
-def _drop(body: Mapping[str, Any], names: Sequence[str]) -> None:
-    for cell in body["cells"].values():
-        for name in names:
-            cell.pop(name, None)
+def _packed(body: Mapping[str, Any], found: dict[str, TaskClips], *, predictions: bool) -> str:
+    """Return base64 of what is deflated: length of the JSON (4 bytes), the JSON, the clips."""
+    block = ClipBytes()
+    own = {
+        **body,
+        **{name: {k: dict(v) for k, v in body[name].items()} for name in ("cells", "tasks")},
+    }
+    write_clips(found, own, block, predictions=predictions)
+    text = json.dumps(own, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    data = len(text).to_bytes(4, "little") + text + block.bytes()
+    return base64.b64encode(zlib.compress(data, 9)).decode()
 
 
 def _short(value: float | None) -> float | None:
@@ -160,62 +168,3 @@ def _made(group: Group) -> str:
         if isinstance(value, (str, int, float)):
             words.append(f"{name} {value}")
     return ", ".join(words)
-
-
-def _add_clips(body: Mapping[str, Any], groups: Sequence[Group]) -> int:
-    """Add what is known of every clip; return the most clips that an encoder has."""
-    total: dict[str, int] = {}
-    for group in groups:
-        found = _clips(group)
-        if found is None:
-            continue
-        names, targets, clusters, right, predicted = found
-        total[group.encoder] = total.get(group.encoder, 0) + len(names)
-        task = body["tasks"][group.task]
-        if "targets" not in task:
-            task["targets"] = targets.tolist()
-            task["n_labels"] = group.runs[0].record.n_labels
-            if not group.restricted:
-                task["names"] = names
-            if any(clusters):
-                number = {name: i for i, name in enumerate(sorted(set(clusters)))}
-                task["clusters"] = [number[name] for name in clusters]
-            task["_names"] = names
-        if task["_names"] != names:
-            continue  # this encoder has other clips
-        cell = body["cells"]["|".join((group.protocol, group.task, group.encoder))]
-        cell["right"] = base64.b64encode(right.astype(np.uint8).tobytes()).decode()
-        if group.runs[0].record.n_labels < 256:
-            text = base64.b64encode(predicted.astype(np.uint8).tobytes()).decode()
-            cell["predicted"] = text
-    for task in body["tasks"].values():
-        task.pop("_names", None)
-    return max(total.values(), default=0)
-
-
-def _clips(group: Group) -> tuple[list[str], Array, list[str], Array, Array] | None:
-    """Return names, targets, clusters, seeds right [n] and predictions [n_seeds, n]; None where
-    a clip has no single label or the predictions are not there."""
-    seeds = []
-    for run in group.runs:
-        if not run.has_predictions or run.source != "mambabench" or not run.record.folds:
-            return None
-        try:
-            arrays = read_predictions(run.path)
-        except StoreError:
-            return None  # said where the intervals are computed
-        folds = [fold.fold for fold in run.record.folds]
-        if any(f"{f}/probability" not in arrays or arrays[f"{f}/target"].ndim > 1 for f in folds):
-            return None
-        names = [f"{n}" for f in folds for n in arrays[f"{f}/clip"].tolist()]
-        target = np.concatenate([arrays[f"{f}/target"] for f in folds])
-        chosen = np.concatenate([arrays[f"{f}/probability"].argmax(axis=1) for f in folds])
-        clusters = [
-            str(n) for f in folds for n in arrays.get(f"{f}/cluster", np.array([])).tolist()
-        ]
-        seeds.append((names, target, clusters, chosen))
-    if not seeds or any(one[0] != seeds[0][0] for one in seeds):
-        return None
-    names, target, clusters, _ = seeds[0]
-    predicted = np.stack([one[3] for one in seeds])
-    return names, target, clusters, (predicted == target).sum(axis=0), predicted
