@@ -76,6 +76,18 @@ class TableSettings:
         "Whether the page holds every clip; auto: while it stays small.",
         choices="mambabench.report.written:PAGE_CLIPS",
     )
+    with_audio: int = option(
+        0,
+        "The page plays the N hardest clips of each task: 5 s each, 10 MB in all at most.",
+        metavar="N",
+        minimum=0,
+    )
+    tasks: tuple[str, ...] = option(
+        (),
+        "Where that sound lies: a task directory or a parent of several. Repeatable.  "
+        "[default: OUT/tasks]",
+        metavar="DIR",
+    )
     plot: tuple[str, ...] = option(
         ("all",),
         "Plots to draw: scores, heat, ranks, forest, cost; all that there are numbers for, none.",

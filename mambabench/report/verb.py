@@ -59,6 +59,8 @@ def report(
     export: str | Sequence[str] = (),
     names: str | Path | None = None,
     page_clips: str = "auto",
+    with_audio: int = 0,
+    tasks: str | Path | Sequence[str | Path] = (),
     plot: str | Sequence[str] = ("all",),
     figure: str = "page",
     highlight: str | Sequence[str] = (),
@@ -77,24 +79,27 @@ def report(
     0 to n - 1) choose before anything is compared; files of a choice are written only to a folder
     that `to` names. `names` is a CSV of labels and display names; `export` names the trees of other
     tools to be written, of `EXPORTS`; `page_clips` says whether the page holds every clip ("auto":
-    while it stays small, "all", "none"). `plot` names the plots, of `PLOTS` ("all", "none"),
-    `figure` what they are sized for, `highlight` (globs) the encoders in colour among grey ones,
-    and `costs` a CSV of what encoders cost. Of a choice without `to` only plots that are named are
-    drawn, to ``report/chosen``. `jobs` processes compute, by default one per core where there is
-    much to do. `engine` is where scores are resampled and compared, as ``--engine`` has it, with
-    `per_node` workers on each node of Ray. `view` are the fields of `View`: table, rows, interval,
-    sort, digits, published, columns, and width and color of the terminal. What cannot be written (a
-    full disk, a read-only folder) is said in `note`, and the text is there all the same. Raises
-    StoreError for missing, empty or contradicting folders, EncoderError for an unknown baseline,
-    MambabenchError for an unknown format, option or pattern, and for a format whose package is
-    missing.
+    while it stays small, "all", "none"), and plays the `with_audio` hardest clips of each task,
+    whose directories are, or lie in, `tasks` (``<out>/tasks``). `plot` names the plots, of `PLOTS`
+    ("all", "none"), `figure` what they are sized for, `highlight` (globs) the encoders in colour
+    among grey ones, and `costs` a CSV of what encoders cost. Of a choice without `to` only plots
+    that are named are drawn, to ``report/chosen``. `jobs` processes compute, by default one per
+    core where there is much to do. `engine` is where scores are resampled and compared, as
+    ``--engine`` has it, with `per_node` workers on each node of Ray. `view` are the fields of
+    `View`: table, rows, interval, sort, digits, published, columns, and width and color of the
+    terminal. What cannot be written (a full disk, a read-only folder) is said in `note`, and the
+    text is there all the same. Raises StoreError for missing, empty or contradicting folders,
+    EncoderError for an unknown baseline, MambabenchError for an unknown format, option or pattern,
+    and for a format whose package is missing.
     """
     check_format(format)  # what is wrong with options is said before the work
     export = (export,) if isinstance(export, str) else tuple(export)
-    wanted = Wanted(export, page_clips, PlotOptions(_plots(plot), figure))
     outs = [Path(out)] if isinstance(out, (str, Path)) else [Path(folder) for folder in out]
     if not outs:
         raise MambabenchError("out is empty: give at least one output folder")
+    folders = [Path(tasks)] if isinstance(tasks, (str, Path)) else [Path(one) for one in tasks]
+    audio = tuple(folders or [folder / "tasks" for folder in outs]) if with_audio else ()
+    wanted = Wanted(export, page_clips, with_audio, audio, PlotOptions(_plots(plot), figure))
     where = elsewhere(engine, outs[0], jobs or usable_cores(), per_node)
     seen = _view(view, names)
     choice = Choice(_patterns(task), _patterns(encoder), _patterns(protocol), seeds)
@@ -104,6 +109,7 @@ def report(
     memory = look(outs, baseline, choice, whole) if whole else None
     made_with = [
         page_clips,
+        [with_audio, *map(str, audio)],
         sorted(export),
         can_draw(),
         *_drawn_with(wanted, highlight, seen, costs),

@@ -37,6 +37,8 @@ class Wanted:
 
     export: tuple[str, ...] = ()
     page_clips: str = "auto"
+    with_audio: int = 0  # clips of each task whose sound the page holds
+    tasks: tuple[Path, ...] = ()  # where that lies
     plots: PlotOptions = field(default_factory=PlotOptions)
 
     def __post_init__(self) -> None:
@@ -48,6 +50,8 @@ class Wanted:
                 if name not in known:
                     near = nearest_names(name, known)
                     raise MambabenchError(f"{what} {name!r} is not one of {', '.join(known)}{near}")
+        if self.with_audio < 0:
+            raise MambabenchError(f"with_audio is {self.with_audio}; it is 0 or more clips")
 
 
 def report_folder(out: Path, to: Path | None = None) -> tuple[Path | None, str | None]:
@@ -79,9 +83,7 @@ def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[P
             write_text(folder / "comparisons.csv", comparisons_csv(summary))
         ],
         "references.bib": lambda: [write_text(folder / "references.bib", bibliography(summary))],
-        "report.html": lambda: [
-            write_text(folder / "report.html", as_page(summary, wanted.page_clips))
-        ],
+        "report.html": lambda: [write_text(folder / "report.html", _page(summary, wanted))],
         "hear_leaderboard.*.csv": lambda: write_leaderboard(folder, rows),
         "plots": lambda: draw_plots(folder, summary, wanted.plots, json_text),
     }
@@ -110,6 +112,10 @@ def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[P
 def _below(folder: Path, error: OSError) -> bool:
     """Whether an error is of this folder, or of no file that is named."""
     return error.filename is None or Path(error.filename).is_relative_to(folder)
+
+
+def _page(summary: Summary, wanted: Wanted) -> str:
+    return as_page(summary, wanted.page_clips, with_audio=wanted.with_audio, tasks=wanted.tasks)
 
 
 def draw_plots(folder: Path, summary: Summary, options: PlotOptions, json_text: str) -> list[Path]:

@@ -17,18 +17,22 @@ EVIL = "<img src=x onerror=document.title='broken'>&\"'"
 SKILLS = {"weak": 0.8, "strong": 2.0, EVIL: 1.4}
 
 
-@pytest.fixture(scope="module")
-def browser():
+def make_browser(*flags):
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", *flags):
         options.add_argument(flag)
     options.add_argument("--window-size=1400,1000")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService("/usr/bin/chromedriver")
-    driver = webdriver.Chrome(options=options, service=service)
+    return webdriver.Chrome(options=options, service=service)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    driver = make_browser()
     yield driver
     driver.quit()
 

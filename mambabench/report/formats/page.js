@@ -222,6 +222,7 @@
     return box;
   };
   const MOST = 4000;  // squares
+  const sounds = JSON.parse($("sounds")?.textContent ?? '{"clips":{}}');
   const clipsOf = (cell, T, all) => {
     const box = el("div");
     box.append(el("h3", "Clips"));
@@ -238,12 +239,15 @@
     bar.append(label, el("span", "Number and shade: how many of " + n + " seeds were right." +
       (right.length > MOST ? ` The first ${MOST} of ${right.length} are shown.` : ""), { class: "sub" }));
     const grid = el("div", undefined, { class: "clips" }), said = el("p", "", { "aria-live": "polite" });
+    const heard = sounds.clips[cell.task] || {}, player = el("p");
+    if (Object.keys(heard).length) bar.append(el("span", "Underlined: with sound.", { class: "sub" }));
     const fill = () => {
       const by = { difficulty: (i) => right[i], label: (i) => T.targets[i], cluster: (i) => T.clusters[i] }[choice.value];
       order.sort((a, b) => by(a) - by(b) || a - b);
       grid.replaceChildren(...order.slice(0, MOST).map((i) => {
         const share = right[i] / n, square = el("button", right[i], { "data-i": i,
-          "aria-label": "clip " + (i + 1) + ": " + right[i] + " of " + n + " seeds right" });
+          "aria-label": "clip " + (i + 1) + ": " + right[i] + " of " + n + " seeds right" + (heard[i] ? ", with sound" : "") });
+        if (heard[i]) square.classList.add("heard");
         square.style.background = `rgb(${190 - 160 * share} ${60 + 20 * share} ${40 + 130 * share})`;
         return square;
       }));
@@ -257,10 +261,12 @@
         .map((other) => other.name + " " + other.hits[i] + "/" + other.seeds.length).slice(0, 12);
       said.textContent = name + ": label " + T.targets[i] + "; right in " + right[i] + " of " + n + " seeds" + seeds +
         (others.length ? "; others: " + others.join(", ") : "");
+      player.replaceChildren(...(heard[i] ? [el("audio", undefined, { controls: "", "aria-label": "Sound of " + name,
+        src: "data:" + sounds.kind + ";base64," + heard[i] })] : []));
     });
     choice.addEventListener("change", fill);
     fill();
-    box.append(bar, grid, said);
+    box.append(bar, grid, said, player);
     if (predicted) box.append((T.n_labels <= 12 ? confusion : worst)(cell, T, right.length, predicted));
     return box;
   };

@@ -13,12 +13,14 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench import __version__
 from mambabench.report.costs import COLUMNS
 from mambabench.report.exchange.citations import bibliography
 from mambabench.report.formats.legend import legend, seeds_words
+from mambabench.report.formats.page_audio import Sounds, hardest_sounds
 from mambabench.report.formats.page_charts import charts
 from mambabench.report.formats.page_data import packed_details
 from mambabench.report.formats.tables import pools, remarks
@@ -37,11 +39,19 @@ __all__ = ["as_page", "matrices_html"]
 _PUBLISHED = 20  # rows of others in the matrix, at most
 
 
-def as_page(summary: Summary, clips: str = "auto") -> str:
-    """Return the page; `clips` is "auto", "all" or "none". Restricted tasks' clips have no name."""
+def as_page(
+    summary: Summary, clips: str = "auto", *, with_audio: int = 0, tasks: Sequence[Path] = ()
+) -> str:
+    """Return the page; `clips` is "auto", "all" or "none". Restricted tasks' clips have no name.
+
+    `with_audio` embeds the sound of so many clips of each task, the hardest ones, from the task
+    directories `tasks` or below them; never that of restricted tasks.
+    """
     view = View(published=_PUBLISHED)
     found = matrices(summary, view)
     packed = packed_details(summary, clips)
+    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else None
+    note = " ".join(filter(None, (packed.note, sounds.note if sounds else "")))
     notes = legend(found, summary, view) + remarks(summary)
     data = {
         "matrices": [_data(one) for one in found],
@@ -55,7 +65,7 @@ def as_page(summary: Summary, clips: str = "auto") -> str:
     }
     script = _file("page.js") + _file("page_charts.js")
     parts = [
-        _first(summary, found, packed.note),
+        _first(summary, found, note),
         _bar(found),
         *(_table(one, number) for number, one in enumerate(found)),
         '<section id="detail" aria-live="polite" aria-label="Details of a number"></section>',
@@ -67,11 +77,12 @@ def as_page(summary: Summary, clips: str = "auto") -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, sounds)}">'
         f"<title>mambabench report</title><style>{_file('page.css')}</style></head>\n<body><main>"
         + "\n".join(parts)
         + f'</main>\n<script type="application/json" id="data">{_json(data)}</script>\n'
         f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
+        f"{_embedded(sounds)}"
         f"<script>{script}</script></body></html>\n"
     )
 
@@ -90,9 +101,18 @@ def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _policy(script: str) -> str:
+def _embedded(sounds: Sounds | None) -> str:
+    if sounds is None or not sounds.clips:
+        return ""
+    data = {"kind": sounds.kind, "clips": sounds.clips}
+    return f'<script type="application/json" id="sounds">{_json(data)}</script>\n'
+
+
+def _policy(script: str, sounds: Sounds | None = None) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+    if sounds is not None and sounds.clips:
+        allowed += "; media-src data:"
     return f"default-src 'none'; {allowed}"
 
 

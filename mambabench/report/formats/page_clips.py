@@ -29,6 +29,7 @@ class TaskClips:
     """The test clips of a task and what encoders made of them, by the key of a cell."""
 
     names: list[str]
+    splits: list[str]  # of the task, which are the folds
     targets: Array  # [n] int
     clusters: list[int] | None  # numbers
     n_labels: int
@@ -74,11 +75,12 @@ def clips_of(groups: Sequence[Group]) -> dict[str, TaskClips]:
         own = _clips(group)
         if own is None:
             continue
-        names, targets, clusters, predicted = own
+        names, splits, targets, clusters, predicted = own
         if group.task not in found:
             number = {name: i for i, name in enumerate(sorted(set(clusters)))}
             found[group.task] = TaskClips(
                 names,
+                splits,
                 targets,
                 [number[name] for name in clusters] if any(clusters) else None,
                 group.runs[0].record.n_labels,
@@ -93,10 +95,10 @@ def clips_of(groups: Sequence[Group]) -> dict[str, TaskClips]:
     return found
 
 
-def _clips(group: Group) -> tuple[list[str], Array, list[str], Array] | None:
-    """Return names, targets [n], clusters and predictions [n_seeds, n]; None where a clip has no
-    single label or the predictions are not there."""
-    first: tuple[list[str], Array, list[str]] | None = None
+def _clips(group: Group) -> tuple[list[str], list[str], Array, list[str], Array] | None:
+    """Return names, splits, targets [n], clusters and predictions [n_seeds, n]; None where a clip
+    has no single label or the predictions are not there."""
+    first: tuple[list[str], list[str], Array, list[str]] | None = None
     raw: list[Array] = []
     predicted = []
     for run in group.runs:
@@ -116,7 +118,8 @@ def _clips(group: Group) -> tuple[list[str], Array, list[str], Array] | None:
             targets = np.concatenate([arrays[f"{f}/target"] for f in folds]).astype(np.int64)
             empty = np.array([])
             clusters = [str(n) for f in folds for n in arrays.get(f"{f}/cluster", empty).tolist()]
-            first = names, targets, clusters
+            splits = [f for f, own in zip(folds, clips, strict=True) for _ in own]
+            first = names, splits, targets, clusters
         elif len(raw) != len(clips) or not all(map(np.array_equal, raw, clips)):
             return None
         chosen = [arrays[f"{f}/probability"].argmax(axis=1) for f in folds]

@@ -43,6 +43,7 @@ class Packed(NamedTuple):
 
     text: str
     note: str
+    clips: dict[str, TaskClips]  # that are in it
 
 
 def packed_details(summary: Summary, clips: str = "auto") -> Packed:
@@ -59,23 +60,22 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
         body["cells"]["|".join(key)] = _cell(group, rows[key], ranks.get(key))
         body["tasks"].setdefault(group.task, {"title": short_task(group.task)})
     if clips == "none":
-        return Packed(
-            _packed(body, {}, predictions=False), "Clips were left out (--page-clips none)."
-        )
+        note = "Clips were left out (--page-clips none)."
+        return Packed(_packed(body, {}, predictions=False), note, {})
     found = clips_of(groups)
     most = _LARGE if most_clips(found) > _MANY else _BUDGET
     if clips == "all" or estimated_bytes(found) < 2 * most:
         text = _packed(body, found, predictions=True)
         if clips == "all" or len(text) <= most:
-            return Packed(text, "")
+            return Packed(text, "", found)
     text = _packed(body, found, predictions=False)
     if len(text) <= most:
         note = (
             "Single predictions were left out to keep the page small; --page-clips all keeps them."
         )
-        return Packed(text, note)
+        return Packed(text, note, found)
     note = "Clips were left out to keep the page small; --page-clips all keeps them."
-    return Packed(_packed(body, {}, predictions=False), note)
+    return Packed(_packed(body, {}, predictions=False), note, {})
 
 
 def _packed(body: Mapping[str, Any], found: dict[str, TaskClips], *, predictions: bool) -> str:
