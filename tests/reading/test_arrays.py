@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,42 @@ def test_an_archive_with_flipped_bytes(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(StoreError, match="is damaged or cut off"):
         read_arrays(path, ["a"], remedy="probe again", error=StoreError)
+
+
+def test_archives_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
+    """Types, shapes and orders, compressed or not; every array may be written to."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "matrix": rng.standard_normal((7, 5)).astype(np.float32),
+        "columns": np.asfortranarray(rng.standard_normal((6, 4))),
+        "turned": np.arange(6, dtype=">i4"),
+        "names": np.array(["a", "bcd", "é"]),
+        "none": np.zeros((0, 3)),
+        "one": np.float64(2.5),
+        "a/b": np.ones(70_000, np.uint8),
+    }
+    for write in (np.savez, np.savez_compressed):
+        path = tmp_path / "x.npz"
+        write(path, **arrays)
+        found = read_arrays(path, remedy="", error=StoreError)
+        with np.load(path) as expected:
+            assert list(found) == expected.files
+            for name in expected.files:
+                assert found[name].dtype == expected[name].dtype
+                assert found[name].flags.f_contiguous == expected[name].flags.f_contiguous
+                assert found[name].flags.writeable
+                np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_an_array_shorter_than_its_header_says(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    whole = io.BytesIO()
+    np.save(whole, np.arange(10.0))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", whole.getvalue()[:-8])
+    with pytest.raises(StoreError, match="has not the size of its header"):
+        read_arrays(path, remedy="probe again", error=StoreError)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", b"text")
+    with pytest.raises(StoreError, match="not a .npy file"):
+        read_arrays(path, remedy="probe again", error=StoreError)

@@ -18,8 +18,22 @@ TASKS = (
     *("mridangam_tonic-v1.5-full", "nsynth_pitch-v2.2.3-5h", "speech_commands-v0.0.2-5h"),
     *("vox_lingua_top10-hear2021-full", "my_task_100%_<b>&$#"),
 )
+# margins of Interspeech's template: two columns of 80 mm on A4; its class is not on Debian
+INTERSPEECH = (
+    "[a4paper,twocolumn]{article}\n\\setlength{\\textwidth}{170mm}\n\\setlength{\\columnsep}{10mm}\n"
+    "\\setlength{\\oddsidemargin}{-5.4mm}\n\\setlength{\\textheight}{235mm}\n"
+    "\\setlength{\\topmargin}{-15mm}"
+)
+CLASSES = {
+    "one column": "[10pt]{article}",
+    "two columns": "[twocolumn]{article}",
+    "A4": "[a4paper,twocolumn]{article}",
+    "Interspeech": INTERSPEECH,
+    "IEEEtran": "[conference]{IEEEtran}",
+    "IEEEtran journal": "[journal]{IEEEtran}",
+}
 DOCUMENT = (
-    "\\documentclass[%s]{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\n\\nocite{*}\n"
+    "\\documentclass%s\n\\usepackage{booktabs}\n\\begin{document}\n%s\n\\nocite{*}\n"
     "\\bibliographystyle{plain}\n\\bibliography{references}\n\\end{document}\n"
 )
 
@@ -92,10 +106,14 @@ def compiled(folder, options, text):
 
 
 @pytest.mark.tex
-@pytest.mark.parametrize("options", ["10pt", "twocolumn", "a4paper,twocolumn"])
+@pytest.mark.parametrize("options", CLASSES.values(), ids=CLASSES)
 @pytest.mark.parametrize("view", [{}, {"rows": "tasks"}, {"interval": "seeds", "published": 0}])
 def test_compiles_without_overfull_boxes(out, names, tmp_path, options, view):
     assert shutil.which("pdflatex"), "install texlive-latex-base and texlive-latex-recommended"
+    if "IEEEtran" in options and not shutil.which("kpsewhich"):
+        pytest.skip("kpsewhich is absent: whether IEEEtran is installed is not known")
+    if "IEEEtran" in options and subprocess.run(["kpsewhich", "IEEEtran.cls"]).returncode:
+        pytest.skip("IEEEtran is absent: install texlive-publishers")
     text = mambabench.report(out, "latex", names=names, **view).text
     (tmp_path / "references.bib").write_text(mambabench.report(out, "bibtex").text)
     log = compiled(tmp_path, options, text)

@@ -65,6 +65,7 @@ _ENTRIES = {
             "title": "A Study of Instrument-wise Onset Detection in Beijing Opera Percussion "
             "Ensembles",
             "booktitle": "ICASSP",
+            "pages": "2159--2163",
             "year": "2014",
         },
     ),
@@ -137,6 +138,7 @@ _ENTRIES = {
             "author": r"St{\"o}ter, Fabian-Robert and Chakrabarty, Soumitro and Habets, Emanuel "
             "and Edler, Bernd",
             "title": "{LibriCount}, a Dataset for Speaker Count Estimation",
+            "howpublished": "Zenodo, doi:10.5281/zenodo.1216072",
             "year": "2018",
         },
     ),
@@ -174,6 +176,9 @@ _ENTRIES = {
             "author": "Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and others",
             "title": "{CREMA-D}: Crowd-Sourced Emotional Multimodal Actors Dataset",
             "journal": "IEEE Transactions on Affective Computing",
+            "volume": "5",
+            "number": "4",
+            "pages": "377--390",
             "year": "2014",
         },
     ),
@@ -202,6 +207,7 @@ _ENTRIES = {
             "title": "Vocal Imitation Set: A Dataset of Vocally Imitated Sound Events Using the "
             "{AudioSet} Ontology",
             "booktitle": "DCASE Workshop",
+            "pages": "148--152",
             "year": "2018",
         },
     ),

@@ -28,7 +28,13 @@ from mambabench.reading.arrays import UNREADABLE
 from mambabench.report.cache import keep
 from mambabench.report.runs import Group
 from mambabench.report.statistics.clip_intervals import Units
-from mambabench.report.statistics.resampling import N_RESAMPLES, FoldClips, TestClips, draw
+from mambabench.report.statistics.resampling import (
+    N_RESAMPLES,
+    FoldClips,
+    TestClips,
+    draw,
+    shared,
+)
 from mambabench.report.statistics.scoring import (
     FoldScore,
     fewest_of_a_label,
@@ -219,7 +225,7 @@ def _same_clips(
         clusters = rows[0].get("cluster", np.full(len(rows[0]["clip"]), ""))
         folds.append(FoldClips(fold, tuple(rows[0]["clip"].tolist()), tuple(clusters.tolist())))
         ordered.append(rows)
-    return TestClips(_named(group.task, folds)), ordered
+    return shared(TestClips(_named(group.task, folds))), ordered
 
 
 def _named(task: str, folds: Sequence[FoldClips]) -> tuple[FoldClips, ...]:
