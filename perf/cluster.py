@@ -1,8 +1,9 @@
 """What engines cost and how they scale: units that do nothing, units that sleep, a large plan.
 
-Usage: ``python perf/cluster.py [--units N] [--part overhead|scaling|memory|interrupt]...``; without
-`--part` all of them. Writes ``results/scale/cluster.json`` and ``cluster.md``. Workers are logical:
-Ray is told of more cores than there are, for units that sleep. No other Ray may run here.
+Usage: ``python perf/cluster.py [--units N] [--part NAME]...``; the parts are overhead, scaling,
+memory, interrupt, commit and clips, without `--part` all of them. Writes
+``results/scale/cluster.json`` and ``cluster.md``. Workers are logical: Ray is told of more cores
+than there are, for units that sleep. No other Ray may run here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from common import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "scale"
-PARTS = ("overhead", "scaling", "memory", "interrupt")
+PARTS = ("overhead", "scaling", "memory", "interrupt", "commit", "clips")
 
 
 def empty(spec: dict[str, Any], report: Callable[[Any], None]) -> int:
@@ -46,13 +47,6 @@ def ray_engine(workers: int) -> Any:
     from mambabench.engine.on_ray import RayEngine
 
     return RayEngine("", jobs=workers)
-
-
-def warm(engine: Any, workers: int) -> None:
-    """Have every worker answer once; crews live as long as a run, so this loads files only."""
-    from mambabench.engine.units import Unit
-
-    list(engine.run("cluster:empty", (Unit({"n": n}) for n in range(workers))))
 
 
 def rate(engine: Any, n: int) -> dict[str, float]:
@@ -90,33 +84,53 @@ def overhead(n: int) -> dict[str, Any]:
 
 
 def scaling() -> dict[str, Any]:
-    """Return the efficiency of units of one second, eight a worker, after the crew stands."""
+    """Return the efficiency of units of one second, eight a worker, from the first of them on.
+
+    Until every worker has come, units that take a moment are given out.
+    """
     from mambabench.engine.units import Unit
 
     found = {}
     for workers in (1, 2, 4, 8, 16):
+        begun = time.perf_counter()
         engine = ray_engine(workers)
-        warm(engine, workers)
-        units = [Unit({"s": 1.0}) for _ in range(8 * workers)]
-        crew = [0]
-        stands = 0.0
+        started = time.perf_counter()
+        crew, n = [0], 8 * workers
+        first: list[float] = []
+        long_units: set[int] = set()
 
         def note(seen: Any, crew: list[int] = crew) -> None:
             crew[0] = seen.workers
 
-        begun = time.perf_counter()
-        done_before = 0
-        for i, _ in enumerate(engine.run("cluster:sleep", units, on_crew=note), 1):
-            if not stands and crew[0] == workers:
-                stands, done_before = time.perf_counter(), i
-        ended = time.perf_counter()
-        whole = ended - begun
-        steady = (len(units) - done_before) / ((ended - stands) * workers) if stands else None
+        def units(
+            workers: int = workers,
+            crew: list[int] = crew,
+            n: int = n,
+            first: list[float] = first,
+            long_units: set[int] = long_units,
+        ) -> Iterator[Unit]:
+            given = 0
+            while crew[0] < workers:
+                yield Unit({"s": 0.05})
+                given += 1
+            for i in range(n):
+                if not first:
+                    first.append(time.perf_counter())
+                long_units.add(given + i)
+                yield Unit({"s": 1.0})
+
+        last = 0.0
+        for index, _ in engine.run("cluster:sleep", units(), on_crew=note):
+            if index in long_units:
+                last = time.perf_counter()
         found[str(workers)] = {
-            "whole_s": round(whole, 2),
-            "efficiency_with_start": round(len(units) / workers / whole, 3),
-            "efficiency": None if steady is None else round(steady, 3),
+            "ray_starts_s": round(started - begun, 1),
+            "workers_stand_after_s": round(first[0] - started, 1),
+            "seconds": round(last - first[0], 2),
+            "efficiency": round(n / workers / (last - first[0]), 3),
+            "load": round(os.getloadavg()[0], 1),
         }
+        print(workers, found[str(workers)], flush=True)
         engine.close()
     return found
 
@@ -140,6 +154,33 @@ def memory() -> dict[str, Any]:
         json.dumps(make_unit(Path("/out/embeddings/e/task"), "scene", spec, shard))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"shards": 50_000, "clips": 500_000, "mb": round((after - before) / 1024, 1)}
+
+
+def commit() -> dict[str, Any]:
+    """Return what the command itself takes to write shards that came from elsewhere, 2.8 MB each:
+    4 GB of an encoder on HEAR's nineteen tasks are 1,440 of them."""
+    import numpy as np
+
+    from mambabench.extract.away import commit_files
+    from mambabench.files import write_bytes
+    from mambabench.store.plan import Shard
+    from mambabench.store.shards import plan_path
+
+    rows = np.random.default_rng(0).integers(0, 255, 2_800_000, dtype=np.uint8)
+    n = 100
+    with tempfile.TemporaryDirectory(dir=ROOT) as name:
+        store = Path(name) / "task"
+        write_bytes(plan_path(store), b"{}\n")
+        shards = [Shard(f"{i:064x}", "train", (), (), 16_000) for i in range(n)]
+        begun, cpu = time.perf_counter(), time.process_time()
+        for shard in shards:
+            commit_files(store, shard, b"{}\n", rows)
+        wall, used = time.perf_counter() - begun, time.process_time() - cpu
+    return {
+        "shards": n,
+        "wall ms a shard": round(1e3 * wall / n, 1),
+        "cpu ms a shard": round(1e3 * used / n, 1),
+    }
 
 
 SCRIPT = """
@@ -178,6 +219,74 @@ def interrupt() -> dict[str, Any]:
         }
 
 
+N_CLIPS, N_CLASSES = 50_000, 2_000
+VERB = """
+import resource, sys, time
+from mambabench.cli import main
+sys.argv = ["mambabench", *sys.argv[1:]]
+begun = time.perf_counter()
+try:
+    main()
+finally:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    print("used", time.perf_counter() - begun, cpu, used[0].ru_maxrss, file=sys.stderr)
+"""
+
+
+def clips() -> dict[str, Any]:
+    """Return time and memory of a task of 50,000 clips of 0.1 s and 2,000 classes."""
+    import numpy as np
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    noise = 0.2 * rng.standard_normal(1_600 + N_CLASSES)
+    found: dict[str, Any] = {"clips": N_CLIPS, "classes": N_CLASSES, "seconds each": 0.1}
+    with tempfile.TemporaryDirectory() as name:
+        task = Path(name) / "many-v1-test"
+        number = 0
+        for split, share in (("train", 0.8), ("valid", 0.1), ("test", 0.1)):
+            folder = task / "16000" / split
+            folder.mkdir(parents=True)
+            entries = {}
+            for _ in range(int(N_CLIPS * share)):
+                label = number % N_CLASSES
+                clip = f"{number:06d}.wav"
+                soundfile.write(folder / clip, noise[label : label + 1_600], 16_000)
+                entries[clip] = [label]
+                number += 1
+            (task / f"{split}.json").write_text(json.dumps(entries))
+        rows = "".join(f"{i},{i}\n" for i in range(N_CLASSES))
+        (task / "labelvocabulary.csv").write_text(f"idx,label\n{rows}")
+        metadata = {
+            "task_name": task.name, "embedding_type": "scene", "prediction_type": "multiclass",
+            "split_mode": "trainvaltest", "splits": ["train", "valid", "test"],
+            "sample_duration": 0.1, "evaluation": ["top1_acc"],
+        }  # fmt: skip
+        (task / "task_metadata.json").write_text(json.dumps(metadata))
+        out = ["--out", str(Path(name) / "out")]
+        given = {
+            "extract": ["--encoder", "logmel_stats", "--tasks", str(task), "--jobs", "1"],
+            "probe": ["--protocol", "knn", "--jobs", "1"],
+            "report": ["--plot", "none", "--jobs", "1"],
+        }
+        for verb, words in given.items():
+            done = subprocess.run(
+                [sys.executable, "-c", VERB, verb, *words, *out], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise RuntimeError(f"{verb}: {done.stderr[-2000:]}")
+            _, wall, cpu, kilobytes = done.stderr.strip().splitlines()[-1].split()
+            found[verb] = {
+                "wall_s": round(float(wall), 1), "cpu_s": round(float(cpu), 1),
+                "mb": round(int(kilobytes) / 1024),
+            }  # fmt: skip
+        store = [path for path in (Path(name) / "out" / "embeddings").rglob("*") if path.is_file()]
+        found["files of the store"] = len(store)
+        found["mb of the store"] = round(sum(path.stat().st_size for path in store) / 1e6, 1)
+    return found
+
+
 def main() -> None:
     """Measure and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -185,18 +294,21 @@ def main() -> None:
     parser.add_argument("--part", action="append", choices=PARTS)
     options = parser.parse_args()
     path = RESULTS / "cluster.json"
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    found["machine"] = machine()
+    measured: dict[str, Any] = {}
     calls = {
         "overhead": lambda: overhead(options.units),
         "scaling": scaling,
         "memory": memory,
         "interrupt": interrupt,
+        "commit": commit,
+        "clips": clips,
     }
     for part in options.part or PARTS:
-        found[part] = calls[part]()
-        print(part, json.dumps(found[part], indent=1), flush=True)
+        measured[part] = calls[part]()
+        print(part, json.dumps(measured[part], indent=1), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    found |= {**measured, "machine": machine()}
     path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
     lines = [
         "# Engines",

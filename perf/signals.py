@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "scale"
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 ENDED = {"SIGINT": 130, "SIGTERM": 143}  # exit codes
+MOST_HERE = 5  # interrupts in one folder, before it is brought to its end and compared
 MOST_S = 40.0  # after which a command that was told to end counts as deaf
 # what holds times and places
 NOT_COMPARED = ("provenance.json", "audio-seen.json", "log.jsonl", "report.html", ".pdf", ".png")
@@ -199,17 +200,18 @@ class Ground:
         self.whole(verb, wanted_at)
         length = self.whole(verb, self.fresh(verb))  # what is read from the disk is in memory now
         wanted, found = left(wanted_at), Found()
-        out, extra = self.fresh(verb), []
+        out, here = self.fresh(verb), 0  # times interrupted in this folder
         errors = self.folder / "errors"
         while found.interrupted < times or out is not None:
             if out is None:
-                out = self.fresh(verb)
+                out, here = self.fresh(verb), 0
             more = [] if verb == "train" or rng.random() < 0.8 else ["--jobs", "2"]
             words = [*self.words[verb], "--out", str(out), *more]
             begin = process if found.interrupted % 12 == 11 else fork
             begun = time.monotonic()
             number = begin(words, errors)
-            delay = rng.uniform(0, length) if found.interrupted < times else 600.0
+            more_to_come = found.interrupted < times and here < MOST_HERE
+            delay = rng.uniform(0, length) if more_to_come else 900.0
             code = wait(number, begun + delay)
             if code is None:
                 os.kill(number, SIGNALS[name])
@@ -221,10 +223,10 @@ class Ground:
                     os.waitpid(number, 0)
                 found.slowest_s = max(found.slowest_s, time.monotonic() - told)
                 found.interrupted += 1
+                here += 1
             said = errors.read_text(errors="replace")
             found.codes[-1 if code is None else code] += 1
             if "Traceback" in said or code not in (0, ENDED[name], None):
-                extra.append(said[-1500:])
                 found.wrong.append(f"exit code {code} after {delay:.2f} s: {said[-600:]}")
             if code == 0:
                 found.finished += 1
@@ -266,8 +268,14 @@ def main() -> None:
                     "wrong": one.wrong,
                 }
                 print(verb, number, json.dumps(table[f"{verb} {number}"]), flush=True)
+                write(path, options.seed, table)
+    sys.exit(wrong)
+
+
+def write(path: Path, seed: int, table: dict[str, Any]) -> None:
+    """Write the tables."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    body = {"machine": machine(), "seed": options.seed, "verbs": table}
+    body = {"machine": machine(), "seed": seed, "verbs": table}
     path.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n")
     lines = [
         "# SIGINT and SIGTERM at random moments", "",
@@ -283,7 +291,6 @@ def main() -> None:
         for verb, one in sorted(table.items())
     ]
     (RESULTS / "signals.md").write_text("\n".join(lines) + "\n")
-    sys.exit(wrong)
 
 
 if __name__ == "__main__":

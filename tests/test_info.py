@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import mambabench
 from mambabench.cli.info import command
+from mambabench.provenance import info
 
 KEYS = {
     "schema",
@@ -47,6 +48,12 @@ def test_the_page_for_people_names_backends_and_reasons():
     assert "None" not in text
     assert "cpu: numba" in text
     assert "fp32" in text
+
+
+def test_engines_that_are_installed_are_told(monkeypatch):
+    assert info()["engines"].keys() == {"local", "ray", "slurm"}
+    monkeypatch.setattr("mambabench.engine.choice.find_spec", lambda name: None)
+    assert info()["engines"] == {"local": True, "ray": False, "slurm": False}
 
 
 def test_importing_and_helping_stay_light():

@@ -62,6 +62,7 @@ class _RayWorker:
 
     node: str
     actor: Any
+    needs: float  # cores, or GPUs
     ready: bool = False
     given: deque[Any] = field(default_factory=deque)  # object references
     since: float = 0.0  # when the oldest was begun
@@ -237,6 +238,8 @@ class _RayCrowd:
         self._on_crew(Crew(len({worker.node for worker in ready}), len(ready)))
         if ready:
             self._answered = now
+        elif self._are_taken():
+            self._answered = now  # by other commands: wait for them
         elif now - self._answered > PATIENCE_S or (not self._workers and self._why):
             raise MambabenchError(
                 f"--engine ray: no node gives a worker ({len(nodes)} nodes; "
@@ -244,12 +247,20 @@ class _RayCrowd:
                 "continues where it stopped"
             )
 
+    def _are_taken(self) -> bool:
+        """Say whether nodes have what workers need, but others hold it."""
+        kind = "GPU" if self._share.on_gpu else "CPU"
+        free = self._ray.available_resources().get(kind, 0.0)
+        least = min((worker.needs for worker in self._workers), default=0.0)
+        return least > 0.0 and free + 1e-6 < least
+
     def _hire(self, node_id: str, resources: dict[str, float]) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         place = NodeAffinitySchedulingStrategy(node_id, soft=False)
         actor = self._hand.options(scheduling_strategy=place, **resources).remote()
-        worker = _RayWorker(node_id, actor)
+        needs = resources.get("num_gpus" if self._share.on_gpu else "num_cpus", 0.0)
+        worker = _RayWorker(node_id, actor, needs)
         self._workers.append(worker)
         self._hellos[actor.hello.remote([str(entry) for entry in sys.path])] = worker
 

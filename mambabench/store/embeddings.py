@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.task import Clip
 from mambabench.errors import StoreError
 from mambabench.reading.arrays import UNREADABLE
+from mambabench.reading.fields import check_fields
 from mambabench.selfhash import HashMismatchError, parse_hashed, sha256_once
 
 if TYPE_CHECKING:
@@ -123,17 +124,69 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
                 "folder and extract again"
             )
         assert isinstance(manifest, dict)
-        return manifest if schema == _ARRAYS_HASHED_ONLY else parse_hashed(data)
+        whole = manifest if schema == _ARRAYS_HASHED_ONLY else parse_hashed(data)
+        _check_manifest(whole)
+        return whole
     except FileNotFoundError:
         return None
     except HashMismatchError as error:
         raise StoreError(
             f"{path} was edited or damaged: {error}; remove the folder and extract again"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError as error:
+        raise StoreError(
+            f"{path} lacks the field {error}: remove the folder and extract again"
+        ) from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise StoreError(
             f"{path} cannot be read ({error}): remove the folder and extract again"
         ) from error
+
+
+@dataclass(frozen=True)
+class _ManifestHead:
+    """What a manifest says of all splits."""
+
+    encoder: str
+    encoder_identity: str
+    task: str
+    layers: tuple[int, ...] | None
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _ManifestRest:
+    """What older ones do not say."""
+
+    files: dict[str, str]
+    warnings: dict[str, str]
+    precision: str
+    sample_rate_hz: int | None
+    resampled_from_hz: int | None
+    frames: str
+
+
+@dataclass(frozen=True)
+class _ManifestArray:
+    """What it says of an array."""
+
+    bytes: int
+    sha256: str
+    shape: tuple[int, ...]
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    """Raise KeyError or TypeError where a field that is read is absent or of another kind."""
+    check_fields(
+        _ManifestHead, {field.name: manifest[field.name] for field in fields(_ManifestHead)}
+    )
+    check_fields(_ManifestRest, manifest)
+    for split in manifest["splits"].values():
+        for name in {"offsets", *split["arrays"]}:
+            entry = split["arrays"][name]
+            check_fields(
+                _ManifestArray, {field.name: entry[field.name] for field in fields(_ManifestArray)}
+            )
 
 
 def stored_task(directory: Path) -> StoredTask | None:
@@ -141,27 +194,22 @@ def stored_task(directory: Path) -> StoredTask | None:
     manifest = read_manifest(directory)
     if manifest is None:
         return None
-    try:
-        layers = manifest["layers"]
-        for name, sha256 in manifest.get("files", {}).items():
-            check_file(directory / name, sha256)
-        return StoredTask(
-            directory=directory,
-            encoder=manifest["encoder"],
-            encoder_identity=manifest["encoder_identity"],
-            task=load_task(directory, manifest["task"]),
-            layers=None if layers is None else tuple(layers),
-            missing=dict(manifest["missing"]),
-            warnings=dict(manifest.get("warnings", {})),
-            precision=manifest.get("precision", ""),
-            sample_rate_hz=manifest.get("sample_rate_hz"),
-            resampled_from_hz=manifest.get("resampled_from_hz"),
-            frames=manifest.get("frames", "store"),
-        )
-    except KeyError as error:
-        raise StoreError(
-            f"{directory / MANIFEST} lacks the field {error}: remove the folder and extract again"
-        ) from error
+    layers = manifest["layers"]
+    for name, sha256 in manifest.get("files", {}).items():
+        check_file(directory / name, sha256)
+    return StoredTask(
+        directory=directory,
+        encoder=manifest["encoder"],
+        encoder_identity=manifest["encoder_identity"],
+        task=load_task(directory, manifest["task"]),
+        layers=None if layers is None else tuple(layers),
+        missing=dict(manifest["missing"]),
+        warnings=dict(manifest.get("warnings", {})),
+        precision=manifest.get("precision", ""),
+        sample_rate_hz=manifest.get("sample_rate_hz"),
+        resampled_from_hz=manifest.get("resampled_from_hz"),
+        frames=manifest.get("frames", "store"),
+    )
 
 
 def require_frames(stored: StoredTask, frames: str) -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.errors import StoreError
+from mambabench.reading.fields import check_fields
 from mambabench.reading.json_files import parse_json
 from mambabench.reading.text import decode_text
 from mambabench.selfhash import HashMismatchError, parse_hashed
@@ -62,6 +64,23 @@ def labels_at(events: Sequence[dict[str, Any]], times_ms: Sequence[float]) -> li
     ]
 
 
+@dataclass(frozen=True)
+class _SidecarHead:
+    """What is read of what stands beside the kit's files."""
+
+    encoder: str
+    encoder_identity: str
+    layers: tuple[int, ...] | None
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _SidecarFiles:
+    """What is not there in older ones."""
+
+    files: dict[str, str]
+
+
 def read_sidecar(directory: Path) -> dict[str, Any] | None:
     """Return what stands beside the kit's files, None where the kit itself made the directory.
 
@@ -73,13 +92,17 @@ def read_sidecar(directory: Path) -> dict[str, Any] | None:
         value = parse_json(decode_text(data))
         if isinstance(value, dict) and value.get("schema") != _WITHOUT_HASHES:
             parse_hashed(data)
+        if isinstance(value, dict):
+            head = {field.name: value[field.name] for field in fields(_SidecarHead)}
+            check_fields(_SidecarHead, head)
+            check_fields(_SidecarFiles, value)
     except FileNotFoundError:
         return None
     except HashMismatchError as error:
         raise StoreError(
             f"{path} was edited or damaged: {error}; remove {DONE}, embed again"
         ) from error
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({error}); remove {DONE}, embed again") from error
     if not isinstance(value, dict):
         raise StoreError(f"{path} holds no object; remove {DONE}, embed again")

@@ -73,7 +73,9 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
     try:
         n_rows, width = map(int, read_json(directory / f"{split}.embedding-dimensions.json"))
         size = path.stat().st_size
-    except (OSError, ValueError, TypeError) as error:
+        if n_rows < 0 or width < 1:
+            raise ValueError(f"its dimensions are [{n_rows}, {width}]")
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise StoreError(
             f"{directory}: split {split!r} is incomplete ({error}); remove {DONE} and embed again"
         ) from error
@@ -84,7 +86,7 @@ def read_split(stored: StoredTask, split: str) -> EmbeddingSet:
         )
     sidecar = read_sidecar(directory)
     if sidecar is not None and "files" in sidecar:
-        check_file(path, sidecar["files"][path.name])
+        check_file(path, sidecar["files"].get(path.name, ""))
     n_layers = 1 if stored.layers is None else len(stored.layers)
     flat = np.memmap(path, dtype="<f4", mode="r") if size else np.zeros(0, "<f4")
     order = shuffled_order(stored.task)[split]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mambabench.errors import StoreError
 from mambabench.files import atomic_write, sha256_file, write_bytes
 from mambabench.reading.arrays import read_arrays
+from mambabench.reading.fields import check_fields
 from mambabench.selfhash import HashMismatchError, hashed_json, parse_hashed, write_hashed_json
 
 if TYPE_CHECKING:
@@ -180,6 +181,9 @@ def parse_record(path: Path, data: bytes, *, check: bool = True) -> RunRecord:
             parse_hashed(data)
         names = {field.name for field in dataclasses.fields(RunRecord)}
         values = {name: value for name, value in body.items() if name in names}
+        check_fields(RunRecord, {name: v for name, v in values.items() if name != "folds"})
+        for fold in body["folds"]:
+            check_fields(FoldResult, fold)
         values["folds"] = tuple(FoldResult(**fold) for fold in body["folds"])
         values["layers"] = None if body["layers"] is None else tuple(body["layers"])
         values["missing"] = tuple(body.get("missing", ()))
@@ -190,7 +194,7 @@ def parse_record(path: Path, data: bytes, *, check: bool = True) -> RunRecord:
         raise DamagedRecordError(
             f"{path} was edited or damaged: {error}; delete the file and probe again"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedRecordError(
             f"{path}: not a run record ({error}): delete the file and probe again"
         ) from error

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 from mambabench.errors import DataError
@@ -181,17 +180,14 @@ def _hashed(clips: Iterable[PlannedClip]) -> Iterator[tuple[str, str]]:
     paths = list(dict.fromkeys(clip.path for clip in clips))
     if not paths:
         return
-    hashes = dict(zip(paths, _readers().map(_hash_or_none, paths), strict=True))
+    # several at a time, for disks that are far away; hashing lets go of the interpreter's lock.
+    # threads of this call's own: those that a process inherits at a fork would never answer
+    with ThreadPoolExecutor(4, thread_name_prefix="hash") as readers:
+        hashes = dict(zip(paths, readers.map(_hash_or_none, paths), strict=True))
     for clip in clips:
         found = hashes[clip.path]
         if found is not None:
             yield clip.name, found
-
-
-@lru_cache(maxsize=1)
-def _readers() -> ThreadPoolExecutor:
-    """Several at a time, for disks that are far away; hashing lets go of the interpreter's lock."""
-    return ThreadPoolExecutor(4, thread_name_prefix="hash")
 
 
 def _hash_or_none(path: str) -> str | None:

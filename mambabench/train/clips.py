@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from mambabench.errors import DataError, nearest_names
 from mambabench.files import sha256_file, write_bytes
+from mambabench.reading.tables import read_table
 
 __all__ = [
     "Labels",
@@ -52,22 +52,13 @@ class Labels:
 
 def read_labels_csv(path: Path) -> Labels:
     """Read a CSV with the columns index, mid, display_name."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise DataError(f"cannot read the label file {path}: {error}") from error
-    for column in ("index", "mid", "display_name"):
-        if rows and column not in rows[0]:
-            raise DataError(
-                f"{path} has no column {column!r}{nearest_names(column, rows[0])}; it needs "
-                "index,mid,display_name"
-            )
+    rows = read_table(path, ("index", "mid", "display_name"), remedy="give a CSV of the classes")
     if not rows:
         raise DataError(f"{path} lists no classes")
     ids: dict[str, int] = {}
     for number, row in enumerate(rows, start=2):
-        if not (row["index"] or "").isdigit() or int(row["index"]) >= len(rows):
+        text = row["index"]
+        if not text.isdecimal() or len(text) > 9 or int(text) >= len(rows):
             raise DataError(
                 f"{path}:{number}: index is {row['index']!r}, not one of 0 to {len(rows) - 1}"
             )

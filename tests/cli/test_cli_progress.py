@@ -17,6 +17,7 @@ import pytest
 
 from mambabench.benchmarks import demo
 from mambabench.cli.progress import _ProbeText, extraction_text, time_left
+from mambabench.engine.units import Crew
 from mambabench.extract.verb import ExtractProgress
 
 COMMAND = [sys.executable, "-m", "mambabench"]
@@ -135,6 +136,19 @@ def test_what_was_there_counts_as_done() -> None:
     progress = ExtractProgress(144, 1300, 50.0, 500.0, 10.0, n_there=1540)
     said = "1684/2840 clips (1540 were there), 5.0 x real time, 0:01:30 left"
     assert extraction_text(progress) == said
+
+
+def test_nodes_and_workers_are_shown_where_work_is_elsewhere() -> None:
+    def text(crew: Crew | None) -> str:
+        return extraction_text(ExtractProgress(30, 120, 60.0, 240.0, 2.0, crew=crew))
+
+    alone = "30/120 clips, 30.0 x real time, 0:00:06 left"
+    assert text(None) == alone
+    assert text(Crew(3, 12)) == f"{alone}, 3 nodes, 12 workers"
+    assert text(Crew(1, 1)) == f"{alone}, 1 node, 1 worker"
+    assert extraction_text(ExtractProgress(0, 9, 0.0, 9.0, 1.0, crew=Crew(0, 0))) == (
+        "0/9 clips, 0 nodes, 0 workers"
+    )
 
 
 def test_hours_are_shown() -> None:

@@ -121,3 +121,21 @@ def test_leaving_early_ends_the_workers(units: str, tmp_path: Path) -> None:
     parent.send_signal(signal.SIGINT)
     parent.wait(timeout=30)
     assert wait(lambda: not alive(worker))
+
+
+def test_a_process_that_was_forked_after_hashing_can_hash(tmp_path: Path) -> None:
+    """Threads do not come along at a fork: a pool kept from before would never answer."""
+    import os
+    import signal
+
+    from mambabench.store.plan import PlannedClip
+    from mambabench.store.sources import _hashed
+
+    (tmp_path / "a.wav").write_bytes(b"x")
+    clip = PlannedClip(0, "a.wav", str(tmp_path / "a.wav"), 1, 1, None, None)
+    wanted = dict(_hashed([clip]))
+    number = os.fork()
+    if not number:
+        signal.alarm(20)
+        os._exit(0 if dict(_hashed([clip])) == wanted else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) == 0
