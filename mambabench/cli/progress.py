@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from functools import partial
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from mambabench.probe.verb import ProbeProgress
     from mambabench.store.records import RunRecord
 
-__all__ = ["Display", "extraction_text", "time_left"]
+__all__ = ["Display", "extraction_text", "one_line", "time_left"]
 
 PLAIN_EVERY_S = 30.0
 ETA_FROM = 3  # units that must have ended before the rest is estimated
+
+
+def one_line(text: str, width: int) -> str:
+    """Return the text in one line: what does not fit is cut at its end."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def time_left(seconds: float) -> str:
@@ -101,6 +106,7 @@ class Display:
 
     def __init__(self) -> None:
         self._live: Any = None
+        self._line: Callable[[str], Any] = str  # what the live line takes
         self._redirected = contextlib.redirect_stdout(sys.stderr)
         self._title = ""
         self._last = time.monotonic()
@@ -130,9 +136,10 @@ class Display:
             from rich.status import Status
             from rich.text import Text
 
-            # one line: what does not fit is cut at its end
-            self._line = partial(Text, no_wrap=True, overflow="ellipsis")
-            self._live = Status("", console=Console(stderr=True, highlight=False))
+            console = Console(stderr=True, highlight=False)
+            width = console.width - 3  # beside the spinner, and the last column stays free
+            self._line = lambda text: Text(one_line(text, width))
+            self._live = Status("", console=console)
             self._live.start()
             self._show(doing or "starting")
         elif title[:1].isdigit():  # one of several

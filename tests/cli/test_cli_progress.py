@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mambabench.benchmarks import demo
-from mambabench.cli.progress import _ProbeText, extraction_text, time_left
+from mambabench.cli.progress import Display, _ProbeText, extraction_text, one_line, time_left
 from mambabench.engine.units import Crew
 from mambabench.extract.verb import ExtractProgress
 
@@ -149,6 +149,25 @@ def test_nodes_and_workers_are_shown_where_work_is_elsewhere() -> None:
     assert extraction_text(ExtractProgress(0, 9, 0.0, 9.0, 1.0, crew=Crew(0, 0))) == (
         "0/9 clips, 0 nodes, 0 workers"
     )
+
+
+def test_a_live_line_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long names are: the spinner and the text stay within the terminal."""
+    from rich.console import Console
+
+    text = "23/80 units, 0:06:05 left, an_encoder_of_a_long_name on demo_percussion-v1-demo: 70.5 %"
+    assert one_line(text, 200) == text
+    assert one_line(text, 40) == text[:39] + "…"
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    display = Display()
+    display.stage("2/3 probe")
+    display._show(text)
+    console = Console(width=60, force_terminal=True)
+    lines = console.render_lines(display._live.renderable)
+    display._live.stop()
+    assert len(lines) == 1
+    assert "2/3 probe  23/80 units, 0:06:05 left" in "".join(part.text for part in lines[0])
 
 
 def test_hours_are_shown() -> None:
