@@ -247,7 +247,8 @@ def scrubbed(lines: tuple[str, ...], folder: Path) -> list[str]:
     found = []
     for line in lines:
         text = line.replace(str(folder.resolve()), ALIAS).replace(str(folder), ALIAS)
-        text = text.replace(str(ROOT), "$REPOSITORY").replace(socket.gethostname(), "here")
+        text = text.replace(str(ROOT), "$REPOSITORY")
+        text = re.sub(rf"\b{re.escape(socket.gethostname())}\b", "here", text)
         found.append(text)
     return found
 
@@ -295,9 +296,6 @@ def table(results: list[tuple[Walk, list[Ran]]]) -> list[str]:
 
 def readme(results: list[tuple[Walk, list[Ran]]], load: tuple[float, float]) -> str:
     """Return the README of the recording."""
-    commit = subprocess.run(
-        ["git", "describe", "--always"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
     failed = [one.command for _, done in results for one in done if one.code]
     lines = [
         "# The first hour\n",
@@ -308,7 +306,7 @@ def readme(results: list[tuple[Walk, list[Ran]]], load: tuple[float, float]) -> 
         "calls, in two sample rates.\n",
         *table(results),
         "",
-        f"Commit {commit}, {os.cpu_count()} cores of a shared machine, load {load[0]:.1f} at the "
+        f"{os.cpu_count()} cores of a shared machine, load {load[0]:.1f} at the "
         f"start and {load[1]:.1f} at the end:\nthe minutes to run are those of a busy machine. "
         f"Minutes to type: {LETTERS_PER_S} letters a second (40 words a minute).\n",
         "Every command ended with 0."
