@@ -556,7 +556,7 @@ def write(body: dict[str, object], options: argparse.Namespace) -> None:
         "SF": "SF: slot-type F1",
         "SD": "SD: diarization error rate under the best of ten settings, as s3prl has it",
     }
-    what = [said[row["task"]] for row in rows if row["task"] in said]
+    what = list(dict.fromkeys(said[row["task"]] for row in rows if row["task"] in said))
     if body["seeds"] > 1:
         what.append(
             f"{body['seeds']} seeds a side: means, and intervals of Student's t over the seeds, "
