@@ -69,7 +69,9 @@ def commands(given: Path) -> dict[str, list[str]]:
     """Return verb -> arguments, without --out."""
     task = str(given / "noise-v1-test")
     settings = {**SMALL, **LISTED, "masks": 12, "evaluate_every": 5, "epochs": 6}
-    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    sets = [
+        word for key, value in settings.items() for word in ("--set", f"{key}={str(value).lower()}")
+    ]
     train = ["train", "ssamba", "--data", str(given / "lists"), *sets, "--seeds", "2", "--resume"]
     seeds = ["--seeds", "4", "--protocol", "sound", "--device", "cpu"]
     encoders = ["--encoder", "ssam_tiny_random", "--encoder", "logmel_stats"]

@@ -31,6 +31,7 @@ UNREADABLE = (
     SyntaxError,
     MemoryError,
     OverflowError,
+    NotImplementedError,  # ways of compression that zipfile does not know
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,

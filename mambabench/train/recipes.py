@@ -87,10 +87,13 @@ def read_recipe(path: Path, overrides: Mapping[str, Any], only: Sequence[str] = 
         if key not in known:
             raise ProtocolError(f"{path}: no key {key!r}{nearest_names(key, known)}")
     system = document.get("system")
-    if system not in SYSTEMS:
+    if not isinstance(system, str) or system not in SYSTEMS:
         raise ProtocolError(f"{path}: system is {system!r}, not one of {', '.join(SYSTEMS)}")
     common = document.get("settings", {})
     rows = document.get("rows") or [{}]
+    tables = isinstance(common, dict) and isinstance(rows, list)
+    if not tables or not all(isinstance(row, dict) for row in rows):
+        raise ProtocolError(f"{path}: settings and every row must be tables: [settings], [[rows]]")
     names = [row.get("name", "") for row in rows]
     for name in only:
         if name not in names:
