@@ -6,8 +6,10 @@
     python perf/mutants.py sample                                       what would be planted
 
 Faults are drawn with a seed from `AREAS`; the same tree and seed give the same ones, a longer
-sample begins with the shorter one. Every outcome is kept in --work and not computed again; shards
-share that folder. `table` fails where fewer than `FLOOR` of the faults are noticed.
+sample begins with the shorter one, and a file that has not changed keeps its faults. Every outcome
+is kept in --work and with the table, and not computed again, but that what the table says was not
+noticed is tried again, as tests may have come; shards share --work. `table` fails where fewer than
+`FLOOR` of the faults are noticed.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import hashlib
 import itertools
 import json
-import random
 import sys
 import time
 from collections import Counter
@@ -35,16 +37,21 @@ FLOOR = 0.85
 
 def drawn(root: Path, seed: int, n: int) -> list[Site]:
     """Return `n` faults below the areas, in the order in which they were drawn."""
-    every: list[Site] = []
+    every: list[tuple[str, Site]] = []
     sources: dict[str, bytes] = {}
     for area in AREAS:
         for path in sorted((root / "mambabench" / area).rglob("*.py")):
             name = str(path.relative_to(root))
             sources[name] = path.read_bytes()
-            every += sites(name, sources[name])
-    random.Random(seed).shuffle(every)
-    good = (s for s in every if compiles(mutated(sources[s.file], s)))
+            every += [(_rank(seed, s.key(sources[name])), s) for s in sites(name, sources[name])]
+    every.sort(key=lambda ranked: ranked[0])
+    good = (s for _, s in every if compiles(mutated(sources[s.file], s)))
     return list(itertools.islice(good, n))
+
+
+def _rank(seed: int, key: str) -> str:
+    """Return where a fault stands in the draw: by its own name, whatever the others are."""
+    return hashlib.sha256(f"{seed} {key}".encode()).hexdigest()
 
 
 def difference(root: Path, site: Site) -> str:
@@ -55,8 +62,21 @@ def difference(root: Path, site: Site) -> str:
     return "\n".join(lines[2:])
 
 
+def noticed(row: dict[str, Any]) -> bool:
+    """Say whether a fault was noticed: a test failed, or never came to its end."""
+    return row["status"] in ("killed", "timeout")
+
+
+def stored(results: Path) -> dict[str, dict[str, Any]]:
+    """Return the outcomes that the table holds, by key."""
+    path = results / "mutants.json"
+    if not path.exists():
+        return {}
+    return {row["key"]: row for row in json.loads(path.read_text())["outcomes"]}
+
+
 def outcomes(work: Path) -> dict[str, dict[str, Any]]:
-    """Return what is known of every mutant, by its key."""
+    """Return the outcomes of --work, by key."""
     known = {}
     for path in sorted(work.glob("outcomes-*.jsonl")):
         for line in path.read_text().splitlines():
@@ -94,7 +114,9 @@ def run(options: argparse.Namespace) -> None:
             print(f"left out, as it fails by itself: {test}", flush=True)
             del baseline.seconds[test]
 
-    known, started = outcomes(work), time.monotonic()
+    known = {key: row for key, row in stored(options.results).items() if noticed(row)}
+    known |= outcomes(work)
+    started = time.monotonic()
     wanted = drawn(root, options.seed, options.n)[shard - 1 :: n_shards]
     with (work / f"outcomes-{shard}.jsonl").open("a") as file:
         for i, site in enumerate(wanted, 1):
@@ -121,7 +143,7 @@ def table(options: argparse.Namespace) -> None:
     from mambabench.provenance import provenance
 
     root: Path = options.root.resolve()
-    known = outcomes(options.work.resolve())
+    known = stored(options.results) | outcomes(options.work.resolve())
     rows = []
     for site in drawn(root, options.seed, options.n):
         row = known.get(site.key((root / site.file).read_bytes()))
@@ -137,12 +159,13 @@ def table(options: argparse.Namespace) -> None:
         "floor": FLOOR,
         "total": total,
         "areas": areas,
-        "survivors": [row for row in rows if row["status"] in ("survived", "untested")],
+        "outcomes": [{key: row[key] for key in row if key != "diff"} for row in rows],
         "provenance": provenance(),
     }
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "mutants.json").write_text(json.dumps(body, indent=1, sort_keys=True) + "\n")
-    (options.results / "mutants.md").write_text(_markdown(body))
+    survivors = [row for row in rows if not noticed(row)]
+    (options.results / "mutants.md").write_text(_markdown(body, survivors))
     print(f"{total['noticed']} of {total['n']} noticed: {total['share']:.1%}")
     if total["n"] < options.n or total["share"] < FLOOR:
         raise SystemExit(f"asked: {options.n} mutants, at least {FLOOR:.0%} noticed")
@@ -155,7 +178,7 @@ def _counted(rows: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
     return {**counts, "n": n, "noticed": noticed, "share": noticed / n if n else None}
 
 
-def _markdown(body: dict[str, Any]) -> str:
+def _markdown(body: dict[str, Any], survivors: list[dict[str, Any]]) -> str:
     machine = body["provenance"]
     lines = [
         "# Faults planted in the product",
@@ -175,7 +198,7 @@ def _markdown(body: dict[str, Any]) -> str:
             f"{row.get('survived', 0)} | {row.get('untested', 0)} |"
         )
     lines += ["", "## Not noticed", ""]
-    for row in sorted(body["survivors"], key=lambda row: (row["file"], row["line"])):
+    for row in sorted(survivors, key=lambda row: (row["file"], row["line"])):
         lines += [f"`{row['file']}`, {row['kind']}, {row['n_tests']} tests ({row['key']}):", ""]
         lines += ["```diff", row["diff"], "```", ""]
     return "\n".join(lines).rstrip() + "\n"
