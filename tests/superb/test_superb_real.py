@@ -42,17 +42,19 @@ def test_unseen_speakers_are_told_apart_by_what_was_learned(
     tested = np.isin(names, sorted(set(speakers))[::3])  # two men and two women of ten speakers
     seen = np.concatenate([clip for clip, out in zip(clips, tested, strict=True) if not out])
     frames = [(clip - seen.mean(0)) / seen.std(0) for clip in clips]
-    training = [clip for clip, out in zip(frames, tested, strict=True) if not out]
+    middles = [clip[len(clip) // 2 - 60 : len(clip) // 2 + 60] for clip in frames]  # 1.2 s
+    training = [clip for clip, out in zip(middles, tested, strict=True) if not out]
     ids = np.unique(names[~tested], return_inverse=True)[1]
     held = [clip for clip, out in zip(frames, tested, strict=True) if out]
     first, second = np.triu_indices(len(held), 1)
     same = names[tested][first] == names[tested][second]
 
-    def errors(n_steps: int) -> float:
-        settings = FrameSettings(1e-4, n_steps, batch_size=16, gradient_norm=1e3)
-        network, _ = train_speakers((training, ids), settings, 0)
+    def errors(seed: int, n_steps: int) -> float:
+        settings = FrameSettings(2e-4, n_steps, batch_size=16, gradient_norm=1e3)
+        network, _ = train_speakers((training, ids), settings, seed)
         vectors = speaker_embeddings(network, held).astype(np.float64)
         return equal_error_rate(same, (vectors[first] * vectors[second]).sum(1))[0]
 
-    # .45 and .46 after a step (two seeds); .25 and .26 after 300, by the processor
-    assert errors(300) < errors(1) - 0.1
+    before = np.mean([errors(seed, 1) for seed in (0, 1)])  # .46 and .45
+    after = np.mean([errors(seed, 120) for seed in (0, 1)])  # .32 and .27
+    assert after < before - 0.08
