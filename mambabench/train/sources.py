@@ -53,7 +53,7 @@ def stored_task(root: Path, task: str, encoder: str | None) -> StoredTask:
         raise StoreError(f"{root} holds {task} of several encoders ({shown}): give --encoder")
     of = f" of {encoder}" if encoder else ""
     there = f" (but {shown})" if shown else ""
-    near = nearest_names(task, [t for _, t in every])
+    near = nearest_names(task, [t for _, t in every if t != task])
     raise StoreError(
         f"{root} holds no embeddings of task {task!r}{of}{there}{near}; "
         f"run `mambabench extract --task {task}` first, name another --task, or choose a recipe "

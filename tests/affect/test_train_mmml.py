@@ -207,8 +207,9 @@ def test_contexts_come_from_the_clips_before(stores: Path) -> None:
 def test_stores_that_are_not_there(stores: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no embeddings of task 'mosi_frames'"):
         fusion_data.open_data(MmmlSettings(), Sources(store=stores))
-    with pytest.raises(StoreError, match="of task 'generated_frames' of ssam, but"):
+    with pytest.raises(StoreError, match="of task 'generated_frames' of ssam \\(but") as told:
         fusion_data.open_data(MmmlSettings(task="generated"), Sources(store=stores, encoder="ssam"))
+    assert "did you mean 'generated_frames'" not in str(told.value), "it is what was asked for"
     with pytest.raises(DataError, match="give --store DIR"):
         fusion_data.open_data(MmmlSettings(task="generated"), Sources())
     with pytest.raises(ProtocolError, match="needs text_dir"):

@@ -81,7 +81,7 @@ def flac_unknown_length(folder, run):
     _, arrays = _embed(run, "clip.flac")
     assert arrays["duration_s"] == pytest.approx(1.0)
     assert "flac: lasts 1.000 s, sample_duration says 0.5 s" in run("tasks", "check", "task").text
-    assert "sealed" in _extract(run)
+    assert "stored" in _extract(run)
 
 
 @case("mp3-without-length")
@@ -93,7 +93,7 @@ def mp3_without_length(folder, run):
 @case("clip-named-raw")
 def clip_named_raw(folder, run):
     assert "no defect" in run("tasks", "check", "task").text
-    assert "sealed" in _extract(run)
+    assert "stored" in _extract(run)
 
 
 @case("clip-cut-off")
@@ -107,7 +107,7 @@ def clip_cut_off(folder, run):
 @case("metadata-with-bom")
 def metadata_with_bom(folder, run):
     assert "no defect" in run("tasks", "check", "task").text
-    assert "sealed" in _extract(run)
+    assert "stored" in _extract(run)
     assert run("probe", "--out", "out", "--protocol", "linear", "--seeds", "1").code == 0
 
 
@@ -137,7 +137,7 @@ def timestamps_in_seconds(folder, run):
 @case("provider-changes-directory")
 def provider_changes_directory(folder, run):
     before = Path.cwd()
-    assert "sealed" in _extract(run, encoder="encoder.py")
+    assert "stored" in _extract(run, encoder="encoder.py")
     wav = "task/16000/train/train0.wav"
     said = run("embed", wav, "--encoder", "encoder.py", "-o", "x.npz")
     assert said.code == 0, said.text
@@ -175,7 +175,7 @@ def provider_left_in_training_mode(folder, run):
 @case("provider-model-methods")
 def provider_model_methods(folder, run):
     for name in ("train_returns_nothing.py", "to_refuses.py"):
-        assert "sealed" in _extract(run, encoder=name)
+        assert "stored" in _extract(run, encoder=name)
 
 
 @case("severity-not-a-number")

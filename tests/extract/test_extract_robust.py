@@ -276,13 +276,13 @@ def test_missing_clips_on_the_command_line(
     process = start_command(*arguments)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1, errors
-    assert "18 clips, 1 missing: incomplete" in output
+    assert "18 clips, 1 missing, incomplete" in output
     assert "train/train001.wav: is no readable audio" in errors
     assert "--on-error skip" in errors
     process = start_command(*arguments, "--on-error", "skip")
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    assert "18 clips, 1 missing: sealed" in output
+    assert "18 clips, 1 missing, stored" in output
 
 
 def quiet_clip(directory: Path) -> None:

@@ -110,10 +110,9 @@ def test_the_pages_command_makes_the_number_again(tmp_path: Path) -> None:
     demo.generate(tmp_path / "tasks")
     name = "demo_vowel-v1-demo"
     out = tmp_path / "out"
-    common = {"out": out, "protocol": "linear", "jobs": 1, "plot": "none"}
-    common.pop("plot")
+    common = {"out": out, "protocol": "linear", "jobs": 1}
     mambabench.run("logmel_stats", tmp_path / "tasks", name, **common)
-    _, body = details_of(out, plot="none")
+    _, body, _ = details_of(out, plot="none")
     (cell,) = body["cells"].values()
     words = shlex.split(cell["command"])
     assert words[:2] == ["mambabench", "probe"]

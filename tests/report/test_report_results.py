@@ -57,8 +57,8 @@ def test_load_results_columns_are_pinned(out):
 def test_json_contract(out):
     body, rows = rows_of(out)
     assert (
-        *("schema", "rows", "overall", "pairs", "ranks", "costs", "comparisons", "published"),
-        *("baseline", "version"),
+        *("schema", "rows", "beside", "overall", "pairs", "ranks", "costs", "comparisons"),
+        *("published", "baseline", "chosen", "version"),
     ) == tuple(body)
     (one,) = body["comparisons"]
     assert {one["encoder"], one["other"]} == {"weak", "strong"}
