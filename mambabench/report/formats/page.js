@@ -307,7 +307,7 @@
     const all = await unpack();
     const cell = all.cells[key];
     const box = $("detail");
-    if (!cell) return;
+    if (!cell) { box.replaceChildren(el("p", D.mean_of, { class: "mean" })); return; }
     state.cell = key;
     keep();
     const T = all.tasks[cell.task];

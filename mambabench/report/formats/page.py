@@ -62,6 +62,7 @@ def as_page(
         "costs": {one.encoder: [getattr(one, kind) for kind in COLUMNS] for one in summary.costs},
         "cost_names": list(COLUMNS.values()),
         "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
+        "mean_of": "A mean of several task directories: each has a column with its own details.",
     }
     script = _file("page.js") + _file("page_charts.js")
     parts = [
