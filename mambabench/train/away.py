@@ -22,9 +22,7 @@ from mambabench.engine.scratch import scratch_folder
 from mambabench.engine.units import Lost, Shared, Unit
 from mambabench.errors import DataError, MambabenchError, StoreError
 from mambabench.files import read_json, write_bytes
-from mambabench.train.encoder_settings import EncoderSettings
-from mambabench.train.encoder_verb import EncoderRun, Options, SeedResult, check_begun, run_folder
-from mambabench.train.initial import initial_path
+from mambabench.train.encoder_verb import EncoderRun, Options, planned_runs, run_folder
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks
 from mambabench.train.recipes import Recipe, RecipeRow
@@ -32,7 +30,7 @@ from mambabench.train.seeds import TrainedSeed, check_folder, fail, train_row
 from mambabench.train.seeds import run_folder as row_folder
 from mambabench.train.settings import SYSTEMS, resolve
 from mambabench.train.sources import Sources
-from mambabench.train.system import EncoderData, find_system
+from mambabench.train.system import find_system
 
 __all__ = ["Note", "train_recipe_elsewhere", "train_rows_elsewhere", "train_unit"]
 
@@ -52,42 +50,29 @@ class _Todo:
 
 def train_recipe_elsewhere(
     recipe: Recipe, options: Options, elsewhere: Elsewhere, note: Note
-) -> tuple[SeedResult, ...]:
+) -> tuple[TrainedSeed, ...]:
     """Do what `train_recipe` does, every fold of every seed on a worker of another engine."""
-    system = find_system(recipe.system)
-    init = initial_path(options.init)
-    runs: list[SeedResult | EncoderRun] = []
+    runs: list[TrainedSeed | EncoderRun] = []
     todo: list[_Todo] = []
     of_run: list[int] = []  # unit -> its place in `runs`
-    for row in recipe.rows:
-        assert isinstance(row.settings, EncoderSettings)
-        data: EncoderData | None = None
-        for seed in row.settings.seeds:
-            folder = run_folder(options.out, system, row, seed)
-            check_begun(folder, row.settings, seed, options)
-            if (folder / "run.json").is_file():
-                found = read_json(folder / "run.json")
-                runs.append(SeedResult(row.name, seed, folder, "already", found))
-                continue
-            data = data or system.open_data(row.settings, options.data)
-            run = EncoderRun(
-                system, row, seed, data, folder, options, Ranks(), options.device, init
-            )
-            for fold in data.folds:
-                below = run.below(fold)
-                if not (below / "fold.json").is_file():
-                    spec = _encoder_spec(recipe.system, row, seed, options, init)
-                    name = f"{row.name} seed {seed} {getattr(fold, 'name', '')}".strip()
-                    fold_name = getattr(fold, "name", "")
-                    todo.append(_Todo(name, below, {**spec, "fold": fold_name}))
-                    of_run.append(len(runs))
-            runs.append(run)
+    for run in planned_runs(recipe, options, Ranks(), options.device):
+        runs.append(run)
+        if isinstance(run, TrainedSeed):
+            continue
+        spec = _encoder_spec(recipe.system, run.row, run.seed, options, run.init)
+        for fold in run.data.folds:
+            below = run.below(fold)
+            if not (below / "fold.json").is_file():
+                fold_name = getattr(fold, "name", "")
+                name = f"{run.row.name} seed {run.seed} {fold_name}".strip()
+                todo.append(_Todo(name, below, {**spec, "fold": fold_name}))
+                of_run.append(len(runs) - 1)
     errors: dict[int, MambabenchError] = {}
     for index, answer in _answers(todo, options.out, options.device, elsewhere, note):
         if isinstance(answer, MambabenchError):
             errors.setdefault(of_run[index], answer)
     return tuple(
-        one if isinstance(one, SeedResult) else one.attempt(errors.get(place))
+        one if isinstance(one, TrainedSeed) else one.attempt(errors.get(place))
         for place, one in enumerate(runs)
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from mambabench.train.loop import LoopEvent, Progress, Tick, Work, run_training
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks, find_ranks, joined
 from mambabench.train.recipes import Recipe, RecipeRow
+from mambabench.train.seeds import TrainedSeed
 from mambabench.train.state import save_tensors, weights_of
 from mambabench.train.system import Call, EncoderData, PreparedTraining, System, find_system
 
@@ -29,8 +30,7 @@ __all__ = [
     "SCHEMA",
     "EncoderRun",
     "Options",
-    "SeedResult",
-    "check_begun",
+    "planned_runs",
     "run_folder",
     "train_recipe",
 ]
@@ -54,18 +54,6 @@ class Options:
     show: Show | None = None
 
 
-@dataclass(frozen=True)
-class SeedResult:
-    """What became of one seed of one row."""
-
-    row: str
-    seed: int
-    folder: Path
-    state: str  # trained, resumed, already or failed
-    result: dict[str, Any] | None
-    error: str | None = None
-
-
 def run_folder(out: Path, system: System, row: RecipeRow, seed: int) -> Path:
     """Return where a seed of a row lies."""
     settings = row.settings
@@ -73,31 +61,38 @@ def run_folder(out: Path, system: System, row: RecipeRow, seed: int) -> Path:
     return out / "train" / system.name / settings.task / name
 
 
-def train_recipe(recipe: Recipe, options: Options) -> tuple[SeedResult, ...]:
+def train_recipe(recipe: Recipe, options: Options) -> tuple[TrainedSeed, ...]:
     """Train every row and seed; a finished one is left alone, a failed one is recorded."""
-    system = find_system(recipe.system)
     ranks = find_ranks()
     device = options.device
     if device == "cuda":
         torch.cuda.set_device(ranks.local)
         device = f"cuda:{ranks.local}"
-    init = initial_path(options.init)
-    done = []
     with joined(ranks, device) as group:
-        for row in recipe.rows:
-            assert isinstance(row.settings, EncoderSettings)
-            data: EncoderData | None = None
-            for seed in row.settings.seeds:
-                folder = run_folder(options.out, system, row, seed)
-                check_begun(folder, row.settings, seed, options)
-                if (folder / "run.json").is_file():
-                    found = read_json(folder / "run.json")
-                    done.append(SeedResult(row.name, seed, folder, "already", found))
-                    continue
-                data = data or system.open_data(row.settings, options.data)
-                run = EncoderRun(system, row, seed, data, folder, options, group, device, init)
-                done.append(run.attempt())
-    return tuple(done)
+        return tuple(
+            one if isinstance(one, TrainedSeed) else one.attempt()
+            for one in planned_runs(recipe, options, group, device)
+        )
+
+
+def planned_runs(
+    recipe: Recipe, options: Options, ranks: Ranks, device: str
+) -> Iterator[TrainedSeed | EncoderRun]:
+    """Yield every row and seed, each when it is asked for: what is finished, and what is to do."""
+    system = find_system(recipe.system)
+    init = initial_path(options.init)
+    for row in recipe.rows:
+        assert isinstance(row.settings, EncoderSettings)
+        data: EncoderData | None = None
+        for seed in row.settings.seeds:
+            folder = run_folder(options.out, system, row, seed)
+            check_begun(folder, row.settings, seed, options)
+            if (folder / "run.json").is_file():
+                found = read_json(folder / "run.json")
+                yield TrainedSeed(row.name, seed, folder, "already", found)
+                continue
+            data = data or system.open_data(row.settings, options.data)
+            yield EncoderRun(system, row, seed, data, folder, options, ranks, device, init)
 
 
 def settings_json(settings: EncoderSettings, seed: int, init: str | None) -> dict[str, Any]:
@@ -154,7 +149,7 @@ class EncoderRun:
         assert isinstance(settings, EncoderSettings)
         return settings
 
-    def attempt(self, error: MambabenchError | None = None) -> SeedResult:
+    def attempt(self, error: MambabenchError | None = None) -> TrainedSeed:
         """Train; an error of ours is recorded, and is the result, as is one met elsewhere."""
         state = self.state_before()
         if self.ranks.first:
@@ -171,8 +166,8 @@ class EncoderRun:
                 write_json(self.folder / "failed.json", {"seed": self.seed, "error": str(error)})
             if self.ranks.world > 1:  # the others wait for this one: let the launcher end them
                 raise
-            return SeedResult(self.row.name, self.seed, self.folder, "failed", None, str(error))
-        return SeedResult(self.row.name, self.seed, self.folder, state, result)
+            return TrainedSeed(self.row.name, self.seed, self.folder, "failed", None, str(error))
+        return TrainedSeed(self.row.name, self.seed, self.folder, state, result)
 
     def train(self) -> dict[str, Any]:
         """Train every fold, then write the record."""

@@ -29,7 +29,6 @@ from mambabench.train.sources import Sources
 
 if TYPE_CHECKING:
     from mambabench.train.away import Note
-    from mambabench.train.encoder_verb import SeedResult
 
 __all__ = [
     "RUN_SCHEMA",
@@ -157,7 +156,7 @@ def train_encoder(
     engine: str = "local",
     per_node: int | None = None,
     note: Note | None = None,
-) -> tuple[SeedResult, ...]:
+) -> tuple[TrainedSeed, ...]:
     """Train SSAM, SSAST, SSAMBA or AuM: every row and seed of a recipe, or one of `settings`.
 
     The process joins the others that torchrun or srun started. With another `engine` than local

@@ -45,7 +45,7 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
 def run(
     name: str, data: dict[str, Path], out: Path, settings: dict[str, Any] | None = None, **more: Any
 ) -> Any:
-    """Train one of SMALL; return its only SeedResult."""
+    """Train one of SMALL; return its only TrainedSeed."""
     system, kind, own = SMALL[name]
     (done,) = train_encoder(
         system,
