@@ -221,6 +221,8 @@ def main() -> None:
         _say(f"mambabench: {said}", sys.stderr)
         _tell_error("OSError", said, 2)
         sys.exit(2)
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is written: the end has nothing to stop
+        signal.signal(number, signal.SIG_IGN)
     ended = code if isinstance(code, int) else 0
     if text := result_text(ended):
         print(text)
