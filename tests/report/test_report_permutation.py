@@ -10,9 +10,10 @@ from synthetic_results import write_events, write_run, write_scene
 
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
+from mambabench.benchmarks.metrics.targets import multilabel
 from mambabench.report.statistics import permutation
+from mambabench.report.statistics.ranking import falling_order
 from mambabench.report.statistics.segment_kernels import (
-    LANES,
     has_numba,
     segments,
     sweep_segments,
@@ -248,13 +249,13 @@ def test_p_over_folds_and_seeds_is_that_of_every_exchange(tmp_path, metric):
 def test_sweep_and_merge_without_numba_are_the_same():
     """With ties within and between the encoders; the order within a tie is free."""
     one, other = ([prepared("mAP", seed) for seed in own] for own in random_pair("mAP", 5, n=30))
-    merged = [one[0][k] for k in ("order", "key")] + [other[0][k] for k in ("order", "key")]
+    merged = [seed[0][name] for seed in (one, other) for name in ("order", "falling")]
     order, marks, places = merge(*merged, one[0]["positive"])
     plain_order, plain_marks, plain = _merge_numpy(*merged, one[0]["positive"])
     np.testing.assert_array_equal(places, plain)
-    kept = np.random.default_rng(4).integers(0, 2, (2, 30, LANES)).astype(np.uint8)
+    kept = np.random.default_rng(4).integers(0, 2, (2, 30, 48)).astype(np.uint8)
     assert has_numba()
-    found = segments(*merged, one[0]["positive"])
+    found = segments(one[0], other[0])
     for entries in ((order, marks), (plain_order, plain_marks)):
         for precision, plain_scores in zip(
             (True, False), sweep_both_sides(*entries, kept), strict=True
@@ -276,6 +277,50 @@ def test_sides_and_slopes_without_numba_are_the_same(metric, monkeypatch):
     plain = exchange(metric, one, other)
     np.testing.assert_allclose(sides, plain.sides(kept), atol=1e-12)
     np.testing.assert_allclose(slopes, plain.slopes(), atol=1e-14)
+
+
+@pytest.mark.parametrize("metric", ["mAP", "aucroc"])
+def test_p_values_are_those_of_weighted_sweeps_of_the_pooled_ranks(metric, monkeypatch):
+    """The kernels against cumulative sums over both encoders' entries, sorted together."""
+    pairs = [random_pair(metric, seed, n=40) for seed in range(4)]
+    for strength, (one, _) in enumerate(pairs):  # from no difference to a clear one
+        for seed in one:
+            hot = multilabel(seed["target"], 3)
+            seed["probability"] = (seed["probability"] + 0.5 * strength * hot) / 3
+    units = np.repeat(np.arange(20), 2)
+
+    def p_values():
+        folds = [[(exchange(metric, *pair), units)] for pair in pairs]
+        return [permutation.exchange_test(fold, 20, KEY) for fold in folds]
+
+    found = p_values()
+    assert found[0].p > 0.05 > 1e-4 > found[-1].p
+    monkeypatch.setattr("mambabench.report.statistics.swaps.has_numba", lambda: False)
+    for one, plain in zip(found, p_values(), strict=True):
+        assert one.p == pytest.approx(plain.p, rel=1e-12)
+        assert one.n_permutations == plain.n_permutations
+
+
+def test_p_values_do_not_depend_on_how_many_draws_are_scored_at_once(monkeypatch):
+    one, other = random_pair("mAP", 2, n=40)
+    other[0]["probability"] = 0.1 + 0.2 * one[0]["target"] + 0.01 * other[0]["probability"]
+    test = permutation._Test([(exchange("mAP", one, other), np.arange(40))], 40)
+    p = []
+    for scored in (1, 3 * 256 * 40, 4_000_000):
+        monkeypatch.setattr(permutation, "_SCORED", scored)
+        p.append(test.steered(permutation._SharedDraws(KEY, 40), 1500))
+    assert p[0] < 0.05
+    assert len(set(p)) == 1
+
+
+def test_orders_of_packed_scores_are_those_of_a_stable_argsort():
+    rng = np.random.default_rng(12)
+    score = np.round(rng.normal(size=(5, 200)), 1).astype(np.float32)
+    score[0, :50] = -0.0
+    score[1, :4] = 0.0, -0.0, np.float32(1e-45), np.float32(-1e-45)
+    for own in (score, score.astype(np.float64), np.where(score > 2, np.inf, score)):
+        expected = np.argsort(-own, axis=1, kind="stable")
+        np.testing.assert_array_equal(falling_order(own), expected)
 
 
 @pytest.mark.parametrize("metric", ["mAP", "aucroc", "d_prime", "macro_f1"])

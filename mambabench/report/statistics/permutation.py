@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _SETTLED = 32  # so many of them as extreme as the data: p is above .1, and no m
 _FEWEST, _MOST = 255, 4_999  # steered exchanges
 _WORK = 2e9  # elementary steps that one test may take before it draws fewer
 _BATCH = 256
+_SCORED = 4_000_000  # exchanges times units that are scored at once
 _KEPT_BYTES = 64_000_000  # random numbers of a task that are kept for its next pair
 _STRENGTHS = (0.0, 1.5, 3.0, 5.0, 7.5, 11.0, 16.0, 23.0, 32.0)  # of the steering, in deviations
 
@@ -44,14 +46,13 @@ def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: st
     hex digits or more, seeds the draws. An exchange that leaves a score undefined counts as
     extreme. Up to fifteen units, all exchanges are tried and p is exact.
     """
-    test = _Test(folds, n_units)
     work = sum(one.work for one, _ in folds)
     if n_units <= _MOST_UNITS and work * 2 ** (n_units - 1) <= 10 * _WORK:
-        return test.every()
+        return _Test(folds, n_units).every()
     draws = _draws(key, n_units)
-    hits = int(test.extreme(draws.first()).sum())
-    if hits >= _SETTLED:
-        return ExchangeTest((hits + 1) / (_FIRST + 1), _FIRST)
+    test = _Test(folds, n_units, draws.first())
+    if test.hits >= _SETTLED:
+        return ExchangeTest((test.hits + 1) / (_FIRST + 1), _FIRST)
     n = int(np.clip(_WORK / work, _FEWEST, _MOST))
     return ExchangeTest(test.steered(draws, n), n)
 
@@ -99,13 +100,20 @@ def _draws(key: str, n_units: int) -> _SharedDraws:
 class _Test:
     """One pair of encoders: differences under exchanges [n_units, n] of zeros and ones."""
 
-    def __init__(self, folds: Sequence[tuple[Exchange, Array]], n_units: int) -> None:
+    def __init__(
+        self, folds: Sequence[tuple[Exchange, Array]], n_units: int, first: Array | None = None
+    ) -> None:
         self.folds = folds
         self.n_units = n_units
-        observed = abs(float(self.differences(np.ones((n_units, 1), np.uint8))[0]))
+        stay = np.ones((n_units, 1), np.uint8)
+        # scored as one: together they fill the lanes of the kernels
+        kept = stay if first is None else np.concatenate([stay, first], axis=1)
+        found = np.abs(self.differences(kept))
+        observed = float(found[0])
         # what is equal but for rounding is equal: it would decide ties at random
         rounding = 1e-11 * max(1.0, observed) if np.isfinite(observed) else 0.0
         self.threshold = observed - rounding
+        self.hits = int((~(found[1:] < self.threshold)).sum())  # of the first exchanges
 
     def differences(self, kept: Array) -> Array:
         total = np.zeros(kept.shape[1])
@@ -143,13 +151,18 @@ class _Test:
         slopes = slopes / spread if spread > 0 else slopes
         strengths = np.array([*_STRENGTHS, *(-z for z in _STRENGTHS[1:])])
         log_cosh = _log_cosh(slopes, strengths)
-        total = float(_weights(np.ones((self.n_units, 1)), slopes, strengths, log_cosh)[0])
+        sums = slopes @ np.ones((self.n_units, 1))
+        total = float(_weights(sums, strengths, log_cosh)[0])
         stay = 1 / (1 + np.exp(-2 * np.outer(slopes, strengths)))  # [n_units, n_strengths]
-        for chosen, uniform in draws.steered(n):
-            stays = uniform < stay[:, chosen]
-            signs = np.where(stays, 1.0, -1.0)
-            weights = _weights(signs, slopes, strengths, log_cosh)
-            total += float(weights[self.extreme(stays.astype(np.uint8))].sum())
+        batches = iter(draws.steered(n))
+        while some := list(islice(batches, max(1, _SCORED // (_BATCH * self.n_units)))):
+            stays = [uniform < stay[:, chosen] for chosen, uniform in some]
+            extreme = self.extreme(np.concatenate(stays, axis=1).view(np.uint8))
+            sums = np.concatenate([slopes @ np.where(own, 1.0, -1.0) for own in stays])
+            weights = _weights(sums, strengths, log_cosh)
+            ends = np.cumsum([own.shape[1] for own in stays])[:-1]
+            for own, hits in zip(np.split(weights, ends), np.split(extreme, ends), strict=True):
+                total += float(own[hits].sum())
         return min(1.0, total / (n + 1))
 
 
@@ -159,9 +172,12 @@ def _log_cosh(slopes: Array, strengths: Array) -> Array:
     return np.asarray((steer + np.log1p(np.exp(-2 * steer)) - np.log(2)).sum(axis=1))
 
 
-def _weights(signs: Array, slopes: Array, strengths: Array, log_cosh: Array) -> Array:
-    """Return how much likelier exchanges [n_units, n] of +-1 are at random than steered: [n]."""
+def _weights(sums: Array, strengths: Array, log_cosh: Array) -> Array:
+    """Return how much likelier exchanges are at random than steered: [n].
+
+    sums [n]: the slopes of what stays, less those of what changes sides.
+    """
     from scipy.special import logsumexp
 
-    log_ratio = np.outer(strengths, slopes @ signs) - log_cosh[:, None]
+    log_ratio = np.outer(strengths, sums) - log_cosh[:, None]
     return np.asarray(np.exp(np.log(len(strengths)) - logsumexp(log_ratio, axis=0)))

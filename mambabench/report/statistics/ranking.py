@@ -17,6 +17,7 @@ import numpy.typing as npt
 __all__ = [
     "RankScores",
     "class_scores",
+    "falling_order",
     "in_lanes",
     "mean_scores",
     "sorted_marks",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
-_LANES = 64  # resamples handled side by side: one row of weights is one vector load
+_LANES = 256  # resamples handled side by side, at most
 _POSITIVE, _FIRST, _LAST = 1, 2, 4  # marks of a position in the sorted order of a class
 
 
@@ -52,12 +53,17 @@ def weighted(target: Array, score: Array, weights: Array) -> RankScores:
 
 
 def in_lanes(weights: Array) -> Array:
-    """Return weights uint8 [n_clips, n] in blocks of lanes: [n_blocks, n_clips, lanes]."""
-    n_clips, n_resamples = weights.shape
-    blocks = -(-n_resamples // _LANES)
-    padded = np.zeros((n_clips, blocks * _LANES), np.uint8)
-    padded[:, :n_resamples] = weights
-    return np.ascontiguousarray(padded.reshape(n_clips, blocks, _LANES).transpose(1, 0, 2))
+    """Return weights uint8 [n_clips, n] in blocks of lanes, zeros after n: [n_blocks, n_clips,
+    lanes].
+
+    As few blocks as can be, and as few lanes for these: whole vectors of a processor.
+    """
+    n_clips, n = weights.shape
+    blocks = max(1, -(-n // _LANES))
+    lanes = 16 * max(1, -(-n // (16 * blocks)))
+    padded = np.zeros((n_clips, blocks * lanes), np.uint8)
+    padded[:, :n] = weights
+    return np.ascontiguousarray(padded.reshape(n_clips, blocks, lanes).transpose(1, 0, 2))
 
 
 def class_scores(order: Array, marks: Array, lanes: Array, *, precision: bool) -> Array:
@@ -81,9 +87,9 @@ def sorted_marks(target: Array, score: Array) -> tuple[Array, Array]:
 
     Only tie groups that hold a positive are marked: nothing has to be computed at the others.
     """
-    order = np.argsort(-score.T, axis=1, kind="stable").astype(np.int32)
-    sorted_scores = np.take_along_axis(score.T, order.astype(np.int64), axis=1)
-    positive = np.take_along_axis(target.T.astype(bool), order.astype(np.int64), axis=1)
+    order = falling_order(score.T)
+    sorted_scores = np.take_along_axis(score.T, order, axis=1)
+    positive = np.take_along_axis(target.T.astype(bool), order, axis=1)
     n_classes, n_clips = order.shape
     first = np.ones((n_classes, n_clips), bool)
     first[:, 1:] = sorted_scores[:, 1:] != sorted_scores[:, :-1]
@@ -92,7 +98,23 @@ def sorted_marks(target: Array, score: Array) -> tuple[Array, Array]:
     number = np.cumsum(first, axis=1) + np.arange(n_classes)[:, None] * (n_clips + 1)
     holds = np.bincount(number[positive], minlength=int(number.max()) + 1)[number] > 0
     marks = positive * _POSITIVE + (first & holds) * _FIRST + (last & holds) * _LAST
-    return order, marks.astype(np.uint8)
+    return order.astype(np.int32), marks.astype(np.uint8)
+
+
+def falling_order(score: Array) -> Array:
+    """Return the indices of falling scores along the second axis, equal ones as they stand: int64.
+
+    float32 is sorted as whole numbers, its order-preserving bits above the index: a third of the
+    time of an argsort.
+    """
+    if score.dtype != np.float32 or not np.isfinite(score).all():
+        return np.argsort(-score, axis=1, kind="stable")
+    bits = (score + np.float32(0)).view(np.int32)  # + 0: no negative zero
+    rising = np.where(bits < 0, ~bits, bits ^ np.int32(-(2**31))).view(np.uint32)
+    packed = (~rising).astype(np.uint64) << np.uint64(32)
+    packed |= np.arange(score.shape[1], dtype=np.uint64)
+    packed.sort(axis=1)
+    return (packed & np.uint64(2**32 - 1)).astype(np.int64)
 
 
 @cache
@@ -130,13 +152,13 @@ def _sweep(
     summed in bytes until these could run over.
     """
     n_classes, n_clips = order.shape
-    n_blocks = len(weights)
-    scores = np.zeros((n_classes if whole else 1, n_blocks, _LANES))
-    n_known = np.zeros((n_blocks, _LANES), np.int64)
+    n_blocks, _, lanes = weights.shape
+    scores = np.zeros((n_classes if whole else 1, n_blocks, lanes))
+    n_known = np.zeros((n_blocks, lanes), np.int64)
     largest = 1
     for block in range(n_blocks):
         for clip in range(n_clips):
-            for lane in range(_LANES):
+            for lane in range(lanes):
                 largest = max(largest, weights[block, clip, lane])
     most = 255 // largest
     last = np.zeros(n_classes, np.int64)
@@ -144,55 +166,57 @@ def _sweep(
         for position in range(n_clips):
             if marks[label, position] & 4:
                 last[label] = position + 1
-    everything = np.zeros(_LANES, np.int32)  # weight of all clips
-    recent = np.zeros(_LANES, np.uint8)  # weight since the last transfer to `total`
-    total = np.zeros(_LANES, np.int32)  # weight of all clips so far
-    found = np.zeros(_LANES, np.int32)  # of the positives up to the last marked group
-    tied = np.zeros(_LANES, np.int32)  # of the positives in this group
-    start = np.zeros(_LANES, np.int32)  # of the negatives above this group
-    gained = np.zeros(_LANES)
+    everything = np.zeros(lanes, np.int32)  # weight of all clips
+    recent = np.zeros(lanes, np.uint8)  # weight since the last transfer to `total`
+    total = np.zeros(lanes, np.int32)  # weight of all clips so far
+    found = np.zeros(lanes, np.int32)  # of the positives up to the last marked group
+    tied = np.zeros(lanes, np.int32)  # of the positives in this group
+    start = np.zeros(lanes, np.int32)  # of the negatives above this group
+    gained = np.zeros(lanes)
     for block in range(n_blocks):
         everything[:] = 0
         for clip in range(n_clips):
-            for lane in range(_LANES):
+            for lane in range(lanes):
                 everything[lane] += weights[block, clip, lane]
         for label in range(n_classes):
             if last[label] == 0:
                 if whole:
                     scores[label, block, :] = np.nan
                 continue
-            for lane in range(_LANES):
+            for lane in range(lanes):
                 total[lane] = found[lane] = tied[lane] = 0
                 gained[lane] = 0.0
             n_recent = 0
             for position in range(last[label]):
                 mark = marks[label, position]
                 if mark & 2 or n_recent == most:
-                    for lane in range(_LANES):
+                    for lane in range(lanes):
                         total[lane] += recent[lane]
                         recent[lane] = 0
-                        start[lane] = total[lane] - found[lane] if mark & 2 else start[lane]
+                        start[lane] = (
+                            np.int32(total[lane] - found[lane]) if mark & 2 else start[lane]
+                        )
                     n_recent = 0
                 row = weights[block, order[label, position]]
-                for lane in range(_LANES):
+                for lane in range(lanes):
                     recent[lane] += row[lane]
                 n_recent += 1
                 if mark & 1:
-                    for lane in range(_LANES):
+                    for lane in range(lanes):
                         tied[lane] += row[lane]
                 if mark & 4:
                     n_recent = 0
                     if precision:
-                        for lane in range(_LANES):
+                        for lane in range(lanes):
                             total[lane] += recent[lane]
                             recent[lane] = 0
                             new = tied[lane]
                             found[lane] += new
-                            share = float(found[lane]) / float(max(total[lane], 1))
-                            gained[lane] += new * share
+                            share = float(found[lane]) / float(max(total[lane], np.int32(1)))
+                            gained[lane] += float(new) * share
                             tied[lane] = 0
                     else:
-                        for lane in range(_LANES):
+                        for lane in range(lanes):
                             total[lane] += recent[lane]
                             recent[lane] = 0
                             new = tied[lane]
@@ -200,7 +224,7 @@ def _sweep(
                             wrong = total[lane] - found[lane]
                             gained[lane] += new * (0.5 * (start[lane] + wrong))
                             tied[lane] = 0
-            for lane in range(_LANES):
+            for lane in range(lanes):
                 n_positive = float(found[lane])
                 n_negative = float(everything[lane] - found[lane])
                 pairs = n_positive * n_negative

@@ -17,14 +17,16 @@ import numpy.typing as npt
 from mambabench.benchmarks.metrics import METRICS, Metric
 from mambabench.benchmarks.metrics.metric import Ranked
 from mambabench.benchmarks.metrics.targets import multilabel
+from mambabench.report.statistics.ranking import falling_order, in_lanes
 from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of, gradient, macro
 from mambabench.report.statistics.segment_kernels import (
-    LANES,
+    Segments,
     has_numba,
+    precision_slopes,
     segments,
     sweep_segments,
 )
-from mambabench.report.statistics.swap_kernels import merge, precision_slopes, sweep_both_sides
+from mambabench.report.statistics.swap_kernels import merge, sweep_both_sides
 
 __all__ = ["Exchange", "exchange", "prepared"]
 
@@ -90,64 +92,70 @@ def _ranked(
         (prepared(metric.name, a), prepared(metric.name, b))
         for a, b in zip(one, other, strict=True)
     ]
-    cut = [_cut(statistic, a, b) for a, b in pairs]
+    found = [segments(*pair) for pair in pairs] if has_numba() else []
+    present = float(np.mean(pairs[0][0]["positive"].any(axis=1)))
 
     def sides(kept: Array) -> tuple[Array, Array]:
-        blocks = -(-kept.shape[1] // LANES)
-        padded = np.ones((len(kept), blocks * LANES), np.uint8)
-        padded[:, : kept.shape[1]] = kept
-        lanes = np.ascontiguousarray(padded.reshape(len(kept), blocks, LANES).transpose(1, 0, 2))
-        scores = np.zeros((2, blocks * LANES))
-        for score in cut:
-            scores += score(lanes)
-        first, second = scores[:, : kept.shape[1]] / len(cut)
+        lanes = in_lanes(kept)
+        scores = np.zeros((2, len(lanes) * lanes.shape[2]))
+        if found:
+            for cut in found:
+                scores += _swept(statistic, cut, present, lanes)
+        else:
+            for pair in pairs:
+                scores += _plain(statistic, *pair, present, lanes)
+        first, second = scores[:, : kept.shape[1]] / len(pairs)
         return first, second
 
     def slopes() -> Array:
-        own = [_PooledClips.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
+        if found and statistic.of == "precision":
+            own = [precision_slopes(cut) for cut in found[:_SLOPE_SEEDS]]
+        else:
+            own = [_PooledClips.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
     n_labels, n_clips = pairs[0][0]["order"].shape
-    return Exchange(sides, slopes, float(len(cut) * n_labels * 2 * n_clips))
+    return Exchange(sides, slopes, float(len(pairs) * n_labels * 2 * n_clips))
 
 
-def _cut(statistic: Ranked, one: Seed, other: Seed) -> Callable[[Array], Array]:
-    """Return what scores both sides of one seed: lanes of kept clips -> [2, n] float64."""
-    present = float(np.mean(one["positive"].any(axis=1)))
+def _swept(statistic: Ranked, found: Segments, present: float, lanes: Array) -> Array:
+    """Score both sides of one seed: lanes of kept clips -> [2, n] float64."""
     precision = statistic.of == "precision"
-    if not has_numba():
-        pool = _PooledClips.of(one, other)
+    if statistic.value is None:
+        mean = sweep_segments(found, lanes, precision, mean=True)
+        return mean * present if statistic.absent_is_zero else mean
+    own = sweep_segments(found, lanes, precision)
+    return np.stack([macro(statistic, side, side, present) for side in own])
 
-        def plain(lanes: Array) -> Array:
-            own = sweep_both_sides(pool.order, pool.marks, lanes)[0 if precision else 1]
-            flat = own.reshape(2, len(pool.order), -1)
-            return np.stack([macro(statistic, side, side, present) for side in flat])
 
-        return plain
-    found = segments(one["order"], one["key"], other["order"], other["key"], one["positive"])
-
-    def score(lanes: Array) -> Array:
-        if statistic.value is None:
-            mean = sweep_segments(found, lanes, precision, mean=True)
-            return mean * present if statistic.absent_is_zero else mean
-        own = sweep_segments(found, lanes, precision)
-        return np.stack([macro(statistic, side, side, present) for side in own])
-
-    return score
+def _plain(statistic: Ranked, one: Seed, other: Seed, present: float, lanes: Array) -> Array:
+    """Do what `_swept` does where numba cannot be imported."""
+    pool = _PooledClips.of(one, other)
+    own = sweep_both_sides(pool.order, pool.marks, lanes)[0 if statistic.of == "precision" else 1]
+    flat = own.reshape(2, len(pool.order), -1)
+    return np.stack([macro(statistic, side, side, present) for side in flat])
 
 
 def prepared(metric: str, seed: Seed) -> Seed:
     """Return what `exchange` takes from a seed of a fold, worked out once for all pairs.
 
-    Metrics of ranks: ``positive`` bool, ``key`` float64 (standardised log odds, in the order of the
-    probabilities) and ``order`` int32 (clips by falling key), each [n_labels, n_clips].
+    Metrics of ranks: ``positive`` bool, ``order`` int32 (clips by falling key) and ``falling``
+    float64 (the keys in that order: standardised log odds, in the order of the probabilities), each
+    [n_labels, n_clips]; ``hits`` int32 [n_labels, most]: where in the order the positive clips are.
     """
-    if not isinstance(METRICS[metric].statistic, Ranked) or "key" in seed:
+    if not isinstance(METRICS[metric].statistic, Ranked) or "falling" in seed:
         return seed
-    positive = multilabel(seed["target"], seed["probability"].shape[1]).T
-    key = _standardised(np.asarray(seed["probability"].T, np.float64))
-    order = np.argsort(-key, axis=1, kind="stable").astype(np.int32)
-    return {"positive": np.ascontiguousarray(positive), "key": key, "order": order}
+    positive = np.ascontiguousarray(multilabel(seed["target"], seed["probability"].shape[1]).T)
+    score = np.ascontiguousarray(seed["probability"].T)
+    key = _standardised(np.asarray(score, np.float64))
+    order = falling_order(score)  # keys never rise where scores fall; ties may stand anyhow
+    places = np.argsort(~np.take_along_axis(positive, order, axis=1), axis=1, kind="stable")
+    return {
+        "positive": positive,
+        "order": order.astype(np.int32),
+        "falling": np.take_along_axis(key, order, axis=1),
+        "hits": places[:, : positive.sum(axis=1).max(initial=0)].astype(np.int32),
+    }
 
 
 def _standardised(score: Array) -> Array:
@@ -177,7 +185,7 @@ class _PooledClips:
     @classmethod
     def of(cls, one: Seed, other: Seed) -> _PooledClips:
         positive = one["positive"]
-        own = merge(one["order"], one["key"], other["order"], other["key"], positive)
+        own = merge(one["order"], one["falling"], other["order"], other["falling"], positive)
         return cls(positive, *own)
 
     def slopes(self, metric: Ranked) -> Array:
@@ -186,8 +194,6 @@ class _PooledClips:
         It follows from the two predictions of a clip and from all predictions together, not from
         whose they are (but for the sign).
         """
-        if metric.of == "precision" and has_numba():
-            return precision_slopes(self.places, self.positive)
         n_labels, n_clips = self.positive.shape
         width = 2 * n_clips
         places = self.places + np.arange(n_labels)[:, None] * width
