@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
 
 from common import machine
-from signals import RESULTS, differences, make_task
+from signals import RESULTS, commands, differences, make_task
+from train_kill import make_clips
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 # a provider that takes its time and notes which clips it has seen, on which process
@@ -82,6 +84,24 @@ def left(out: Path) -> dict[str, bytes]:
         for top in ("embeddings", "probes")
         for path in sorted((out / top).rglob("*"))
         if path.is_file() and not path.name.endswith(("provenance.json", "audio-seen.json"))
+    }
+
+
+def without(body: Any, out: str) -> Any:
+    """Return a report without its own folder, and the times that it took."""
+    if isinstance(body, dict):
+        return {k: without(v, out) for k, v in body.items() if k not in ("costs", "provenance")}
+    if isinstance(body, list):
+        return [without(one, out) for one in body]
+    return body.replace(out, "OUT") if isinstance(body, str) else body
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    """Return what a training leaves: weights and records, without times and places."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.suffix in (".safetensors", ".pth", ".npz")
     }
 
 
@@ -193,6 +213,43 @@ class Cases:
         differ = differences(there, here)
         return {"files": len(here), "same bytes": "yes" if not differ else f"NO: {differ[:3]}"}
 
+    def report_elsewhere(self) -> dict[str, Any]:
+        """`report` on three nodes, and in a job array of this machine."""
+        texts = {}
+        for engine in ("local", self.ray, "slurm:cluster=local,shares=2"):
+            self.n += 1
+            out = self.folder / f"out-{self.n}"
+            shutil.copytree(self.local, out, ignore=shutil.ignore_patterns("*cache*"))
+            self.mambabench("report", "--out", out, "--format", "json", "--engine", engine)
+            body = json.loads((out / "report.json").read_text())
+            texts[engine] = json.dumps(without(body, str(out)), sort_keys=True)
+        differ = [engine for engine, text in texts.items() if text != texts["local"]]
+        return {"same bytes": "yes" if not differ else f"NO: {differ}"}
+
+    def train_elsewhere(self) -> dict[str, Any]:
+        """Two seeds of a training on three nodes, and in a job array of this machine."""
+        data = self.folder / "for-training"
+        data.mkdir()
+        make_clips(data)
+        words = commands(data)["train"]
+        outs = {}
+        for engine in ("local", self.ray, "slurm:cluster=local,shares=2"):
+            self.n += 1
+            outs[engine] = self.folder / f"out-{self.n}"
+            self.mambabench(*words, "--out", outs[engine], "--engine", engine)
+        kept = {engine: weights(out) for engine, out in outs.items()}
+        differ = [engine for engine in kept if differences(kept[engine], kept["local"])]
+        return {"files": len(kept["local"]), "same bytes": "yes" if not differ else f"NO: {differ}"}
+
+    def mambabench(self, *words: str | Path) -> None:
+        """Run a command. RuntimeError where it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mambabench", *map(str, words)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{words[0]} ended with {done.returncode}: {done.stdout[-2000:]}")
+
     def node_leaves_extract(self) -> dict[str, Any]:
         """A node is removed in the middle of extract."""
         out, leaver = self.fresh(), self.cluster.add_node(**NODE)
@@ -296,8 +353,9 @@ class Cases:
 
 
 CASES = (
-    "undisturbed", "demo", "node_leaves_extract", "node_leaves_probe", "worker_dies",
-    "driver_dies_extract", "driver_dies_probe", "two_drivers", "always_fails",
+    "undisturbed", "demo", "report_elsewhere", "train_elsewhere", "node_leaves_extract",
+    "node_leaves_probe", "worker_dies", "driver_dies_extract", "driver_dies_probe", "two_drivers",
+    "always_fails",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mambabench.engine.ray_share import Share
@@ -27,6 +28,7 @@ from mambabench.engine.units import (
     Shared,
     Unit,
     answered,
+    resolve_function,
     told_error,
 )
 from mambabench.errors import MambabenchError
@@ -44,9 +46,11 @@ START_MEMORY = 200 << 20  # bytes of object store of a Ray that is started here,
 class _Hand:
     """The actor: does units by name, one after another, in the order in which they were given."""
 
-    def hello(self, path: list[str]) -> tuple[str, int]:
-        """Import what a driver's interpreter can; return who answers."""
+    def hello(self, path: list[str], function: str) -> tuple[str, int]:
+        """Import what a driver's interpreter can, and what units need; return who answers."""
         sys.path.extend(entry for entry in path if entry not in sys.path)
+        with suppress(Exception):  # the first unit tells what is wrong
+            resolve_function(function)
         return socket.gethostname(), os.getpid()
 
     def do(self, function: str, spec: dict[str, Any], shared: Any) -> dict[str, Any]:
@@ -134,14 +138,15 @@ def _connect(address: str, jobs: int) -> bool:
     quiet = {"log_to_driver": False, "configure_logging": False, "include_dashboard": False}
     handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        if address or os.environ.get("RAY_ADDRESS"):
-            _knock(address or os.environ["RAY_ADDRESS"])
-            ray.init(address or "auto", log_to_driver=False, configure_logging=False)
+        named = address or os.environ.get("RAY_ADDRESS", "")
+        if named:
+            _knock(named)
         else:
-            try:
-                ray.init("auto", log_to_driver=False, configure_logging=False)
-            except ConnectionError:
-                ray.init("local", num_cpus=jobs, object_store_memory=START_MEMORY, **quiet)
+            named = _started_here()
+        if named:
+            ray.init(named, log_to_driver=False, configure_logging=False)
+        else:
+            ray.init("local", num_cpus=jobs, object_store_memory=START_MEMORY, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
         raise MambabenchError(
@@ -155,6 +160,18 @@ def _connect(address: str, jobs: int) -> bool:
     return True
 
 
+def _started_here() -> str:
+    """Return the address that `ray start` noted on this machine, "" where nobody answers there: a
+    head that was killed leaves its note, and another command's own Ray is none of ours."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
+        _knock(address)
+    except OSError:
+        return ""
+    return address
+
+
 def _knock(address: str) -> None:
     """Raise OSError where nobody listens at HOST:PORT: Ray itself would wait for minutes."""
     host, colon, port = address.rpartition(":")
@@ -164,7 +181,7 @@ def _knock(address: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 class _RayCrowd:
@@ -262,7 +279,9 @@ class _RayCrowd:
         needs = resources.get("num_gpus" if self._share.on_gpu else "num_cpus", 0.0)
         worker = _RayWorker(node_id, actor, needs)
         self._workers.append(worker)
-        self._hellos[actor.hello.remote([str(entry) for entry in sys.path])] = worker
+        self._hellos[actor.hello.remote([str(entry) for entry in sys.path], self._function)] = (
+            worker
+        )
 
     def _greeted(self, ref: Any) -> None:
         worker = self._hellos.pop(ref)

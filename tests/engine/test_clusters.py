@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,3 +194,34 @@ def test_no_ray_at_an_address_is_named() -> None:
         from mambabench.engine.on_ray import RayEngine
 
         RayEngine("127.0.0.1:1")
+
+
+def test_what_a_killed_head_left_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mambabench.engine import on_ray
+
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert on_ray._started_here() == ""
+    note = tmp_path / "ray" / "ray_current_cluster"
+    note.parent.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        note.write_text(address + "\n")
+        assert on_ray._started_here() == address
+    assert on_ray._started_here() == "", "nobody listens there any more"
+
+
+def test_a_worker_that_greets_has_imported_what_its_units_need(tmp_path: Path) -> None:
+    from mambabench.engine.on_ray import _Hand
+
+    (tmp_path / "units_of_mine.py").write_text("def double(spec, report):\n    return 2\n")
+    before = list(sys.path)
+    try:
+        _Hand().hello([str(tmp_path)], "units_of_mine:double")
+        assert "units_of_mine" in sys.modules
+        _Hand().hello([], "no_such_module:double")  # its first unit says so
+    finally:
+        sys.path[:] = before
+        sys.modules.pop("units_of_mine", None)
