@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ __all__ = [
     "atomic_write",
     "canonical_json",
     "read_json",
+    "remove_unfinished",
     "sha256_bytes",
     "sha256_file",
     "toml_text",
@@ -32,10 +34,10 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None], *, durable: bool
     can be computed again. Parent folders are created. Raises OSError as the system does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(
-        prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-    )
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    _unfinished.add(temporary)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
@@ -44,8 +46,21 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], None], *, durable: bool
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
         raise
+    _unfinished.discard(temporary)
+
+
+_unfinished: set[Path] = set()  # temporary files of this process
+
+
+def remove_unfinished() -> None:
+    """Remove the temporary files of writes that this process will not finish: threads that were in
+    the middle of them end with it."""
+    for temporary in list(_unfinished):
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def canonical_json(value: object) -> bytes:

@@ -133,6 +133,16 @@ def process(words: list[str], errors: Path) -> int:
     return started.pid
 
 
+def handled(number: int) -> None:
+    """Return when a command handles SIGTERM, or has ended: before that it is no command yet."""
+    status = Path(f"/proc/{number}/status")
+    while not os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+        if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        time.sleep(0.001)
+
+
 def wait(number: int, until: float) -> int | None:
     """Return the exit code of a command; None if it goes on until then."""
     while True:
@@ -212,6 +222,7 @@ class Ground:
             begin = process if found.interrupted % 12 == 11 else fork
             begun = time.monotonic()
             number = begin(words, errors)
+            handled(number)
             more_to_come = found.interrupted < times and here < MOST_HERE
             delay = rng.uniform(0, length) if more_to_come else 900.0
             code = wait(number, begun + delay)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
-from mambabench.files import atomic_write, canonical_json, write_json
+from mambabench.files import atomic_write, canonical_json, remove_unfinished, write_json
 
 
 def test_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
@@ -55,3 +56,27 @@ def test_json_is_canonical():
     )
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"a": float("nan")})
+
+
+def test_what_a_thread_was_writing_goes_with_the_process(tmp_path):
+    """A command that ends at once leaves no temporary files, whatever its threads were doing."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write(file):
+        file.write(b"half")
+        begun.set()
+        go_on.wait(30)
+
+    thread = threading.Thread(target=atomic_write, args=(tmp_path / "a", write), daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "excepthook", lambda arguments: None)  # its file is gone
+        thread.start()
+        assert begun.wait(30)
+        assert len(list(tmp_path.iterdir())) == 1
+        remove_unfinished()
+        assert not list(tmp_path.iterdir())
+        go_on.set()
+        thread.join()
+    atomic_write(tmp_path / "a", lambda file: None)
+    remove_unfinished()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

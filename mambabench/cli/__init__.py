@@ -158,6 +158,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _leave(code: int) -> NoReturn:
     """End an interrupted run at once: what compiled code still does on threads is of no use, and
     an interpreter that is torn down under it would abort."""
+    from mambabench.files import remove_unfinished
+
+    remove_unfinished()
     print("interrupted; the same command continues where it stopped", file=sys.stderr)
     _tell_error("Interrupted", "the same command continues where it stopped", code)
     sys.stdout.flush()

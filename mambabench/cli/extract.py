@@ -69,10 +69,14 @@ def show_extracted(done: Extracted) -> None:
         )
         for clip in list(outcome.changed)[:20]:
             click.echo(f"  {clip}: its audio is not what was encoded before", err=True)
-        for clip, reason in list(outcome.missing.items())[:20]:
-            click.echo(f"  {clip}: {reason}", err=True)
-        if len(outcome.missing) > 20:
-            click.echo(f"  and {len(outcome.missing) - 20} more", err=True)
+        alike: dict[str, list[str]] = {}  # reason -> the clips that are missing for it
+        for clip, reason in outcome.missing.items():
+            alike.setdefault(reason, []).append(clip)
+        for reason, clips in list(alike.items())[:20]:
+            more = f" and {len(clips) - 1} more" if len(clips) > 1 else ""
+            click.echo(f"  {clips[0]}{more}: {reason}", err=True)
+        if rest := sum(map(len, list(alike.values())[20:])):
+            click.echo(f"  and {rest} more", err=True)
         for clip, note in list(outcome.warnings.items())[:20]:
             click.echo(f"  warning: {clip}: {note}", err=True)
         if len(outcome.warnings) > 20:

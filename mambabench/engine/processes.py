@@ -34,7 +34,7 @@ from mambabench.errors import MambabenchError
 __all__ = ["LocalEngine", "run_units", "serve"]
 
 Report = Callable[[Any], None]
-_HINT = ", out of memory perhaps: give fewer --jobs"
+_HINT = " (out of memory perhaps: give fewer --jobs)"
 
 _START = """
 import json, sys, warnings

@@ -56,7 +56,7 @@ class Unit:
 class Lost:
     """A unit whose worker died or hung as often as it was begun."""
 
-    reason: str  # "a worker process ended with signal 9, ..."
+    reason: str  # "a worker process ended with signal 9 ..."
 
 
 @dataclass(frozen=True)

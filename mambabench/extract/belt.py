@@ -16,7 +16,7 @@ from mambabench.store.shards import ClipRows, commit_shard
 
 __all__ = ["Belt"]
 
-NAMED = 20  # clips in hand that a message names
+NAMED = 3  # clips in hand that a message names
 NOTHING = {"seconds": 0.0, "audio_s": 0.0, "n_halvings": 0, "n_reused": 0}
 
 

@@ -65,6 +65,10 @@ class _Os:
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
 
+    def open(self, path: Any, flags: int, mode: int) -> int:
+        self._fault.count("create", str(path))
+        return os.open(path, flags, mode)
+
     def fdopen(self, descriptor: int, mode: str) -> Any:
         return _File(os.fdopen(descriptor, mode), self._fault)
 
@@ -80,21 +84,9 @@ class _Os:
         return getattr(os, name)
 
 
-class _Tempfile:
-    def __init__(self, fault: Fault) -> None:
-        self._fault = fault
-
-    def mkstemp(self, **given: Any) -> tuple[int, str]:
-        import tempfile
-
-        self._fault.count("create", str(given.get("dir")))
-        return tempfile.mkstemp(**given)
-
-
 @contextmanager
 def disk(fault: Fault) -> Iterator[Fault]:
     """Let the package meet `fault` for the time of the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "os", _Os(fault))
-        patch.setattr(files, "tempfile", _Tempfile(fault))
         yield fault

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import soundfile
 
+from mambabench.cli.extract import show_extracted
 from mambabench.engine.choice import wanted_engine
 from mambabench.engine.processes import LocalEngine
 from mambabench.engine.units import Lost, Unit
@@ -122,7 +123,7 @@ def test_skip_goes_on_without_exactly_the_clips_that_kill(
     assert all("this clip" in why for why in outcome.missing.values())
     assert "signal 11" in outcome.missing["test/test003.wav"]
     # what the kernel ends by 9 had taken all memory
-    assert "signal 9, out of memory perhaps" in outcome.missing["train/train001.wav"]
+    assert "signal 9 (out of memory perhaps" in outcome.missing["train/train001.wav"]
     folder = outcome.directory
     manifest = json.loads((folder / "manifest.json").read_text())
     assert sum(split["n_clips"] for split in manifest["splits"].values()) == 18 - len(BAD)
@@ -146,7 +147,7 @@ def test_an_encoder_that_hangs_is_ended_and_its_clips_are_named(
 
 
 def test_stop_names_the_clips_in_hand_and_the_same_command_tries_them_again(
-    task_with_two_bad_clips: Path, tmp_path: Path
+    task_with_two_bad_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder, out = provider(tmp_path, DIE), tmp_path / "out"
     done = extract(encoder, task_with_two_bad_clips, out=out, jobs=2)
@@ -156,6 +157,10 @@ def test_stop_names_the_clips_in_hand_and_the_same_command_tries_them_again(
     why = outcome.missing["train/train001.wav"]
     assert "signal 11 while it encoded train" in why
     assert "--on-error skip" in why
+    show_extracted(done)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "signal 11" in line]
+    assert len(lines) == 2, "one a shard: clips that are missing for the same reason are counted"
+    assert sum(1 + int(line.split(" and ")[1].split()[0]) for line in lines) == len(outcome.missing)
     (cell,) = status(out).cells
     assert (cell.failed, cell.finished) == (2, False)
     for name in BAD:

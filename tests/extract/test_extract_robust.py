@@ -429,7 +429,7 @@ def test_a_worker_that_dies_is_reported(make_task: Make, tmp_path: Path) -> None
     (outcome,) = done.outcomes
     assert outcome.state == "incomplete"
     assert all(
-        "worker process ended with signal 9, out of memory" in why
+        "worker process ended with signal 9 (out of memory" in why
         for why in outcome.missing.values()
     )
     assert outcome.missing

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -364,10 +365,14 @@ def test_read_only_folder_prints_the_same_tables(tmp_path, monkeypatch):
         write_scene(tmp_path, name, "task", skill=skill, seeds=2)
     expected = mambabench.report(tmp_path).text
 
-    def read_only(*arguments, **options):
-        raise OSError(30, "Read-only file system")
+    opens = os.open
 
-    monkeypatch.setattr("mambabench.files.tempfile.mkstemp", read_only)
+    def read_only(path, *arguments, **options):
+        if str(path).endswith(".tmp"):
+            raise OSError(30, "Read-only file system")
+        return opens(path, *arguments, **options)
+
+    monkeypatch.setattr("mambabench.files.os.open", read_only)
     result = mambabench.report(tmp_path)
     assert result.text == expected
     assert result.files == ()
