@@ -8,18 +8,16 @@ wait at every worker, and no more, so that what is planned stays a plan.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from mambabench.engine.ray_connect import connect, first_line
 from mambabench.engine.ray_share import Share
 from mambabench.engine.units import (
     MOST_ATTEMPTS,
@@ -39,8 +37,6 @@ IN_FLIGHT = 2  # units at one worker: one in hand, one that waits
 LOOK_EVERY_S = 1.0  # how often nodes are counted
 PATIENCE_S = 60.0  # how long a cluster may be without any worker that answers
 MOST_FAILED_STARTS = 3  # of workers on one node, in a row
-KNOCK_S = 10.0  # how long a head may take to answer
-START_MEMORY = 200 << 20  # bytes of object store of a Ray that is started here, at least
 
 
 class _Hand:
@@ -98,7 +94,7 @@ class RayEngine:
         """`per_node` workers share a node's cores, or its GPUs where `on_gpu`; without it each has
         one of its own."""
         self._on_gpu, self._per_node, self._timeout_s = on_gpu, per_node, timeout_s
-        self._own = _connect(address, jobs)
+        self._own = connect(address, jobs)
 
     def run(
         self,
@@ -124,64 +120,6 @@ class RayEngine:
         if self._own:
             ray.shutdown()
             self._own = False
-
-
-def _connect(address: str, jobs: int) -> bool:
-    """Connect to Ray; return whether it was started here, or found by somebody else's hand."""
-    import ray
-
-    if ray.is_initialized():
-        return False
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
-    # its future default, which it would otherwise announce in a warning
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"log_to_driver": False, "configure_logging": False, "include_dashboard": False}
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        named = address or os.environ.get("RAY_ADDRESS", "")
-        if named:
-            _knock(named)
-        else:
-            named = _started_here()
-        if named:
-            ray.init(named, log_to_driver=False, configure_logging=False)
-        else:
-            ray.init("local", num_cpus=jobs, object_store_memory=START_MEMORY, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
-        raise MambabenchError(
-            f"--engine ray: no Ray {where} ({_first_line(error)}); start one with "
-            "`ray start --head`, or give its address as ray:HOST:PORT"
-        ) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():  # Ray's own would end us without a word
-                signal.signal(number, handler)
-    return True
-
-
-def _started_here() -> str:
-    """Return the address that `ray start` noted on this machine, "" where nobody answers there: a
-    head that was killed leaves its note, and another command's own Ray is none of ours."""
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    try:
-        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
-        _knock(address)
-    except OSError:
-        return ""
-    return address
-
-
-def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT: Ray itself would wait for minutes."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdigit() and "/" not in host:
-        with socket.create_connection((host, int(port)), timeout=KNOCK_S):
-            pass
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 class _RayCrowd:
@@ -289,7 +227,7 @@ class _RayCrowd:
             self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._failed_starts[worker.node] = self._failed_starts.get(worker.node, 0) + 1
-            self._why = _first_line(error)
+            self._why = first_line(error)
             self._let_go(worker)
             return
         self._failed_starts.pop(worker.node, None)
@@ -344,7 +282,7 @@ class _RayCrowd:
         try:
             answer = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
-            yield from self._died(given.worker, _first_line(error))
+            yield from self._died(given.worker, first_line(error))
             return
         yield self._told(ref, answer)
 

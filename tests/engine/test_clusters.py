@@ -199,18 +199,18 @@ def test_no_ray_at_an_address_is_named() -> None:
 def test_what_a_killed_head_left_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mambabench.engine import on_ray
+    from mambabench.engine.ray_connect import started_here
 
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert on_ray._started_here() == ""
+    assert started_here() == ""
     note = tmp_path / "ray" / "ray_current_cluster"
     note.parent.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
         note.write_text(address + "\n")
-        assert on_ray._started_here() == address
-    assert on_ray._started_here() == "", "nobody listens there any more"
+        assert started_here() == address
+    assert started_here() == "", "nobody listens there any more"
 
 
 def test_a_worker_that_greets_has_imported_what_its_units_need(tmp_path: Path) -> None:
