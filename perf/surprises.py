@@ -1,13 +1,15 @@
 """What lies behind the surprises of results/leaderboard: the scores of a few plain statistics.
 
-    python perf/surprises.py TASKS OUT      # TASKS: a folder of tasks in HEAR's layout
+    python perf/surprises.py TASKS OUT [TASK]...     # TASKS: a folder of tasks in HEAR's layout
 
 Protocol `linear`. Four encoders without weights: `loudness` (three numbers), `spectrum` (the mean
 log power of 64 bands, its own mean taken off, so that no loudness is left), `quiet` (the same of
 the tenth of the frames that are most quiet: room and microphone rather than voice), `flat` (each
 band's mean over time taken off every frame, then mean absolute deviation and mean step: nothing of
-a constant channel is left). Of Silero its probability of speech alone; of AuM with random weights
-its class token and the mean of its columns, and how alike embeddings of different clips are.
+a constant channel is left). Of Silero its probability of speech alone, its embedding of clips at
+one level, and the same network with the entries of every weight array shuffled; of AuM with random
+weights its class token and the mean of its columns, and how alike embeddings of different clips
+are. Last, what each encoder gets right of every emotion.
 """
 
 from __future__ import annotations
@@ -62,14 +64,16 @@ def quietest(rows, level):
 def get_timestamp_embeddings(audio, model):
     return get_scene_embeddings(audio, model)[:, None], torch.zeros(len(audio), 1)
 """
-SPEECH = """
+SILERO = """
 from mambabench.models.registry import load_encoder
 
 ENCODER = load_encoder("silero_vad", device="cpu")
+WHAT = "{what}"
+CHOSEN = [128, 257] if WHAT == "speech" else list(range(258))
 
 
 class Model:
-    sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, 2, 1
+    sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, len(CHOSEN), 1
     weights_files = ENCODER.model.weights_files
 
 
@@ -78,16 +82,20 @@ def load_model(path=""):
 
 
 def get_scene_embeddings(audio, model):
-    return ENCODER.scene(audio, None)[:, 0][:, [128, 257]]
+    if WHAT == "even":
+        audio = 0.05 * audio / audio.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+    return ENCODER.scene(audio, None)[:, 0][:, CHOSEN]
 
 
 def get_timestamp_embeddings(audio, model):
     rows, times = ENCODER.timestamps(audio, None)
     return rows[:, :, 0, 128:], times
 """
+OF_SILERO = ("speech", "even")
 ENCODERS = {
     "fsdd_speaker-v1.0.9-full": ["ssam_tiny_random"],
     "emodb_speaker-v1-full": ["ssam_tiny_random"],
+    "emodb-v1-full": ["silero_vad"],
     "wakeword6-v1-full": ["musicnn", "ssam_tiny_random"],
     "esc50-v2.0.0-esc10": [
         "silero_vad",
@@ -96,6 +104,45 @@ ENCODERS = {
         "columns=aum_tiny_random:pooling=columns",
     ],
 }
+
+
+def shuffled(out: Path) -> str:
+    """Write Silero's network with the entries of every weight array shuffled; return its name."""
+    import onnx
+    import silero_vad
+    from onnx import numpy_helper
+
+    rng = np.random.default_rng(0)
+
+    def shuffle(tensor: onnx.TensorProto) -> None:
+        rows = numpy_helper.to_array(tensor)
+        if rows.dtype.kind == "f" and rows.size > 1:
+            mixed = rng.permutation(rows.ravel()).reshape(rows.shape)
+            tensor.CopyFrom(numpy_helper.from_array(mixed, tensor.name))
+
+    def walk(graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            shuffle(tensor)
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.TENSOR:
+                    shuffle(attribute.t)
+                elif attribute.type == onnx.AttributeProto.GRAPH:
+                    walk(attribute.g)
+
+    model = onnx.load(Path(silero_vad.__file__).parent / "data" / "silero_vad.onnx")
+    walk(model.graph)
+    onnx.save(model, out / "shuffled.onnx")
+    text = (Path(mambabench.__file__).parent / "hear_api/zoo/silero_vad.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("package", "file"))]
+    (out / "shuffled.toml").write_text("\n".join(lines) + "\n")
+    return f"shuffled=onnx@{out / 'shuffled.onnx'}"
+
+
+def emotions(out: Path) -> None:
+    """Print the recall of every emotion."""
+    clips = mambabench.load_clips(out, task="emodb-v1*")
+    print(clips.groupby(["encoder", "target"])["right"].mean().unstack().round(3).to_string())
 
 
 def alike(out: Path) -> None:
@@ -114,23 +161,29 @@ def alike(out: Path) -> None:
         print(f"{stored.task.name} {stored.encoder}: cosine {cosine:.5f}, directions {rank:.1f}")
 
 
-def main(tasks: Path, out: Path) -> None:
-    """Embed, probe, print."""
+def main(tasks: Path, out: Path, *only: str) -> None:
+    """Embed, probe, print; `only` some of the tasks."""
     out.mkdir(parents=True, exist_ok=True)
     plain = []
     for what, size in (("loudness", 3), ("spectrum", 64), ("quiet", 64), ("flat", 128)):
         plain.append(out / f"{what}.py")
         plain[-1].write_text(PLAIN.format(what=what, size=size))
-    (out / "speech.py").write_text(SPEECH)
+    of_silero = [out / f"{what}.py" for what in OF_SILERO]
+    for path in of_silero:
+        path.write_text(SILERO.replace("{what}", path.stem))
+    of_silero = [*of_silero, shuffled(out)]
     for task, names in ENCODERS.items():
-        own = [*names, *([out / "speech.py"] if "silero_vad" in names else [])]
+        if only and task not in only:
+            continue
+        own = [*names, *(of_silero if "silero_vad" in names else [])]
         encoders = [str(e) for e in (*plain, "logmel_stats", *own)]
         mambabench.extract(encoder=encoders, tasks=[tasks / task], out=out, jobs=1)
         mambabench.probe(1, "linear", out=out, jobs=1)
     table = mambabench.load_results(out)
     print(table[["task", "encoder", "score"]].to_string())
+    emotions(out)
     alike(out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
