@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
 
 from common import machine
-from signals import RESULTS, commands, differences, make_task
+from signals import RESULTS, commands, differences, lasting, make_task
 from train_kill import make_clips
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
@@ -85,15 +85,6 @@ def left(out: Path) -> dict[str, bytes]:
         for path in sorted((out / top).rglob("*"))
         if path.is_file() and not path.name.endswith(("provenance.json", "audio-seen.json"))
     }
-
-
-def without(body: Any, out: str) -> Any:
-    """Return a report without its own folder, and the times that it took."""
-    if isinstance(body, dict):
-        return {k: without(v, out) for k, v in body.items() if k not in ("costs", "provenance")}
-    if isinstance(body, list):
-        return [without(one, out) for one in body]
-    return body.replace(out, "OUT") if isinstance(body, str) else body
 
 
 def weights(out: Path) -> dict[str, bytes]:
@@ -221,8 +212,7 @@ class Cases:
             out = self.folder / f"out-{self.n}"
             shutil.copytree(self.local, out, ignore=shutil.ignore_patterns("*cache*"))
             self.mambabench("report", "--out", out, "--format", "json", "--engine", engine)
-            body = json.loads((out / "report.json").read_text())
-            texts[engine] = json.dumps(without(body, str(out)), sort_keys=True)
+            texts[engine] = lasting(next(out.rglob("report.json")), out)
         differ = [engine for engine, text in texts.items() if text != texts["local"]]
         return {"same bytes": "yes" if not differ else f"NO: {differ}"}
 

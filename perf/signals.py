@@ -39,8 +39,10 @@ SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 ENDED = {"SIGINT": 130, "SIGTERM": 143}  # exit codes
 MOST_HERE = 5  # interrupts in one folder, before it is brought to its end and compared
 MOST_S = 40.0  # after which a command that was told to end counts as deaf
-# what holds times and places
-NOT_COMPARED = ("provenance.json", "audio-seen.json", "log.jsonl", "report.html", ".pdf", ".png")
+# what holds times and places, and a run's own settings
+NOT_COMPARED = (
+    "provenance.json", "audio-seen.json", "log.jsonl", "report.html", ".pdf", ".png", ".toml",
+)  # fmt: skip
 
 
 def make_task(directory: Path) -> None:
@@ -168,11 +170,19 @@ class Found:
 def left(out: Path) -> dict[str, bytes]:
     """Return all that lies below a folder, but what tells of times and places."""
     return {
-        str(path.relative_to(out)): path.read_bytes()
+        str(path.relative_to(out)): lasting(path, out)
         for path in sorted(out.rglob("*"))
         if path.is_file() and not path.name.endswith(NOT_COMPARED)
         and "cache" not in path.parts and "tasks" not in path.parts
     }  # fmt: skip
+
+
+def lasting(path: Path, out: Path) -> bytes:
+    """Return a file's bytes; of a report without the seconds that its runs took, and its place."""
+    if path.name != "report.json":
+        return path.read_bytes()
+    body = {key: part for key, part in json.loads(path.read_text()).items() if key != "costs"}
+    return json.dumps(body, sort_keys=True).replace(str(out), "OUT").encode()
 
 
 def differences(found: dict[str, bytes], wanted: dict[str, bytes]) -> list[str]:
