@@ -280,10 +280,11 @@ def _users(tree: Tree, lines: dict[str, dict[int, list[str]]]) -> dict[str, list
         for number, line in enumerate(text, 1):
             words = line.split()
             if len(words) > 2 and words[0] == "from" and words[1].startswith("mambabench."):
-                target = words[1].replace(".", "/") + ".py"
                 inside = line[0] == " "
                 found = table.get(number, []) if inside else [c for v in table.values() for c in v]
-                users[target].update(found)
+                package = words[1].replace(".", "/")
+                for target in (package, *(f"{package}/{word.strip('(),')}" for word in words[3:])):
+                    users[f"{target}.py"].update(found)
     return {file: sorted(found) for file, found in users.items()}
 
 

@@ -161,3 +161,12 @@ def test_rows_hold_confusions_genders_and_thresholds() -> None:
         g: sum(s.gender == g for s in test) for g in "fm"
     }
     assert row["n_seeds"] == 2
+
+
+def test_recall_of_a_resample_without_positives_is_zero_as_scikit_learns() -> None:
+    """One cluster holds the only positive: most draws of two clusters of forty have none."""
+    label = np.array([1] + [0] * 39)
+    scores = np.where(label == 1, 1.0, -1.0)[None]
+    found = bootstrap(scores, label, [str(i) for i in range(40)], n_resamples=400)["recall"]
+    assert found.value == 1.0
+    assert (found.interval.low, found.interval.high) == (0.0, 1.0)

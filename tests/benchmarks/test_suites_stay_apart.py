@@ -112,6 +112,7 @@ def test_a_foreign_family_has_a_score_of_its_own(family: TaskFamily) -> None:
     assert found["good", "House points, one"].score == pytest.approx(50)
     half = found["half", "House score"]
     assert (half.score, half.pool) == (None, ("chance", "perfect"))
+    assert {one.n_imputed for one in found.values()} == {0}, "no score of a task is made up"
     assert half.reason == "no score without all two tasks; missing other"
     assert not any(encoder == "else" for encoder, _ in found)
     assert overall_scores(rows) == (), "no other overall score stands beside it"

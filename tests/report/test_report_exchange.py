@@ -233,7 +233,11 @@ def test_published_rows_stand_beside_ours_with_their_protocol(tmp_path):
     ours = {row.same_protocol: row.protocol for row in result.summary.published}
     assert ours[True] == "ssam2024"
     assert ours[False] == "hear2021"
-    assert "hear2021 (other protocol)" in mambabench.report(tmp_path, table="long").text
+    text = mambabench.report(tmp_path, table="long").text
+    assert "hear2021 (other protocol)" in text
+    more = len(result.summary.published) - 5
+    assert more > 0
+    assert f"The best 5 a task; {more} more" in " ".join(text.split())
     lines = mambabench.report(tmp_path, published=99).text.splitlines()
     assert any("gram2026, hear2021" in line for line in lines)  # another protocol than ours
     assert any(line.rstrip().endswith("±0.2") or "(mwmaejaxofficial)" in line for line in lines)

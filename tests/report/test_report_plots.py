@@ -14,6 +14,8 @@ from mambabench.cli.report import command
 from mambabench.errors import DataError, MambabenchError
 from mambabench.files import write_json
 from mambabench.report.costs import front
+from mambabench.report.plots.options import PlotOptions
+from mambabench.report.rows import EncoderCost
 from mambabench.report.together import standing
 
 SKILLS = {"weak": 0.3, "middle": 1.6, "equal": 1.6, "strong": 3.0}
@@ -168,3 +170,56 @@ def test_costs_come_from_the_table_then_catalogue_and_stores(tmp_path):
     table.write_text("encoder,parameters\nmime,3\n")
     with pytest.raises(DataError, match="costs.csv, line 2: encoder is 'mime'.*'mine'"):
         mambabench.report(tmp_path, costs=table)
+
+
+def test_points_of_the_front_are_filled(out):
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots.canvas import ONE, Canvas
+    from mambabench.report.plots.cost import cost_figure
+
+    costs = [
+        EncoderCost(name, seconds=seconds)
+        for name, seconds in (("fast", 0.01), ("slow", 1.0), ("beaten", 2.0))
+    ]
+    canvas = Canvas(PlotOptions())
+    with canvas.style():
+        figure = cost_figure(canvas, costs, "min-max", {"fast": 50.0, "slow": 60.0, "beaten": 55.0})
+    (panel,) = figure.axes
+    dots = {tuple(line.get_xydata()[0]): line for line in panel.lines if line.get_marker() == "o"}
+    filled = {point: line.get_markerfacecolor() for point, line in dots.items()}
+    assert filled == {(0.01, 50.0): ONE, (1.0, 60.0): ONE, (2.0, 55.0): "white"}
+
+
+def test_a_heat_map_is_one_figure_where_there_is_room(summary):
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots.canvas import Canvas
+    from mambabench.report.plots.heat import heat_figures
+
+    def of(task):
+        return [row for row in summary.rows if row.task == task]
+
+    canvas = Canvas(PlotOptions())
+    with canvas.style():
+        assert len(heat_figures(canvas, [of("task00"), of("task01")])) == 1
+        assert len(heat_figures(canvas, [of(task) for task in TASKS])) == 2, "twelve tasks a page"
+
+
+def test_a_filled_point_of_the_forest_differs(out):
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots.canvas import Canvas
+    from mambabench.report.plots.forest import forest_figures
+
+    found = mambabench.report(out, plot="none", baseline="weak").summary
+    canvas = Canvas(PlotOptions())
+    with canvas.style():
+        (figure,) = forest_figures(canvas, found.comparisons, found.rows, "weak")
+    for panel in figure.axes:
+        encoder = panel.get_title(loc="left")
+        own = {one.task: one for one in found.comparisons if encoder in (one.encoder, one.other)}
+        dots = [line for line in panel.lines if line.get_marker() == "o"]
+        assert len(dots) == len(TASKS)
+        for line in dots:
+            one = own[TASKS[int(line.get_ydata()[0])]]
+            assert (line.get_markerfacecolor() != "white") == (one.p_holm < 0.05)
+            sign = 1 if one.other == "weak" else -1
+            assert line.get_xdata()[0] == pytest.approx(100 * sign * one.difference)
