@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
 
 import trees  # noqa: E402
-from test_superb_end_to_end import ENCODER  # noqa: E402
 
 from mambabench.provenance import provenance  # noqa: E402
 from mambabench.store.records import read_record, record_paths  # noqa: E402
@@ -51,7 +50,7 @@ def row(task: str, n_clips: int, base: Path) -> dict[str, object]:
     name = f"superb_{task.lower()}"
     root = trees.TREES[name](base / "corpus", n_clips)
     encoder = base / "bands.py"
-    encoder.write_text(ENCODER)
+    encoder.write_text(trees.ENCODER)
     call("tasks", "prepare", task, "--data", root, "--to", base / "tasks")
     where = ("--out", base / "out")
     extracted = call("extract", "--tasks", base / "tasks", "--encoder", encoder, *where)

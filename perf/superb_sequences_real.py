@@ -5,10 +5,10 @@ speaker; fold 0 tests, fold 1 selects, the others train). SD-like: two clips of 
 with an offset (emodb_speaker: two speakers test, two select, six train), turns are the clips
 without the silence at their ends; the setting is chosen on the selecting speakers. Both on log-mel
 frames (80 bands, 10 ms) and on the frames of encoders, standardised on the training clips, with
-heads narrower than SUPERB's.
+heads narrower than SUPERB's. Rows of encoders that are left out stay as they are in the table.
 
 usage: python perf/superb_sequences_real.py TASKS [--asr-steps 600] [--sd-steps 400]
-                                            [--encoder silero_vad]...
+                                            [--encoder log-mel] [--encoder silero_vad]...
   TASKS  folder that unpack.py of the test data wrote
 """
 
@@ -233,37 +233,41 @@ def main() -> None:
     parser.add_argument("tasks", type=Path)
     parser.add_argument("--asr-steps", type=int, default=600, help="0 leaves ASR out")
     parser.add_argument("--sd-steps", type=int, default=400, help="0 leaves SD out")
-    parser.add_argument("--encoder", action="append", default=[], help="beside log-mel frames")
+    parser.add_argument("--encoder", action="append", help="log-mel (default) or an encoder's name")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "superb")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    start = time.process_time()
-    rows = []
-    for name in ("log-mel", *options.encoder):
+    known = options.out / "sequences_real.json"
+    kept = json.loads(known.read_text())["rows"] if known.exists() else []
+    rows = {(row["features"], row["task"]): row for row in kept}
+    for name in options.encoder or ["log-mel"]:
         features = Features(name)
         for run, task, steps in (
             (sd_row, SD_TASK, options.sd_steps),
             (asr_row, ASR_TASK, options.asr_steps),
         ):
             if steps:
-                rows.append(run(options.tasks / task, features, steps))
-                print(json.dumps(rows[-1]), flush=True)
-                write(rows, time.process_time() - start, options.out)
+                start = time.process_time()
+                row = run(options.tasks / task, features, steps)
+                row |= {"cpu_s": round(time.process_time() - start, 1), "cpu": provenance()["cpu"]}
+                rows[row["features"], row["task"]] = row
+                print(json.dumps(row), flush=True)
+                write(list(rows.values()), options.out)
 
 
-def write(rows: list[dict[str, object]], cpu_s: float, out: Path) -> None:
+def write(rows: list[dict[str, object]], out: Path) -> None:
     """Write what is measured so far."""
-    body = {"rows": rows, "cpu_s": round(cpu_s, 1), **provenance()}
+    body = {"rows": rows, **provenance()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "sequences_real.json").write_text(json.dumps(body, indent=2) + "\n")
-    head = list(rows[0])
-    table = [head, ["---"] * len(head), *([str(row[key]) for key in head] for row in rows)]
+    head = max((list(row) for row in rows), key=len)
+    lines = [head, ["---"] * len(head)]
+    lines += [[str(row.get(key, "")) for key in head] for row in rows]
     (out / "sequences_real.md").write_text(
         "# SUPERB's recurrent heads on real speech\n\n`python perf/superb_sequences_real.py TASKS`,"
-        f" heads {WIDTH} wide, one seed, {body['cpu']}, {body['cpu_s']} CPU s. Test "
-        "speakers are never heard in training. silero_vad and others are trained encoders of the "
-        "zoo, with their own hop.\n\n"
-        + "\n".join("| " + " | ".join(line) + " |" for line in table)
+        f" heads {WIDTH} wide, one seed, one thread. Test speakers are never heard in training. "
+        "Features with a name are trained encoders of the zoo, with their own hop.\n\n"
+        + "\n".join("| " + " | ".join(line) + " |" for line in lines)
         + "\n"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from trees import TREES
+from trees import ENCODER, TREES
 
 import mambabench
 from mambabench.benchmarks.superb import asv
@@ -22,35 +22,6 @@ from mambabench.store.records import read_predictions, read_record, record_paths
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# an encoder with three hidden states: log power in bands, its square, its running mean
-ENCODER = """
-import numpy as np
-import torch
-
-class Model(torch.nn.Module):
-    sample_rate = 16000
-    scene_embedding_size = 40
-    timestamp_embedding_size = 40
-    def __init__(self):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(1))
-
-def load_model(path=""):
-    return Model()
-
-def get_timestamp_embeddings(audio, model):
-    with torch.no_grad():
-        padded = torch.nn.functional.pad(audio, (0, 400))
-        frames = padded.unfold(1, 400, 160) * torch.hann_window(400)
-        power = torch.fft.rfft(frames, 512).abs()[..., 1:241]
-        bands = torch.log(power.reshape(*power.shape[:2], 40, 6).mean(-1) + 1e-3) * model.scale
-        bands = (bands + 3.0) / 2.0  # near zero mean and unit spread
-    times = (torch.arange(bands.shape[1]) * 10.0).expand(len(audio), -1)
-    return bands, times
-
-def get_scene_embeddings(audio, model):
-    return get_timestamp_embeddings(audio, model)[0].mean(1)
-"""
 STEPS = {
     "KS": 300,
     "IC": 400,

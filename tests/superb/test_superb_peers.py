@@ -102,3 +102,23 @@ def test_slot_scores_by_s3prl():
         assert slot_texts.type_f1_of(r, h) == pytest.approx(theirs, abs=1e-12)
     assert slot_texts.type_f1(said, found) == pytest.approx(f1, abs=1e-12)
     assert slot_texts.value_rate(said, found) == pytest.approx(cer, abs=1e-12)
+
+
+def test_text_heads_step_by_step_by_s3prl():
+    python = os.environ.get("MAMBABENCH_S3PRL_PYTHON")
+    if not python:
+        pytest.skip("MAMBABENCH_S3PRL_PYTHON names no Python with s3prl: see perf/s3prl_peer.py")
+    script = Path(__file__).resolve().parents[2] / "perf" / "s3prl_steps.py"
+    done = subprocess.run(
+        [python, "-W", "ignore", str(script), "--steps", "6"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [x.removeprefix("FOUND ") for x in done.stdout.splitlines() if x.startswith("FOUND ")]
+    rows = {row["task"]: row for row in map(json.loads, lines)}
+    assert list(rows) == ["ASR", "SF"]
+    for row in rows.values():
+        assert row["other_batches"] == row["other_targets"] == 0
+        assert row["last_loss"] < row["first_loss"]
+        assert row["apart"] < 1e-4
+        assert row["ours"] == pytest.approx(row["s3prl"], abs=1e-6)
