@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from mambabench.benchmarks.metrics import METRICS
+from mambabench.benchmarks.metrics.events import label_counts, match_parts
 from mambabench.benchmarks.task import Task
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.probe.heads.parameters import HeadParameters, padded_columns
@@ -122,6 +123,9 @@ def _score_events(
         metric = _metric(name)
         counts = metric.counts(rows.events, events)
         arrays[f"counts:{name}"] = counts
+        if metric.statistic.parts is match_parts:
+            by_label = label_counts(metric.counts, rows.events, events, len(task.labels))
+            arrays[f"event_counts:{name}"] = by_label
         total = counts.sum(axis=0)
         scores[name] = _finite(float(metric.score(total)))
         for part, value in metric.parts(total).items():

@@ -77,8 +77,9 @@ class RunRecord:
     (multiclass) or [n, n_labels] uint8 (multilabel), ``probability`` [n, n_labels] float32;
     timestamp tasks ``clip`` [n] str, ``cluster`` [n] str, predicted events as parallel arrays
     ``event_clip`` int64 (index into clip), ``event_label`` int64, ``event_start_ms`` and
-    ``event_end_ms`` float64, and ``counts:<metric>`` [n, k] float64: the per-clip sufficient
-    statistics from which the metric is computed (see benchmarks/metrics).
+    ``event_end_ms`` float64, ``counts:<metric>`` [n, k] float64: the per-clip sufficient
+    statistics from which the metric is computed (see benchmarks/metrics), and, where events are
+    matched, ``event_counts:<metric>`` [n_labels, 3]: each label's matched, true and predicted ones.
     """
 
     encoder: str

@@ -18,6 +18,7 @@ from mambabench.benchmarks.metrics.events import (
     Events,
     events_of_clips,
     frame_targets,
+    label_counts,
     match_counts,
     segment_counts,
 )
@@ -288,3 +289,25 @@ def test_sed_eval_agrees(tmp_path: Path) -> None:
             parts = metric.parts(metric.counts(reference, predicted).sum(0))
             for part, value in theirs[name].items():
                 assert float(parts[part]) == pytest.approx(value, abs=1e-9, nan_ok=True), name
+
+
+@pytest.mark.parametrize("name", SPEC)
+def test_counts_of_labels_are_those_of_each_labels_events_alone(name: str) -> None:
+    """Matched by augmenting paths over the events of one label; labels add up to the clips."""
+    collar_s, offset = SPEC[name]
+    rng = np.random.default_rng(len(name))
+    reference, predicted = (random_events(rng, 4, 40, n_labels=3) for _ in range(2))
+    found = label_counts(METRICS[name].counts, reference, predicted, 5)
+    assert found.shape == (5, 3)
+    assert not found[3:].any()  # labels without events
+    for label in range(3):
+        own, theirs = (
+            Events(
+                e.n_clips, *(x[e.label == label] for x in (e.clip, e.label, e.start_ms, e.end_ms))
+            )
+            for e in (reference, predicted)
+        )
+        matched = sum(brute_force_matches(own, theirs, collar_s, offset))
+        assert found[label].tolist() == [matched, len(own.clip), len(theirs.clip)]
+    total = METRICS[name].counts(reference, predicted).sum(axis=0)
+    assert found.sum(axis=0).tolist() == total.tolist()

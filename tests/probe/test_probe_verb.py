@@ -64,6 +64,8 @@ def test_timestamp_tasks_are_scored_by_events(shelf: Any, event: Any, tmp_path: 
         assert fold.n_test == 6
         arrays = read_predictions(path)
         counts = arrays["test/counts:event_onset_200ms_fms"].sum(axis=0)
+        by_label = arrays["test/event_counts:event_onset_200ms_fms"]
+        assert by_label.sum(axis=0).tolist() == counts.tolist()
         assert fold.scores["event_onset_200ms_fms"] == pytest.approx(
             2 * counts[0] / (counts[1] + counts[2])
         )

@@ -87,11 +87,13 @@ def write_events(out: Path, encoder: str, task: str, *, skill: float, n=20, seed
         matched = rng.binomial(30, skill, n).astype(float)
         predicted = matched + rng.poisson(8, n)
         counts = np.stack([matched, reference, predicted], axis=1)
+        by_label = np.array([counts[label::11].sum(axis=0) for label in range(11)])
         arrays = {
             "test/clip": np.array([f"c{i:03d}.wav" for i in range(n)]),
             "test/cluster": np.full(n, ""),
             "test/event_clip": np.zeros(0, np.int64),
             f"test/counts:{metric}": counts,
+            f"test/event_counts:{metric}": by_label,  # clip i has the label i modulo 11
         }
         score = float(METRICS[metric].score(counts.sum(axis=0)))
         results = [("test", {metric: score}, n)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
+import numpy as np
 import pytest
-from synthetic_results import write_scene
+from synthetic_results import write_events, write_scene
 
 import mambabench
 from mambabench.files import write_json
@@ -185,6 +186,47 @@ def test_many_labels_have_their_hardest_and_what_is_confused(browser, tmp_path):
     assert len(confused) == 10
     assert int(confused[0][2]) == wrong.max()
     assert all(wrong[int(row[0]), int(row[1])] == int(row[2]) for row in confused)
+    assert browser.get_log("browser") == []
+
+
+def test_events_have_recall_and_precision_of_every_label(browser, tmp_path):
+    write_events(tmp_path, "one", "events", skill=0.5, n=30)
+    mambabench.report(tmp_path)
+    browser.get((tmp_path / "report" / "report.html").as_uri())
+    browser.execute_script("document.querySelector('[data-cell]').click()")
+    title = "Labels of events, the hardest first; over seeds and folds"
+    table = f"document.querySelector('#detail [aria-label=\"{title}\"] table')"
+    wait(browser, table)
+    rows = js(
+        browser, f"[...{table}.tBodies[0].rows].map((r) => [...r.cells].map((c) => c.textContent))"
+    )
+    counts = np.zeros((11, 3))
+    for file in (tmp_path / "probes").rglob("seed-*.npz"):
+        own = np.load(file)["test/counts:event_onset_200ms_fms"]
+        np.add.at(counts, np.arange(30) % 11, own)
+    recall, precision = 100 * counts[:, 0] / counts[:, 1], 100 * counts[:, 0] / counts[:, 2]
+    assert [int(row[0]) for row in rows] == np.argsort(recall, kind="stable").tolist()
+    for label, true, predicted, matched, share, exact in rows:
+        k = int(label)
+        assert [int(matched), int(true), int(predicted)] == counts[k].tolist()
+        assert float(share) == pytest.approx(recall[k], abs=0.051)
+        assert float(exact) == pytest.approx(precision[k], abs=0.051)
+    assert browser.get_log("browser") == []
+
+
+def test_the_mean_of_directories_says_why_it_has_no_details(browser, tmp_path):
+    for fold in (0, 1):
+        write_scene(tmp_path, "one", f"beehive_states_fold{fold}-v2-full", skill=1.0, seeds=2)
+    mambabench.report(tmp_path)
+    browser.get((tmp_path / "report" / "report.html").as_uri())
+    key = "ssam2024|beehive_states_mean_of_folds-v2-full|one"
+    click(browser, f"[data-cell='{key}']")
+    said = "A mean of several task directories has no details of its own; theirs:"
+    assert wait(browser, "document.querySelector('#detail .mean')?.textContent ?? ''") == said
+    assert len(browser.find_elements("css selector", "#detail button")) == 2
+    click(browser, "#detail [data-cell*='_fold1-']")
+    wait(browser, "document.querySelector('#detail h2')?.textContent ?? ''")
+    assert "--task beehive_states_fold1-v2-full" in js(browser, "document.body.textContent")
     assert browser.get_log("browser") == []
 
 

@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import math
 import os
 import re
 import subprocess
@@ -146,7 +147,7 @@ def details_of(out, **options):
     mambabench.report(out, **options)
     text = page.read_text(encoding="utf-8")
     packed = re.search(r'id="packed">([^<]*)<', text).group(1)
-    raw = zlib.decompress(base64.b64decode(packed))
+    raw = zlib.decompress(base64.b85decode(packed.replace(",", "<")))
     end = 4 + int.from_bytes(raw[:4], "little")
 
     def numbers(place, n):
@@ -167,7 +168,9 @@ def clips_in(body, numbers, key):
     targets[order] = numbers(task["targets"], n)
     if "right" in cell:
         right = np.empty(n, int)
-        right[order] = numbers(cell["right"], n)
+        twos = numbers(cell["right"], (n + 1) // 2)  # of two clips in a byte
+        most = len(cell["seeds"]) + 1
+        right[order] = np.stack([twos // most, twos % most], axis=1).ravel()[:n]
         return targets, None, right
     n_seeds = len(cell["seeds"])
     rows = np.empty((n_seeds, n), int)
@@ -178,6 +181,67 @@ def clips_in(body, numbers, key):
     return targets, predicted, (predicted == targets).sum(axis=0)
 
 
+def decoded(code, unit):
+    """Undo a code of page_data.py: 0 is none, odd ones are not negative."""
+    return None if code == 0 else (code // 2 if code % 2 else -code // 2) / unit
+
+
+def folds_in(body, numbers, key):
+    """Return a row per seed and fold: seed, fold, score, chosen point, epoch, head."""
+    cell = body["cells"][key]
+    about = cell["folds"]
+    table = numbers(about["place"], 6 * about["n"]).reshape(6, -1).T.tolist()
+    return [
+        (
+            cell["seeds"][seed],
+            about["names"][fold],
+            score / about["of"][fold] if "of" in about else decoded(score, about["unit"]),
+            about["chosen"][point],
+            decoded(epoch, 1),
+            f"{head:08x}" if head else None,
+        )
+        for seed, fold, point, epoch, score, head in table
+    ]
+
+
+def test_page_knows_every_comparison(out):
+    """Each number as the report has it, to a step of 10^-6; p on the same side of .05."""
+    _, body, numbers = details_of(out)
+    found = {}
+    for one in body["pairs"]:
+        columns = [numbers(place, one["n"]).tolist() for place in one["places"]]
+        for a, b, *codes, p in zip(*columns, strict=True):
+            names = [one["names"][i] for i in (a, b)]
+            means = [
+                body["cells"]["|".join((one["protocol"], one["task"], name))]["mean"]
+                for name in names
+            ]
+            rest, low, high = (decoded(code, one["unit"]) for code in codes)
+            difference = means[0] - means[1] + rest
+            ends = difference - low, difference + high
+            found[one["protocol"], one["task"], *names] = (difference, *ends, p)
+    expected = [c for c in mambabench.report(out).summary.comparisons if c.difference is not None]
+    assert len(expected) == len(found) > 0
+    for c in expected:
+        *numbers_, p = found[c.protocol, c.task, c.encoder, c.other]
+        assert numbers_ == pytest.approx([c.difference, c.boot_low, c.boot_high], abs=2e-6)
+        assert p == (0 if c.p_holm is None else 1 + math.floor(1e6 * c.p_holm))
+
+
+@pytest.mark.parametrize(
+    ("values", "unit"), [([0.5, None], 1e6), ([-150.0, 3e3], 1e4), ([float("inf")], 1e6)]
+)
+def test_codes_of_numbers_hold_seven_digits_of_the_largest(values, unit):
+    assert page_data._unit(values) == unit
+    for value in (*values, 0.0, -0.25):
+        if value is not None and np.isfinite(value):
+            code = page_data._code(value, unit)
+            assert 0 < code < 2**32
+            assert decoded(code, unit) == pytest.approx(value, abs=0.5 / unit)
+        else:
+            assert page_data._code(value, unit) == 0
+
+
 def test_page_knows_every_number_down_to_its_clips(out):
     """Seeds and folds as stored; every prediction is the one that the records hold."""
     _, body, numbers = details_of(out)
@@ -185,7 +249,15 @@ def test_page_knows_every_number_down_to_its_clips(out):
     key = "ssam2024|esc50-v2.0.0-full|strong"
     cell = body["cells"][key]
     own = frame[(frame.encoder == "strong") & (frame.task == "esc50-v2.0.0-full")]
-    assert cell["scores"] == pytest.approx(own.score.tolist(), rel=1e-5)
+    rows = folds_in(body, numbers, key)
+    assert [row[:2] for row in rows] == list(zip(own.seed, own.fold, strict=True))
+    assert [row[2] for row in rows] == pytest.approx(own.score.tolist(), abs=1e-12)  # accuracies
+    assert [row[4] for row in rows] == own.best_epoch.tolist()
+    assert "scores" not in cell  # of a seed: they follow from its folds
+    other = "ssam2024|a_b-v1-5h|strong"  # mAP: no share of the clips
+    theirs = frame[(frame.encoder == "strong") & (frame.task == "a_b-v1-5h") & frame.primary]
+    scores = [row[2] for row in folds_in(body, numbers, other)]
+    assert scores == pytest.approx(theirs.score.tolist(), abs=1e-6)
     targets, predicted, right = clips_in(body, numbers, key)
     assert right.sum() / (3 * len(right)) == pytest.approx(own.score.mean(), abs=1e-12)
     clips = mambabench.load_clips(out, encoder="strong", task="esc50-v2.0.0-full")
@@ -195,6 +267,20 @@ def test_page_knows_every_number_down_to_its_clips(out):
     assert task["names"] == clips["clip"].tolist()[: len(right)]
     assert "predicted" not in body["cells"]["ssam2024|a_b-v1-5h|strong"]  # multilabel
     assert cell["command"].startswith("mambabench probe --encoder strong --task esc50-v2.0.0-full")
+
+
+def test_page_knows_the_events_of_each_label(tmp_path):
+    """Summed over the seeds from the clips' counts; the order of clips does not matter."""
+    write_events(tmp_path, "one", "events", skill=0.5, n=30)
+    _, body, numbers = details_of(tmp_path)
+    (cell,) = body["cells"].values()
+    found = numbers(cell["labels"], 33).reshape(3, 11).T
+    expected = np.zeros((11, 3), int)
+    for file in sorted((tmp_path / "probes").rglob("seed-*.npz")):
+        for clip, counts in enumerate(np.load(file)["test/counts:event_onset_200ms_fms"]):
+            expected[clip % 11] += counts.astype(int)
+    assert found.tolist() == expected.tolist()
+    assert cell["n_labels"] == 11
 
 
 def test_more_labels_and_clusters_than_a_byte_holds(tmp_path):

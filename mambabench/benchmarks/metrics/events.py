@@ -7,8 +7,8 @@ form one sparse bipartite graph, whose maximum matching scipy finds in one call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "Events",
     "events_of_clips",
     "frame_targets",
+    "label_counts",
     "match_counts",
     "match_parts",
     "segment_counts",
@@ -105,6 +106,23 @@ def match_counts(
         ],
         axis=1,
     ).astype(np.float64)
+
+
+def label_counts(
+    of_clips: Callable[[Events, Events], Float], reference: Events, predicted: Events, n_labels: int
+) -> Float:
+    """Return of every label the counts that `of_clips` gives of clips, [n_labels, k].
+
+    Each label's events of a clip are counted as a clip of their own, which is exact where events of
+    two labels do not touch each other, as in `match_counts`.
+    """
+
+    def apart(events: Events) -> Events:
+        own = events.clip * n_labels + events.label
+        return replace(events, n_clips=events.n_clips * n_labels, clip=own)
+
+    counts = of_clips(apart(reference), apart(predicted))
+    return np.asarray(counts.reshape(reference.n_clips, n_labels, -1).sum(axis=0))
 
 
 def _candidates(reference: Events, predicted: Events, collar_s: float) -> tuple[Int, Int]:

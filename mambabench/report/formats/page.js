@@ -37,6 +37,12 @@
 
   // ---- the matrix
   const original = tables.map((table) => [...table.tBodies[0].rows]);
+  tables.forEach((table, t) => original[t].forEach((row) => {
+    for (const button of row.querySelectorAll("td button")) {
+      const column = D.matrices[t].columns[button.parentNode.cellIndex - 1];
+      button.dataset.cell = [D.matrices[t].protocol, column.key, D.matrices[t].rows[row.dataset.r].key].join("|");
+    }
+  }));
   const apply = () => {
     const hidden = list(state.hide), only = list(state.show);
     tables.forEach((table, t) => {
@@ -135,14 +141,54 @@
   let details = null, block = null;
   const unpack = async () => {
     if (details) return details;
-    const bytes = Uint8Array.from(atob($("packed").textContent.trim()), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const stream = new Blob([bytesOf($("packed").textContent)]).stream().pipeThrough(new DecompressionStream("deflate"));
     const raw = new Uint8Array(await new Response(stream).arrayBuffer());
     const end = 4 + new DataView(raw.buffer).getUint32(0, true);
     details = JSON.parse(new TextDecoder().decode(raw.subarray(4, end)));
     block = raw.subarray(end);
+    details.pairs = pairsIn(details);
+    for (const cell of Object.values(details.cells)) cell.scores ??= scoresIn(cell);
     return details;
   };
+  const bytesOf = (text) => {  // base 85: five characters are four bytes
+    const digit = new Uint8Array(128);
+    [..."0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~"]
+      .forEach((sign, i) => { digit[sign.charCodeAt(0)] = i; });
+    const missing = (5 - text.length % 5) % 5, whole = text + "~".repeat(missing);
+    const found = new DataView(new ArrayBuffer(whole.length / 5 * 4));
+    for (let i = 0; i < whole.length; i += 5) {
+      let value = 0;
+      for (let k = i; k < i + 5; k++) value = 85 * value + digit[whole.charCodeAt(k)];
+      found.setUint32(i / 5 * 4, value);
+    }
+    return new Uint8Array(found.buffer, 0, found.byteLength - missing);
+  };
+  const decoded = (code, unit) => code === 0 ? null : (code % 2 ? (code - 1) / 2 : -code / 2) / unit;
+  const foldsIn = (cell) => {  // page_data.py says how
+    const { n, names, chosen, of, unit, place } = cell.folds, values = numbers(place, 6 * n);
+    return Array.from({ length: n }, (_, k) => {
+      const [seed, fold, point, epoch, score, head] = [0, 1, 2, 3, 4, 5].map((c) => values[c * n + k]);
+      return [cell.seeds[seed], names[fold], of ? score / of[fold] : decoded(score, unit), chosen[point],
+        decoded(epoch, 1), head ? head.toString(16).padStart(8, "0") : null];
+    });
+  };
+  const scoresIn = (cell) => {  // means over folds
+    const rows = foldsIn(cell);
+    return cell.seeds.map((seed) => {
+      const own = rows.filter((row) => row[0] === seed);
+      return own.reduce((sum, row) => sum + row[2], 0) / own.length;
+    });
+  };
+  const pairsIn = (all) => all.pairs.flatMap(({ protocol, task, names, n, unit, places }) => {  // page_data.py says how
+    const [one, other, ...codes] = places.map((place) => numbers(place, n));
+    const mean = (i) => all.cells[[protocol, task, names[i]].join("|")]?.mean ?? 0;
+    return [...one].map((a, k) => {
+      const b = other[k], [rest, low, high] = codes.map((code) => decoded(code[k], unit)), p = codes[3][k];
+      const difference = mean(a) - mean(b) + rest;
+      return [protocol, task, names[a], names[b], difference, low === null ? null : difference - low,
+        high === null ? null : difference + high, p === 0 ? null : (p - 1) / 1e6];
+    });
+  });
 
   // ---- clips: stored by difficulty, predictions as distances; page_clips.py says how
   const numbers = ([start, length], n) => {  // low bytes, then the next ones
@@ -169,7 +215,9 @@
     if (cell.hits || !(cell.predicted || cell.right)) return cell;
     const n = T.n, seeds = cell.seeds.length;
     if (!cell.predicted) {
-      cell.hits = natural(numbers(cell.right, n), T, n);
+      const most = seeds + 1, twos = most <= 16, packed = numbers(cell.right, twos ? (n + 1) >> 1 : n);
+      cell.hits = natural(twos ? Uint32Array.from({ length: n }, (_, k) =>
+        k % 2 ? packed[k >> 1] % most : Math.floor(packed[k >> 1] / most)) : packed, T, n);
       return cell;
     }
     const values = natural(numbers(cell.predicted, n * seeds), T, n);
@@ -279,7 +327,6 @@
       if (label === target) hit[target]++;
       else pairs.set(target * T.n_labels + label, (pairs.get(target * T.n_labels + label) || 0) + 1);
     });
-    const share = (a, b) => b ? (100 * a / b).toFixed(1) : "–";
     const box = el("div", undefined, { class: "cols" });
     const labels = [...seen.keys()].filter((k) => seen[k]).sort((a, b) => hit[a] / seen[a] - hit[b] / seen[b] || a - b);
     box.append(rowsOf("Labels, the hardest first", ["label", "clips", "recall %", "precision %"], labels.map((k) =>
@@ -303,11 +350,27 @@
     return rowsOf("Confusion, over seeds (rows: labels, columns: predictions)",
       ["label", ...counts.map((_, k) => k), "recall %", "precision %"], rows);
   };
+  const share = (a, b) => b ? (100 * a / b).toFixed(1) : "–";
+  const labelsOf = (cell) => {  // of events: matched, true and predicted ones of each label
+    if (!cell.labels) return [];
+    const n = cell.n_labels, counts = numbers(cell.labels, 3 * n);
+    const recall = (k) => counts[k] / counts[n + k];
+    const labels = [...Array(n).keys()].filter((k) => counts[n + k] || counts[2 * n + k])
+      .sort((a, b) => (recall(a) || 0) - (recall(b) || 0) || a - b);
+    return [rowsOf("Labels of events, the hardest first; over seeds and folds", ["label", "events", "predicted", "matched", "recall %", "precision %"],
+      labels.map((k) => [k, counts[n + k], counts[2 * n + k], counts[k], share(counts[k], counts[n + k]), share(counts[k], counts[2 * n + k])]))];
+  };
   const open = async (key) => {
     const all = await unpack();
     const cell = all.cells[key];
     const box = $("detail");
-    if (!cell) { box.replaceChildren(el("p", D.mean_of, { class: "mean" })); return; }
+    if (!cell) {
+      const parts = Object.keys(all.cells).filter((k) => k.replace(/_fold\d+-/, "_mean_of_folds-") === key);
+      const buttons = el("p", undefined, { class: "bar" });
+      buttons.append(...parts.map((k) => el("button", all.cells[k].task, { "data-cell": k })));
+      box.replaceChildren(el("p", D.mean_of, { class: "mean" }), buttons);
+      return;
+    }
     state.cell = key;
     keep();
     const T = all.tasks[cell.task];
@@ -325,7 +388,7 @@
     const seeds = el("div");
     seeds.append(el("h3", "Seeds (dots), intervals over clips (solid) and seeds (dashed)"), strip(cell));
     cols.append(seeds, rowsOf("Runs", ["seed", "fold", "score", "chosen", "epoch", "head"],
-      cell.folds.map(([seed, fold, score, chosen, epoch, head]) =>
+      foldsIn(cell).map(([seed, fold, score, chosen, epoch, head]) =>
         [seed, fold, percent(cell, score), chosen, epoch ?? "–", head ?? "–"])));
     const pairs = all.pairs.filter((p) => p[0] === cell.protocol && p[1] === cell.task && (p[2] === cell.name || p[3] === cell.name))
       .map((p) => p[2] === cell.name ? p.slice(3) : [p[2], -p[4], p[6] === null ? null : -p[6], p[5] === null ? null : -p[5], p[7]]);
@@ -336,7 +399,7 @@
     made.append(el("h3", "This number again"), el("p")); made.lastChild.append(el("code", cell.command));
     made.append(el("p", "records " + cell.path + "; identity " + (cell.identity || "unknown") + "; SHA-256 of the first " +
       cell.digest + (cell.made ? "; " + cell.made : ""), { class: "sub" }));
-    box.replaceChildren(title, numbers, notes, cols, clipsOf(cell, T, peers), made);
+    box.replaceChildren(title, numbers, notes, cols, ...labelsOf(cell), clipsOf(cell, T, peers), made);
     title.focus();
   };
 

@@ -62,7 +62,7 @@ def as_page(
         "costs": {one.encoder: [getattr(one, kind) for kind in COLUMNS] for one in summary.costs},
         "cost_names": list(COLUMNS.values()),
         "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
-        "mean_of": "A mean of several task directories: each has a column with its own details.",
+        "mean_of": "A mean of several task directories has no details of its own; theirs:",
     }
     script = _file("page.js") + _file("page_charts.js")
     parts = [
@@ -201,7 +201,7 @@ def _table(matrix: Matrix, number: int) -> str:
         rule = line.head.kind != kind
         kind = line.head.kind
         cells = "".join(
-            _cell(cell, line, head, matrix.protocol, shade.get(index))
+            _cell(cell, line, head, shade.get(index))
             for cell, head, shade in zip(line.cells, matrix.columns, shades, strict=True)
         )
         css = " ".join([line.head.kind] + ["rule"] * rule)
@@ -248,7 +248,7 @@ def _places(matrix: Matrix, index: int) -> dict[int, float]:
     }
 
 
-def _cell(cell: Cell, line: Line, column: Head, protocol: str, shade: float | None) -> str:
+def _cell(cell: Cell, line: Line, column: Head, shade: float | None) -> str:
     if cell.value is None:
         why = cell.row.reason if cell.row is not None else None
         title = f' title="{escape(why)}"' if why else ""
@@ -263,10 +263,9 @@ def _cell(cell: Cell, line: Line, column: Head, protocol: str, shade: float | No
     kind = f' class="{" ".join(css)}"' if css else ""
     heat = ""
     if shade is not None and column.kind == "task":
-        heat = f' style="background:rgb(var(--heat)/{0.04 + 0.3 * shade:.2f})"'
+        heat = f' style="--h:{0.04 + 0.3 * shade:.2f}"'
     if line.head.kind == "encoder" and cell.row is not None:
-        key = escape("|".join((protocol, column.key, line.head.key)))
-        text = f'<button data-cell="{key}">{text}</button>'
+        text = f"<button>{text}</button>"  # the script knows which
     return f"<td{kind}{heat}>{text}</td>"
 
 

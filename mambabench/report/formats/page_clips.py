@@ -46,9 +46,13 @@ class TaskClips:
 class ClipBytes:
     """Bytes to be packed; each array in them is a place [offset, length]."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._n = 0
+    def __init__(self, parts: Sequence[bytes] = ()) -> None:
+        self._parts = list(parts)
+        self._n = sum(map(len, parts))
+
+    def copy(self) -> ClipBytes:
+        """Return bytes to which others can be added."""
+        return ClipBytes(self._parts)
 
     def add(self, values: Array, most: int) -> list[int]:
         """Append integers below `most` as bytes, or as low bytes and then the next ones."""
@@ -158,12 +162,23 @@ def _distances(predicted: Array, targets: Array, n_labels: int) -> Array:
     return np.asarray((predicted - base) % n_labels)
 
 
+def _in_twos(values: Array, most: int) -> tuple[Array, int]:
+    """Put two numbers below `most` into a byte where they fit; return the values, and below what.
+
+    Bytes that are hardly ever the same number take less than a bit each only so.
+    """
+    if most > 16:
+        return values, most
+    even = np.append(values, 0) if len(values) % 2 else values
+    return even[::2] * most + even[1::2], most * most
+
+
 def write_clips(
     found: dict[str, TaskClips], body: dict[str, Any], block: ClipBytes, *, predictions: bool
 ) -> None:
     """Put the clips into the block, and where they are there into tasks and cells of `body`.
 
-    Without `predictions` only how many seeds were right.
+    Without `predictions` only how many seeds were right, of two clips in a byte where that fits.
     """
     for name, task in found.items():
         difficulty = task.difficulty()
@@ -184,5 +199,4 @@ def write_clips(
                 rows = _distances(task.predicted[key][:, order], task.targets[order], task.n_labels)
                 cell["predicted"] = block.add(rows.ravel(), task.n_labels)
             else:
-                n_seeds = len(task.predicted[key])
-                cell["right"] = block.add(right[order], n_seeds + 1)
+                cell["right"] = block.add(*_in_twos(right[order], len(task.predicted[key]) + 1))

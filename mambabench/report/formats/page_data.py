@@ -1,13 +1,14 @@
 """What the page knows of every number: seeds, folds, chosen heads, clips, comparisons, hashes.
 
-It is a JSON object, with the clips as bytes behind it, that the page unpacks when a cell is opened
-for the first time.
+It is a JSON object, with comparisons and clips as bytes behind it, that the page unpacks when a
+cell is opened for the first time.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mambabench.benchmarks.metrics import metric_of
+from mambabench.errors import StoreError
 from mambabench.files import read_json
 from mambabench.report.formats.page_clips import (
     ClipBytes,
@@ -27,9 +29,11 @@ from mambabench.report.formats.page_clips import (
 from mambabench.report.names import short_task
 from mambabench.report.results import group_runs
 from mambabench.report.runs import Group
+from mambabench.store.records import read_predictions
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Row, Summary
+    from mambabench.report.statistics.comparison import Comparison
 
 __all__ = ["Packed", "packed_details"]
 
@@ -39,7 +43,7 @@ _MANY = 10_000
 
 
 class Packed(NamedTuple):
-    """The compressed block in base64, and what was left out of it."""
+    """The compressed block as text, and what was left out of it."""
 
     text: str
     note: str
@@ -51,36 +55,40 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
 
     With "auto" predictions go first, then all per-clip data; "all" keeps them whatever the size.
     """
-    body: dict[str, Any] = {"cells": {}, "tasks": {}, "pairs": _pairs(summary)}
+    body: dict[str, Any] = {"cells": {}, "tasks": {}}
+    block = ClipBytes()
     groups = group_runs(summary.runs)
     rows = {(row.protocol, row.task, row.encoder): row for row in summary.rows}
     ranks = {(r.protocol, r.task, r.encoder): [r.rank, r.low, r.high] for r in summary.ranks}
     for group in groups:
         key = (group.protocol, group.task, group.encoder)
-        body["cells"]["|".join(key)] = _cell(group, rows[key], ranks.get(key))
+        body["cells"]["|".join(key)] = _cell(group, rows[key], ranks.get(key), block)
         body["tasks"].setdefault(group.task, {"title": short_task(group.task)})
+    body["pairs"] = _pairs(summary, body["cells"], block)
     if clips == "none":
         note = "Clips were left out (--page-clips none)."
-        return Packed(_packed(body, {}, predictions=False), note, {})
+        return Packed(_packed(body, {}, block, predictions=False), note, {})
     found = clips_of(groups)
     most = _LARGE if most_clips(found) > _MANY else _BUDGET
     if clips == "all" or estimated_bytes(found) < 2 * most:
-        text = _packed(body, found, predictions=True)
+        text = _packed(body, found, block, predictions=True)
         if clips == "all" or len(text) <= most:
             return Packed(text, "", found)
-    text = _packed(body, found, predictions=False)
+    text = _packed(body, found, block, predictions=False)
     if len(text) <= most:
         note = (
             "Single predictions were left out to keep the page small; --page-clips all keeps them."
         )
         return Packed(text, note, found)
     note = "Clips were left out to keep the page small; --page-clips all keeps them."
-    return Packed(_packed(body, {}, predictions=False), note, {})
+    return Packed(_packed(body, {}, block, predictions=False), note, {})
 
 
-def _packed(body: Mapping[str, Any], found: dict[str, TaskClips], *, predictions: bool) -> str:
-    """Return base64 of what is deflated: length of the JSON (4 bytes), the JSON, the clips."""
-    block = ClipBytes()
+def _packed(
+    body: Mapping[str, Any], found: dict[str, TaskClips], block: ClipBytes, *, predictions: bool
+) -> str:
+    """Return, as text, what is deflated: length of the JSON (4 bytes), the JSON, the bytes."""
+    block = block.copy()
     own = {
         **body,
         **{name: {k: dict(v) for k, v in body[name].items()} for name in ("cells", "tasks")},
@@ -88,33 +96,128 @@ def _packed(body: Mapping[str, Any], found: dict[str, TaskClips], *, predictions
     write_clips(found, own, block, predictions=predictions)
     text = json.dumps(own, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     data = len(text).to_bytes(4, "little") + text + block.bytes()
-    return base64.b64encode(zlib.compress(data, 9)).decode()
+    # counts are noise to a search for repeats: short ones are left to the code of single bytes
+    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 8, zlib.Z_DEFAULT_STRATEGY)
+    return as_text(deflate.compress(data) + deflate.flush())
+
+
+def as_text(data: bytes) -> str:
+    """Return base 85 without the sign that begins a tag."""
+    return base64.b85encode(data).replace(b"<", b",").decode()
 
 
 def _short(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(f"{value:.6g}")
 
 
-def _pairs(summary: Summary) -> list[list[Any]]:
-    return [
-        [
-            *(one.protocol, one.task, one.encoder, one.other),
-            *(_short(x) for x in (one.difference, one.boot_low, one.boot_high, one.p_holm)),
-        ]
-        for one in summary.comparisons
-        if one.difference is not None
+def _pairs(
+    summary: Summary, cells: Mapping[str, Mapping[str, Any]], block: ClipBytes
+) -> list[dict[str, Any]]:
+    """Put the comparisons of every task into the block; return where they are (page.js, `pairsIn`).
+
+    Both encoders' numbers; the difference, less that of the means in `cells`; its distances from
+    both ends of the interval; p. Steps are of 10^-6, larger where a metric is; p is cut to them.
+    """
+    tasks: dict[tuple[str, str], list[Comparison]] = {}
+    for one in summary.comparisons:
+        if one.difference is not None:
+            tasks.setdefault((one.protocol, one.task), []).append(one)
+    found = []
+    for (protocol, task), own in tasks.items():
+        names = sorted({name for one in own for name in (one.encoder, one.other)})
+        number = {name: i for i, name in enumerate(names)}
+        means = {n: cells.get(f"{protocol}|{task}|{n}", {}).get("mean") or 0.0 for n in names}
+        unit = _unit([x for c in own for x in (c.difference, c.boot_low, c.boot_high)])
+        rows = []
+        for one in own:
+            difference = one.difference or 0.0
+            rest = difference - (means[one.encoder] - means[one.other])
+            low = None if one.boot_low is None else difference - one.boot_low
+            high = None if one.boot_high is None else one.boot_high - difference
+            p = 0 if one.p_holm is None else 1 + int(1e6 * one.p_holm)
+            codes = [_code(x, unit) for x in (rest, low, high)]
+            rows.append([number[one.encoder], number[one.other], *codes, p])
+        places = [block.add(column, 1 << 32) for column in np.array(rows, np.int64).T]
+        about = {"protocol": protocol, "task": task, "names": names, "n": len(own), "unit": unit}
+        found.append({**about, "places": places})
+    return found
+
+
+def _unit(values: Sequence[float | None]) -> float:
+    """Return how many steps 1 is divided into: 10^6, fewer where numbers are so large."""
+    largest = max((abs(x) for x in values if x is not None and np.isfinite(x)), default=0.0)
+    return 10.0 ** (6 - max(0, math.ceil(math.log10(max(largest, 1.0))) - 2))
+
+
+def _code(value: float | None, unit: float) -> int:
+    """Return a number in steps as one above 0: 0 is none, odd ones are not negative."""
+    if value is None or not np.isfinite(value):
+        return 0
+    steps = round(unit * value)
+    return 2 * steps + 1 if steps >= 0 else -2 * steps
+
+
+def _folds(group: Group, block: ClipBytes) -> dict[str, Any]:
+    """Put a row for every seed and fold into the block; return where, and the words in them.
+
+    Columns: numbers of seed, fold and chosen point, epoch and score as codes (page.js, `foldsIn`)
+    and the first 32 bits of the head's hash. A score that is a share of the fold's clips is their
+    number.
+    """
+    rows = [(number, fold) for number, run in enumerate(group.runs) for fold in run.record.folds]
+    names = list(dict.fromkeys(fold.fold for _, fold in rows))
+    of = dict.fromkeys(names, 0) | {fold.fold: fold.n_test for _, fold in rows}
+    points = [", ".join(f"{k} {v}" for k, v in sorted(f.grid_point.items())) for _, f in rows]
+    words = list(dict.fromkeys(points))
+    scores = [fold.scores.get(group.metric) for _, fold in rows]
+    hits = [round((x or 0.0) * of[f.fold]) for x, (_, f) in zip(scores, rows, strict=True)]
+    exact = all(
+        x is not None and abs(x * of[fold.fold] - n) < 1e-6
+        for x, n, (_, fold) in zip(scores, hits, rows, strict=True)
+    )
+    unit = _unit(scores)
+    columns = [
+        [number for number, _ in rows],
+        [names.index(fold.fold) for _, fold in rows],
+        [words.index(point) for point in points],
+        [_code(fold.best_epoch, 1) for _, fold in rows],
+        hits if exact else [_code(score, unit) for score in scores],
+        [int((fold.head_sha256 or "")[:8] or "0", 16) for _, fold in rows],
     ]
+    about: dict[str, Any] = {"n": len(rows), "names": names, "chosen": words}
+    about |= {"of": [of[name] for name in names]} if exact else {"unit": unit}
+    return {**about, "place": block.add(np.array(columns, np.int64).ravel(), 1 << 32)}
 
 
-def _cell(group: Group, row: Row, rank: Sequence[float | None] | None) -> dict[str, Any]:
-    first = group.runs[0]
-    folds = []
+def _labels(group: Group, block: ClipBytes) -> dict[str, Any]:
+    """Put each label's matched, true and predicted events, over seeds and folds, into the block."""
+    if metric_of(group.metric).kind != "event":
+        return {}
+    total: Any = 0
     for run in group.runs:
-        for fold in run.record.folds:
-            chosen = ", ".join(f"{k} {v}" for k, v in sorted(fold.grid_point.items()))
-            head = None if fold.head_sha256 is None else fold.head_sha256[:12]
-            score = _short(fold.scores.get(run.record.metric))
-            folds.append([run.record.seed, fold.fold, score, chosen, fold.best_epoch, head])
+        try:
+            arrays = read_predictions(run.path)
+            for fold in run.record.folds:
+                total = total + arrays[f"{fold.fold}/event_counts:{group.metric}"]
+        except (StoreError, KeyError):
+            return {}  # not there, or of an older version
+    counts = np.asarray(total, np.int64)
+    return {"labels": block.add(counts.T.ravel(), 1 << 32), "n_labels": len(counts)}
+
+
+def _are_means(group: Group, row: Row) -> bool:
+    """Whether every seed's score is the mean of its folds, so that the page knows it from them."""
+    folds = [[f.scores.get(group.metric) for f in run.record.folds] for run in group.runs]
+    return len(folds) == len(row.scores) and all(
+        own and None not in own and abs(np.mean(np.array(own, np.float64)) - score) < 1e-9
+        for own, score in zip(folds, row.scores, strict=True)
+    )
+
+
+def _cell(
+    group: Group, row: Row, rank: Sequence[float | None] | None, block: ClipBytes
+) -> dict[str, Any]:
+    first = group.runs[0]
     ends = {"boot": (row.boot_low, row.boot_high), "ci": (row.ci95_low, row.ci95_high)}
     return {
         "name": group.encoder,
@@ -129,9 +232,10 @@ def _cell(group: Group, row: Row, rank: Sequence[float | None] | None) -> dict[s
         "reason": row.reason,
         "rank": rank,
         "seeds": list(group.seeds),
-        "scores": [_short(score) for score in row.scores],
+        **({} if _are_means(group, row) else {"scores": [_short(score) for score in row.scores]}),
         **{k: None if v[0] is None else [_short(x) for x in v] for k, v in ends.items()},
-        "folds": folds,
+        "folds": _folds(group, block),
+        **_labels(group, block),
         "command": _command(group),
         "path": "/".join(first.path.parts[-5:-1]) + "/seed-*.json",
         "identity": group.identity,
