@@ -483,7 +483,7 @@ def main() -> None:
                 folder.mkdir(parents=True, exist_ok=True)
             else:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            write = trees.TREES[f"superb_{task.lower()}"]
+            generate = trees.TREES[f"superb_{task.lower()}"]
             encoder = options.encoder
             if task in s3prl_sequences.TASKS and encoder == "logmel_stats":
                 encoder = str(folder / "bands.py")  # 10 ms a frame: letters need them
@@ -491,7 +491,7 @@ def main() -> None:
             root = folder / "corpus"
             if not (folder / "config.json").exists():
                 shutil.rmtree(root, ignore_errors=True)
-                write(root, **MORE.get(task, {}))
+                generate(root, **MORE.get(task, {}))
                 config = recipe(task, root, options.steps)
                 (folder / "config.json").write_text(json.dumps(config))
             config = json.loads((folder / "config.json").read_text())
@@ -505,7 +505,8 @@ def main() -> None:
             if options.seeds > 1:
                 over_seeds(theirs, [run["score"] for run in runs])
                 over_seeds(ours, ours["scores"])
-                for name, found in ours["others"].items():
+                shared = {n: f for n, f in ours["others"].items() if n in theirs["more"]}
+                for name, found in shared.items():
                     per_seed = [run["more"][name][0] for run in runs]
                     theirs["more"][name] = mean_over_seeds(per_seed)
                     ours["more"][name] = mean_over_seeds(found)
