@@ -8,7 +8,7 @@ import re
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,8 +70,12 @@ def read_arrays(
     *,
     remedy: str,
     error: type[MambabenchError] = DataError,
+    wanted: Callable[[str], bool] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a .npz file by name; `error` also where one of `names` is absent."""
+    """Return the arrays of a .npz file by name; `error` also where one of `names` is absent.
+
+    Only arrays whose names are `wanted` are read, if that is given.
+    """
     import numpy as np
 
     try:
@@ -86,6 +90,7 @@ def read_arrays(
                 found = {
                     info.filename.removesuffix(".npy"): _member(archive, info)
                     for info in archive.infolist()
+                    if wanted is None or wanted(info.filename.removesuffix(".npy"))
                 }
     except UNREADABLE as wrong:
         raise error(f"{path} {_reason(path, wrong)}; {remedy}") from wrong

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,7 +206,12 @@ def stated_predictions_sha256(data: bytes) -> str:
     return str(json.loads(data).get("predictions_sha256", ""))
 
 
-def read_predictions(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read the predictions beside the record `path` ("....json"), as "<fold>/<array>" -> array."""
+def read_predictions(
+    path: Path, wanted: Callable[[str], bool] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Read the predictions beside the record `path` ("....json"), as "<fold>/<array>" -> array.
+
+    Those whose names are `wanted`, if that is given.
+    """
     remedy = f"delete {path.name} and probe again"
-    return read_arrays(path.with_suffix(".npz"), remedy=remedy, error=StoreError)
+    return read_arrays(path.with_suffix(".npz"), remedy=remedy, error=StoreError, wanted=wanted)

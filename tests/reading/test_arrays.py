@@ -130,3 +130,18 @@ def test_an_array_shorter_than_its_header_says(tmp_path: Path) -> None:
         archive.writestr("a.npy", b"text")
     with pytest.raises(StoreError, match="not a .npy file"):
         read_arrays(path, remedy="probe again", error=StoreError)
+
+
+def test_only_arrays_that_are_wanted_are_read(tmp_path):
+    """What is damaged in others is not looked at."""
+    path = tmp_path / "two.npz"
+    np.savez(path, first=np.arange(300), second=np.ones(300))
+    data = bytearray(path.read_bytes())
+    place = data.index(np.ones(300).tobytes())
+    data[place + 8] ^= 1
+    path.write_bytes(data)
+    found = read_arrays(path, remedy="", wanted=lambda name: name == "first")
+    assert list(found) == ["first"]
+    assert found["first"].tolist() == list(range(300))
+    with pytest.raises(DataError, match="damaged"):
+        read_arrays(path, remedy="")

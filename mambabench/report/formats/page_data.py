@@ -196,7 +196,7 @@ def _labels(group: Group, block: ClipBytes) -> dict[str, Any]:
     total: Any = 0
     for run in group.runs:
         try:
-            arrays = read_predictions(run.path)
+            arrays = read_predictions(run.path, lambda name: "/event_counts:" in name)
             for fold in run.record.folds:
                 total = total + arrays[f"{fold.fold}/event_counts:{group.metric}"]
         except (StoreError, KeyError):
