@@ -10,11 +10,12 @@ from mambabench.benchmarks.family import TaskFamily, TaskRow
 __all__ = ["FAMILY"]
 
 
-_DOMAINS = {
-    "demo_events": "sound",
-    "demo_percussion": "music",
-    "demo_pitch": "music",
-    "demo_vowel": "speech",
+# name -> title, as the column of a table has it, and domain
+_NAMED = {
+    "demo_events": ("Events", "sound"),
+    "demo_percussion": ("Percussion", "music"),
+    "demo_pitch": ("Pitch", "music"),
+    "demo_vowel": ("Vowel", "speech"),
 }
 
 
@@ -22,10 +23,11 @@ def _rows() -> Iterator[TaskRow]:
     for name in sorted(DEMO_TASKS):
         task = describe(name)
         metadata = task.metadata
+        title, domain = _NAMED[metadata["task_name"]]
         yield TaskRow(
             name=name,
             family="demo",
-            title=metadata["task_name"],
+            title=title,
             embedding_type=metadata["embedding_type"],
             prediction_type=metadata["prediction_type"],
             split_mode=metadata["split_mode"],
@@ -34,9 +36,9 @@ def _rows() -> Iterator[TaskRow]:
             metric=metadata["evaluation"][0],
             sample_duration_s=metadata["sample_duration"],
             n_clips=len(task.clips),
-            domain=_DOMAINS[metadata["task_name"]],
+            domain=domain,
             hours=len(task.clips) * metadata["sample_duration"] / 3600,
         )
 
 
-FAMILY = TaskFamily("demo", _rows)
+FAMILY = TaskFamily("demo", _rows, short_titles=True)
