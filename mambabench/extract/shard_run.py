@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 from mambabench.extract.outcome import Extracted, ExtractProgress, TaskOutcome
 from mambabench.extract.works import TaskWork, layout_module, unit_of
 
-__all__ = ["ShardRun"]
+__all__ = ["ShardRun", "provenance_of"]
 
 MOST_AGAIN = 3  # times that clips may change under the hands of one run
 
@@ -190,7 +190,7 @@ class ShardRun:
             write_json(work.directory / MISSING, missing)
         elif not self._encode_changed(work):
             work.state, work.missing = "sealed", missing
-            self._layout.seal(work.directory, work.plan, work.configuration, _provenance(work))
+            self._layout.seal(work.directory, work.plan, work.configuration, provenance_of(work))
 
     def _encode_changed(self, work: TaskWork) -> bool:
         """Give out once more what changed between its encoding and now; False if nothing did."""
@@ -233,7 +233,8 @@ def _outcome(work: TaskWork) -> TaskOutcome:
     )
 
 
-def _provenance(work: TaskWork) -> dict[str, Any]:
+def provenance_of(work: TaskWork) -> dict[str, Any]:
+    """Return what is recorded of a task's extraction."""
     from mambabench.models.blocks.fused import describe_computation
 
     spent = {

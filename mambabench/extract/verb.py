@@ -21,7 +21,7 @@ from mambabench.extract.estimate import Open, estimate
 from mambabench.extract.labels import tell_apart
 from mambabench.extract.outcome import Extracted, ExtractProgress
 from mambabench.extract.settings import ExtractSettings
-from mambabench.extract.shard_run import ShardRun
+from mambabench.extract.shard_run import ShardRun, provenance_of
 from mambabench.extract.sizes import require_room
 from mambabench.extract.unit import forget
 from mambabench.extract.works import BUDGETS, TaskWork, layout_module, plan_works
@@ -142,6 +142,7 @@ def _extract(
             works += plan_works(chosen, chosen_tasks, settings, device)
         tell_apart(works, out.absolute())
         if settings.dry_run:
+            provenance_of(works[0])  # a run takes its time for that too
             planning_s = time.perf_counter() - start
             jobs = _jobs(settings.jobs, settings.gpus, works)
             return _estimated(out, works, layout_module(settings.layout), jobs, planning_s)
@@ -187,8 +188,7 @@ def _estimated(
             if not sealed and read_record(work.directory, shard.split, shard.key) is None
         )
         open_works.append(Open(PlannedTask(work.plan, work.rate), left))
-    rows = estimate(open_works, jobs, planning_s)
-    planned = tuple(one.planned for one in open_works)
+    rows, planned = estimate(open_works, jobs, planning_s)
     return Extracted(out, (), 0.0, 0.0, estimates=rows, planned=planned)
 
 

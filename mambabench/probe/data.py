@@ -69,6 +69,11 @@ class TaskRows:
         """Say whether a row may have any number of labels."""
         return self.is_event or self.task.prediction_type == "multilabel"
 
+    def read(self) -> None:
+        """Read every split now."""
+        for name in self.task.splits:
+            self._split(name)
+
     def training(self, fold: Fold) -> TrainingRows:
         """Return the rows of the fold's training splits, one after another."""
         rows = _joined([self._split(name) for name in fold.train], TrainingRows)

@@ -1,32 +1,38 @@
-"""Say what probes would take, from a few trials of each: on what is stored, or on made-up rows."""
+"""Say what probes would take, from a few units of each: on what is stored, or on made rows."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from mambabench.benchmarks.task import Clip
-from mambabench.engine.jobs import Job, Stopped
+from mambabench.engine.jobs import Job, Steps
 from mambabench.errors import MambabenchError
 from mambabench.probe.data import TaskRows
-from mambabench.probe.plan import ProbePlan, ProbeUnit
-from mambabench.probe.protocols import Protocol
+from mambabench.probe.families.recipes import SuiteSettings, recipe_of, steps_of
+from mambabench.probe.made_rows import MadeRows
+from mambabench.probe.measured import (
+    Limits,
+    Span,
+    Stopwatch,
+    TimedJob,
+    measure,
+    unit_seconds,
+)
+from mambabench.probe.plan import ProbePlan, ProbeUnit, StackableTrial
+from mambabench.probe.protocols import GridSettings, Protocol
+from mambabench.probe.session import Key, recorded
 from mambabench.probe.units import unit_steps
-from mambabench.store.embeddings import EmbeddingSet, StoredTask
+from mambabench.store.embeddings import StoredTask
 from mambabench.store.estimate import Estimate, PlannedTask, peak_bytes
 
 __all__ = ["OpenCell", "estimate", "stand_in"]
 
-TRIALS = 4  # that are trained, spread over the grid
-MEASURED_S = 10.0  # after which no further one begins; twice that ends one
+LIMITS = Limits(trial_s=2.0, cell_s=6.0, begun_s=1.0, trials=4)
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,25 @@ class OpenCell:
     planned: PlannedTask | None = None  # where nothing is stored yet
 
 
-def estimate(cells: Sequence[OpenCell], n_threads: int) -> tuple[Estimate, ...]:
-    """Return a row per cell. The first seed's trials are samples; no record is written.
+@dataclass(frozen=True)
+class _CellCost:
+    """What a cell takes."""
 
-    They run on a thread of one core, as the trials of a run do.
+    cpu_s: float  # of the thread that is longest at work
+    jobs: tuple[TimedJob, ...]  # that say so
+
+
+def estimate(cells: Sequence[OpenCell], n_threads: int) -> tuple[Estimate, ...]:
+    """Return a row per cell. Units are samples, run as a run would; their records are not kept.
+
+    CPU time is measured, and made wall time by what all the samples together had of the machine:
+    who else is busy shows in every cell alike, not in the one that was measured just then.
     """
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
-        return tuple(thread.map(lambda cell: _row(cell, n_threads), cells))
+    costs = [_cost(cell, n_threads) for cell in cells]
+    jobs = [job for cost in costs if isinstance(cost, _CellCost) for job in cost.jobs]
+    cpu_s = sum(job.seconds for job in jobs)
+    stretch = sum(job.wall_s for job in jobs) / cpu_s if cpu_s else 1.0
+    return tuple(_row(cell, cost, stretch) for cell, cost in zip(cells, costs, strict=True))
 
 
 def stand_in(planned: PlannedTask) -> StoredTask:
@@ -55,149 +73,80 @@ def stand_in(planned: PlannedTask) -> StoredTask:
     return StoredTask(task.directory, spec.label, spec.identity, task, spec.layers, {})
 
 
-def _row(cell: OpenCell, n_threads: int) -> Estimate:
-    seconds, note = None, ""
+def _cost(cell: OpenCell, n_threads: int) -> _CellCost | str:
+    """Return what a cell takes, or why that is not known."""
     if not cell.n_units:
-        seconds, note = 0.0, "there already"
-    else:
-        try:
-            once, unit = _measured(cell)
-            seconds = once + unit * cell.n_units / min(n_threads, cell.n_units * TRIALS)
-        except MambabenchError as error:
-            note = str(error)
+        return _CellCost(0.0, ())
+    try:
+        return _measured(cell, n_threads)
+    except MambabenchError as error:
+        return str(error)
+
+
+def _row(cell: OpenCell, cost: _CellCost | str, stretch: float) -> Estimate:
+    note = cost if isinstance(cost, str) else "" if cell.n_units else "there already"
     n_test = sum(len(clips) for clips in cell.stored.task.clips.values())
     return Estimate(
         stage="probe",
         encoder=cell.stored.encoder,
         task=cell.stored.task.name,
         n=cell.n_units,
-        seconds=seconds,
+        seconds=None if isinstance(cost, str) else cost.cpu_s * stretch,
         disk_bytes=cell.n_units * n_test * min(len(cell.stored.task.labels), 50) * 4,
         memory_bytes=peak_bytes(),
         note=note,
     )
 
 
-def _measured(cell: OpenCell) -> tuple[float, float]:
-    """Return the seconds that are spent once, and those of one seed on one thread.
+def _measured(cell: OpenCell, n_threads: int) -> _CellCost:
+    protocol = cell.protocol
+    if protocol.exact:  # the same trials, which must follow one another
+        protocol = replace(protocol, settings=replace(protocol.settings, exact=False))
+        n_threads = 1
+    rows = TaskRows(cell.stored, kit=protocol.kit)
+    if cell.planned is not None:
+        rows = MadeRows(cell.stored, cell.planned, protocol.kit)
+        rows.read()  # making them is no part of a run
+    plan = ProbePlan(rows, protocol)
+    once_s, first = _warmed(plan)
+    plan.stop = watch = Stopwatch(LIMITS)
 
-    Once: what is imported, read and compiled before the first trial.
-    """
-    rows = _Made(cell.stored, cell.planned, cell.protocol.kit) if cell.planned else None
-    stop = threading.Event()
-    plan = ProbePlan(rows or TaskRows(cell.stored, kit=cell.protocol.kit), cell.protocol, stop)
-    first_s, jobs = _set_up(plan)
-    setup_s, _ = _set_up(plan)
-    n_jobs = len(jobs)
-    if cell.protocol.kit:
-        n_jobs += len(plan.rows.folds) - 1  # the best point again, on the other folds
-    step = max(1, len(jobs) // TRIALS)
-    chosen = jobs[step // 2 :: step][:TRIALS]
-    warm_s = _timed(chosen[0], stop)  # reads rows and compiles
-    spent: list[float] = []
-    for job in chosen:
-        spent.append(_timed(job, stop))
-        if sum(spent) > MEASURED_S or stop.is_set():
-            break
-    once = max(0.0, first_s - setup_s) + max(0.0, warm_s - spent[0])
-    return once, setup_s + fmean(spent) * n_jobs
+    def unit(seed: int, folder: Path) -> Steps:
+        key = Key(cell.stored, protocol, seed, folder / str(seed), "")
+        return recorded(key, lambda: plan, "cpu")
 
-
-def _set_up(plan: ProbePlan) -> tuple[float, list[Job]]:
-    """Return the seconds that it takes to lay down a seed's trials, and these."""
-    start = time.perf_counter()
-    jobs = list(next(unit_steps(ProbeUnit(plan, 0, ""))))
-    return time.perf_counter() - start, jobs
+    timing = measure(unit, cell.n_units, n_threads, watch)
+    n_later = len(rows.folds) - 1 if protocol.kit else 0  # the best point again on other folds
+    unit_s = unit_seconds(timing, _span(plan, first), n_later)
+    n_busy = min(n_threads, cell.n_units * timing.n_first)
+    return _CellCost(once_s + unit_s * cell.n_units / n_busy, timing.jobs)
 
 
-def _timed(job: Job, stop: threading.Event) -> float:
-    """Return what a trial takes; one that is too long is ended and counts twice."""
-    timer = threading.Timer(2 * MEASURED_S, stop.set)
-    timer.daemon = True
-    timer.start()
-    start = time.perf_counter()
-    try:
-        job.run()
-    except Stopped:
-        return 2 * (time.perf_counter() - start)
-    finally:
-        timer.cancel()
-    return time.perf_counter() - start
+def _warmed(plan: ProbePlan) -> tuple[float, Job]:
+    """Return the CPU seconds spent once (rows read, kernels compiled), and a first job."""
+    plan.stop = watch = Stopwatch(replace(LIMITS, trial_s=0.0))
+
+    def warm() -> tuple[float, Job]:
+        torch.set_num_threads(1)
+        start = time.thread_time()
+        first = next(unit_steps(ProbeUnit(plan, 0, "")))[0]
+        if not isinstance(first.stackable, StackableTrial):
+            return 0.0, first  # it cannot be cut short: the measurement has it all
+        watch.timed(first, TimedJob(0, 0))
+        return time.thread_time() - start, first
+
+    with ThreadPoolExecutor(1) as thread:  # of one core, as the trials of a run are
+        return thread.submit(warm).result()
 
 
-class _Made(TaskRows):
-    """Rows of the right shape: every label has a place of its own, and clips lie around it."""
-
-    def __init__(self, stored: StoredTask, planned: PlannedTask, kit: bool) -> None:
-        if stored.task.prediction_type not in ("multiclass", "multilabel"):
-            raise MambabenchError(
-                "not known before the embeddings are there: extract, then `probe --dry-run`"
-            )
-        super().__init__(stored, kit=kit)
-        self._planned = planned
-        frames = planned.frames_per_s > 0
-        spec = planned.plan.spec
-        self._dim = spec.timestamp_embedding_size if frames else spec.scene_embedding_size
-        self._dim *= 1 if spec.layers is None else len(spec.layers)
-        self._places = np.random.default_rng(0).standard_normal(
-            (len(stored.task.labels), self._dim), dtype=np.float32
-        )
-
-    def _embeddings(self, split: str) -> EmbeddingSet:
-        clips = self.task.clips[split]
-        if self._planned.frames_per_s:
-            return self._frames(split, clips)
-        where = {label: i for i, label in enumerate(self.task.labels)}
-        centres = np.stack([self._centre([where[x] for x in clip.labels]) for clip in clips])
-        offsets = np.arange(len(clips) + 1, dtype=np.int64)
-        return self._set(split, clips, centres, offsets, None)
-
-    def _frames(self, split: str, clips: Sequence[Clip]) -> EmbeddingSet:
-        rate = self._planned.frames_per_s
-        lengths = _lengths_s(self._planned, split)
-        times = [
-            (1000 * (np.arange(max(1, int(lengths[clip.name] * rate))) + 0.5) / rate)
-            for clip in clips
-        ]
-        where = {label: i for i, label in enumerate(self.task.labels)}
-        centres = np.concatenate(
-            [
-                np.stack(
-                    [
-                        self._centre(
-                            [where[e.label] for e in clip.events if e.start_ms <= t < e.end_ms]
-                        )
-                        for t in at
-                    ]
-                )
-                for clip, at in zip(clips, times, strict=True)
-            ]
-        )
-        offsets = np.concatenate([[0], np.cumsum([len(at) for at in times])]).astype(np.int64)
-        return self._set(split, clips, centres, offsets, np.concatenate(times).astype(np.float32))
-
-    def _centre(self, labels: list[int]) -> npt.NDArray[np.float32]:
-        if not labels:
-            return np.zeros(self._dim, np.float32)
-        return np.asarray(self._places[labels].mean(axis=0), np.float32)
-
-    def _set(
-        self,
-        split: str,
-        clips: Sequence[Clip],
-        centres: npt.NDArray[np.float32],
-        offsets: npt.NDArray[np.int64],
-        times: npt.NDArray[np.float32] | None,
-    ) -> EmbeddingSet:
-        noise = np.random.default_rng(1).standard_normal(centres.shape, dtype=np.float32)
-        rows = (0.3 * centres + noise)[:, None, :]
-        return EmbeddingSet(split, tuple(clip.name for clip in clips), rows, offsets, times)
-
-
-def _lengths_s(planned: PlannedTask, split: str) -> dict[str, float]:
-    return {
-        clip.name: clip.n_frames / shard.rate_hz
-        for shard in planned.plan.shards
-        if shard.split == split
-        for clip in shard.clips
-    }
+def _span(plan: ProbePlan, job: Job) -> Span:
+    """Return how many rounds the trials of a plan have."""
+    protocol = plan.protocol
+    if isinstance(protocol.settings, SuiteSettings):
+        total, _ = steps_of(recipe_of(plan.task, protocol), protocol)
+        return Span(total, total)
+    if isinstance(protocol.settings, GridSettings) and isinstance(job.stackable, StackableTrial):
+        config = job.stackable.config
+        least = (config.patience + 1) * config.check_every
+        return Span(min(least, config.max_epochs), config.max_epochs)
+    return Span(1, 1)

@@ -44,6 +44,7 @@ __all__ = [
     "Recorded",
     "SharedPlan",
     "present",
+    "recorded",
 ]
 
 
@@ -136,7 +137,7 @@ class ProbeSession:
             if self.plan is None or not self.plan.serves(key, device):
                 self.plan = SharedPlan(key, self._stop, device)
             self.begun(key)
-            yield key, _recorded(key, self.plan, device)
+            yield key, recorded(key, self.plan, device)
 
     def begun(self, key: Key) -> None:
         """Note that a unit is given out."""
@@ -225,7 +226,9 @@ class SharedPlan:
         return self._plan
 
 
-def _recorded(key: Key, plan: SharedPlan, device: str) -> Generator[list[Job], list[Any], Recorded]:
+def recorded(
+    key: Key, plan: Callable[[], ProbePlan], device: str
+) -> Generator[list[Job], list[Any], Recorded]:
     """Run a unit's jobs and write its record."""
     if key.damage:
         raise StoreError(key.damage)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mambabench.store.notebook import html_table
 from mambabench.store.plan import TaskPlan
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["Estimate", "PlannedTask", "estimates_html", "peak_bytes"]
 
@@ -18,6 +23,8 @@ class PlannedTask:
 
     plan: TaskPlan
     frames_per_s: float  # of the encoder; 0 where the task keeps no frames
+    # "<split>/<clip>" -> rows [n_rows, n_layers * dim] of some of its clips
+    sample: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     @property
     def n_rows(self) -> float:

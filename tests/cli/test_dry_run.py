@@ -50,17 +50,17 @@ def test_trials_are_timed_as_a_run_computes_them(
     """On one core each: matrix products that wait for other cores took twenty times as long."""
     import torch
 
-    import mambabench.probe.estimate as made
+    from mambabench.probe.measured import Stopwatch
 
     demo.generate(tmp_path / "tasks")
     seen = []
-    real = made._timed
+    real = Stopwatch.timed
 
-    def timed(*arguments: Any) -> float:
+    def timed(*arguments: Any) -> Any:
         seen.append(torch.get_num_threads())
         return real(*arguments)
 
-    monkeypatch.setattr(made, "_timed", timed)
+    monkeypatch.setattr(Stopwatch, "timed", timed)
     before = torch.get_num_threads()
     task = {"tasks": tmp_path / "tasks", "task": "demo_vowel", "out": tmp_path / "out"}
     dry = mambabench.run("logmel_stats", **task, seeds=2, jobs=1, dry_run=True)
