@@ -29,6 +29,7 @@ from mambabench.report.formats import page_data
 from mambabench.report.formats.page_clips import clips_of, estimated_bytes
 from mambabench.report.formats.page_data import packed_details
 from mambabench.report.results import group_runs
+from mambabench.report.statistics.versus import Versus
 
 
 @pytest.fixture(scope="module")
@@ -550,3 +551,22 @@ def test_a_terminal_is_not_shown_bytes(out, monkeypatch):
     with pytest.raises(click.UsageError, match=r"with > scores\.parquet"):
         refuse_terminal("parquet")
     refuse_terminal("json")
+
+
+def test_long_table_says_what_bold_and_letters_mean(tmp_path):
+    for name, skill in (("weak", 0.8), ("strong", 2.0)):
+        write_scene(tmp_path, name, "task", skill=skill, seeds=2)
+    text = " ".join(mambabench.report(tmp_path, "markdown", table="long").text.split())
+    assert "Bold: best mean of the task (all of equal ones)" in text
+    assert "Encoders that share a letter do not differ on this task" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-0.01, 0.02, "-1.00 … +2.00"), (None, 0.02, "–"), (-0.01, None, "–"), (None, None, "–")],
+)
+def test_interval_of_a_pair_needs_both_ends(low, high, said):
+    from mambabench.report.formats.tables import versus_cells
+
+    pair = Versus("sound", "a", "b", 1, 0, 0, untested=0, n_mean=1, mean=0.01, low=low, high=high)
+    assert said in versus_cells(pair)

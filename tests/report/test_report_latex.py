@@ -92,6 +92,14 @@ def test_every_citation_has_its_entry(out):
     assert cited <= set(entries)
     assert {"turian2022hear", "piczak2015esc", "mambabench"} <= set(entries)
     assert mambabench.report(out, "bibtex").text == bib
+    assert "yang2021superb" not in entries, "no protocol of SUPERB was used"
+
+
+def test_superb_is_cited_where_one_of_the_protocols_is_its(tmp_path):
+    for protocol in ("sound", "superb"):
+        write_scene(tmp_path, "one", "task", skill=1.0, seeds=2, protocol=protocol)
+    bib = mambabench.report(tmp_path, "bibtex").text
+    assert "{yang2021superb," in bib
 
 
 def compiled(folder, options, text):

@@ -223,3 +223,14 @@ def test_a_filled_point_of_the_forest_differs(out):
             assert (line.get_markerfacecolor() != "white") == (one.p_holm < 0.05)
             sign = 1 if one.other == "weak" else -1
             assert line.get_xdata()[0] == pytest.approx(100 * sign * one.difference)
+
+
+def test_highlighted_encoders_alone_have_colours():
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots.canvas import GREY, ONE, Canvas
+
+    assert Canvas(PlotOptions()).color("a") == ONE
+    chosen = Canvas(PlotOptions(highlight=("a", "b")))
+    colours = [chosen.color(name) for name in "abc"]
+    assert colours[2] == GREY
+    assert len(set(colours)) == 3
