@@ -276,11 +276,8 @@ def _users(tree: Tree, lines: dict[str, dict[int, list[str]]]) -> dict[str, list
     """Return, by file, the contexts of the files that import from it: of its import where that is
     in a function, else of anything there."""
     users: dict[str, set[str]] = defaultdict(set)
-    package_folder = tree.folder / "mambabench"
-    compiled = {  # no tracer sees them run, and they are imported once: by whoever names them
-        path.stem: str(path.relative_to(tree.folder))
-        for path in package_folder.rglob("*kernels.py")
-    }
+    # no tracer sees them run, and they are imported once: by whoever names them
+    compiled = sorted((tree.folder / "mambabench").rglob("*kernels.py"))
     for file, table in lines.items():
         text = (tree.folder / file).read_text().splitlines()
         for number, line in enumerate(text, 1):
@@ -291,8 +288,10 @@ def _users(tree: Tree, lines: dict[str, dict[int, list[str]]]) -> dict[str, list
                 package = words[1].replace(".", "/")
                 for target in (package, *(f"{package}/{word.strip('(),')}" for word in words[3:])):
                     users[f"{target}.py"].update(found)
-            for kernels in compiled.keys() & set(re.findall(r"\w+", line)):
-                users[compiled[kernels]].update(table.get(number, []))
+            named = set(re.findall(r"\w+", line))
+            for path in compiled:
+                if path.stem in named:
+                    users[str(path.relative_to(tree.folder))].update(table.get(number, []))
     return {file: sorted(found) for file, found in users.items()}
 
 
