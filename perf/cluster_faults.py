@@ -304,7 +304,7 @@ class Cases:
         n = len(list((out / "probes").rglob("seed-*.json")))
         said = self.command("probe", out, self.ray)
         told = [line for line in said.splitlines() if "already" in line]
-        return {"recorded": n, "said": " ".join(told)[:80], "same bytes": self.same(out)}
+        return {"recorded": n, "said": " ".join(told).split(";")[0], "same bytes": self.same(out)}
 
     def two_drivers(self) -> dict[str, Any]:
         """Two commands work in one folder at once."""
