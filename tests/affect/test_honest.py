@@ -160,6 +160,9 @@ def test_rows_hold_confusions_genders_and_thresholds() -> None:
     assert {g: part["n_sessions"] for g, part in row["genders"].items()} == {
         g: sum(s.gender == g for s in test) for g in "fm"
     }
+    assert {g: part["n_positive"] for g, part in row["genders"].items()} == {
+        g: sum(s.gender == g and s.label for s in test) for g in "fm"
+    }
     assert row["n_seeds"] == 2
 
 

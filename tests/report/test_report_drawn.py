@@ -143,11 +143,13 @@ def test_rows_of_trials_keep_those_between_the_clips():
     )
 
 
-def write(out, encoder, metric, arrays, task="task"):
+def write(out, encoder, metric, arrays, task="task", run=0):
     score = METRICS[metric].stored(arrays)[1]
     n = len(arrays["clip"])
     own = {f"test/{key}": value for key, value in arrays.items()}
-    write_run(out, encoder, task, 0, [("test", {metric: score}, n)], own, metric=metric, n_labels=2)
+    write_run(
+        out, encoder, task, run, [("test", {metric: score}, n)], own, metric=metric, n_labels=2
+    )
     return score
 
 
@@ -167,6 +169,30 @@ def test_a_report_compares_verification(tmp_path):
     assert p[frozenset(("poor", "alike"))] > 0.1
     assert rows["good"].best
     assert rows["poor"].ties == rows["alike"].ties != rows["good"].ties
+
+
+def test_the_draws_of_a_pair_are_those_of_its_difference(tmp_path, monkeypatch):
+    """Two encoders that err on the same trials differ far less than either varies."""
+    from mambabench.report.statistics import comparison
+
+    seen = []
+    monkeypatch.setattr(comparison, "drawn_test", lambda *given: seen.append(given) or 0.5)
+    scores = {"a": [], "b": []}
+    for run in range(2):
+        one = trials(seed=run, decimals=6)
+        near = one["trial_score"] + np.where(one["trial_same"], 0.02, 0.0)
+        for name, arrays in (("a", one), ("b", one | {"trial_score": near})):
+            scores[name].append(write(tmp_path, name, "eer", arrays, run=run))
+    (pair,) = mambabench.report(tmp_path, "csv").summary.comparisons
+    expected = np.mean(scores["a"]) - np.mean(scores["b"])
+    assert pair.difference == pytest.approx(expected if pair.encoder == "a" else -expected)
+    ((drawn, difference, _),) = seen
+    assert difference == pytest.approx(pair.difference)
+    units = np.repeat(np.arange(9), 4)
+    counts = RNG.multinomial(9, np.ones(9) / 9, 70).T[units].astype(np.uint8)
+    alone = weighted_eer(trials(seed=0, decimals=6), counts, units)
+    assert np.nanstd(drawn) < 0.3 * np.nanstd(alone)
+    assert abs(np.nanmean(drawn) - difference) < 0.02
 
 
 def test_trials_of_other_pairs_are_not_compared(tmp_path):

@@ -570,3 +570,8 @@ def test_interval_of_a_pair_needs_both_ends(low, high, said):
 
     pair = Versus("sound", "a", "b", 1, 0, 0, untested=0, n_mean=1, mean=0.01, low=low, high=high)
     assert said in versus_cells(pair)
+
+
+def test_json_keeps_letters_of_every_language(tmp_path):
+    write_scene(tmp_path, "hörer", "task", skill=1.0, seeds=2)
+    assert '"hörer"' in mambabench.report(tmp_path, "json").text
