@@ -267,6 +267,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verb", action="append", choices=("extract", "probe", "run", "train"))
     options = parser.parse_args()
+    # where this was begun in the background, SIGINT is ignored, by all that is begun from here too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     preload()
     path = RESULTS / "signals.json"
     table: dict[str, Any] = json.loads(path.read_text())["verbs"] if path.is_file() else {}
