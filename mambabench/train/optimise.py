@@ -71,7 +71,7 @@ def adamw(
     groups: list[Group], lr: float, betas: tuple[float, float], eps: float = 1e-8
 ) -> torch.optim.Optimizer:
     """Return AdamW: the decay is taken off the weights, not added to the gradient."""
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=_in_one_pass(groups))
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps)
 
 
 def adam(
@@ -88,22 +88,8 @@ def adam(
     first, second = (1 - (1 - beta) * scale for beta in betas)
     eps = 1e-8 / scale**0.5
     return torch.optim.Adam(
-        groups,
-        lr=lr,
-        betas=(first, second),
-        eps=eps,
-        weight_decay=weight_decay,
-        fused=_in_one_pass(groups),
+        groups, lr=lr, betas=(first, second), eps=eps, weight_decay=weight_decay
     )
-
-
-def _in_one_pass(groups: list[Group]) -> bool | None:
-    """Say whether torch's single pass over weights and moments is used: on a CPU it is a third.
-
-    It rounds otherwise than a pass per operation. Elsewhere torch chooses (None).
-    """
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    return all(parameter.device.type == "cpu" for parameter in parameters) or None
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float | None) -> torch.Tensor:
