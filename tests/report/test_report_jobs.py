@@ -140,3 +140,17 @@ if __name__ == "__main__":
         write(Path(folder))
         found = digits(as_json(summarise([Path(folder)])))
     EXPECTED.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def test_records_that_hold_are_told_from_others_in_processes_too(tmp_path, monkeypatch):
+    from mambabench.report import workers
+
+    paths = write_scene(tmp_path, "one", "task", skill=1.0, seeds=3)
+    edited = paths[1]
+    edited.write_text(edited.read_text().replace('"top1_acc": 0.', '"top1_acc": 0.9', 1))
+    given = {"paths": [str(path) for path in (*paths, tmp_path / "none.json")]}
+    assert workers.verify_unit(given, lambda report: None) == [True, False, True, False]
+    monkeypatch.setattr(workers, "_PART", 1)
+    monkeypatch.setattr(workers, "n_jobs_for", lambda files, jobs: jobs)
+    assert workers.verify_records(paths, 2, None) == {paths[0], paths[2]}
+    assert workers.verify_records(paths, 1, None) == set(), "nothing is said: one by one"
