@@ -23,6 +23,7 @@ from torch import nn
 
 from mambabench.engine.jobs import Stopped
 from mambabench.files import write_bytes
+from mambabench.models.weights.torch_files import save_torch
 
 __all__ = ["EndlessBatches", "FrameLoop", "FrameSettings", "initialise", "window_batches"]
 
@@ -185,7 +186,7 @@ class FrameLoop:
             "kept": self.kept,
         }
         buffer = io.BytesIO()
-        torch.save(body, buffer)
+        save_torch(body, buffer)
         write_bytes(path, buffer.getvalue())
         self._saved = time.monotonic()
 

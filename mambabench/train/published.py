@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mambabench.files import atomic_write, write_bytes
+from mambabench.models.weights.torch_files import save_torch
 
 __all__ = [
     "average_states",
@@ -38,7 +39,7 @@ def average_states(states: Sequence[StateDict]) -> dict[str, torch.Tensor]:
 
 def save_pth(path: Path, content: Any) -> None:
     """Write with torch.save, whole or not at all."""
-    atomic_write(path, lambda file: torch.save(content, file))
+    atomic_write(path, lambda file: save_torch(content, file))
 
 
 def ssam_saved(epoch: int, epochs: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from mambabench.errors import EncoderError
 from mambabench.models.weights.checkpoint import read_checkpoint
+from mambabench.models.weights.torch_files import save_torch
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2), "head.weight": torch.eye(2)}
 PREFIXES = [
@@ -74,3 +76,27 @@ class Anything:
 def test_other_objects_are_refused(tmp_path: Path, value: Any) -> None:
     with pytest.raises(EncoderError, match="only tensors and plain settings are read"):
         read_checkpoint(saved(tmp_path, {"model": STATE, "best": value}))
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_an_interrupt_while_torch_writes_stays_an_interrupt(at: int) -> None:
+    class Interrupted(io.BytesIO):
+        writes = 0
+
+        def write(self, data: Any) -> int:
+            self.writes += 1
+            if self.writes == at:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    with pytest.raises(KeyboardInterrupt):
+        save_torch({"a": torch.ones(300)}, Interrupted())
+
+
+def test_other_errors_while_torch_writes_are_as_they_were() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises((OSError, RuntimeError)):
+        save_torch({"a": torch.ones(300)}, Full())

@@ -23,6 +23,7 @@ from mambabench.models.weights.identity import weights_hash
 from mambabench.models.weights.kinds import FORMAT, Checkpoint, WeightsFile
 from mambabench.models.weights.locate import checkpoint_file, local_checkpoint, weights_directory
 from mambabench.models.weights.recognise import _shapes, recognise
+from mambabench.models.weights.torch_files import save_torch
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -120,7 +121,7 @@ def export_checkpoint(path: Path, out: Path) -> WeightsFile:
     content: object = {checkpoint.wrapper: prefixed} if checkpoint.wrapper else prefixed
 
     def write(target: BinaryIO) -> None:
-        torch.save(content, target)
+        save_torch(content, target)
 
     atomic_write(out, write)
     names, content_hash = (checkpoint.metadata["encoder"],), checkpoint.metadata["content_sha256"]
