@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 finished, but something failed and is recorded; 2 wrong us
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -168,6 +169,12 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def _be_deaf() -> None:
+    """Let the interpreter end in peace: all is written, and there is nothing to stop any more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def show_error(error: MambabenchError) -> None:
     """Print an error; of a provider's fault the last lines of its traceback, or all of it."""
     _say(f"mambabench: {str(error).replace('?; ', '? ')}", sys.stderr)
@@ -224,8 +231,7 @@ def main() -> None:
         _say(f"mambabench: {said}", sys.stderr)
         _tell_error("OSError", said, 2)
         sys.exit(2)
-    for number in (signal.SIGINT, signal.SIGTERM):  # all is written: the end has nothing to stop
-        signal.signal(number, signal.SIG_IGN)
+    atexit.register(_be_deaf)
     ended = code if isinstance(code, int) else 0
     if text := result_text(ended):
         print(text)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from mambabench.benchmarks import demo
+from mambabench.cli import main
 from mambabench.cli.progress import Display, _ProbeText, extraction_text, one_line, time_left
 from mambabench.engine.units import Crew
 from mambabench.extract.verb import ExtractProgress
@@ -226,3 +227,18 @@ def test_a_signal_after_all_is_done_changes_nothing(how: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_command_in_this_process_leaves_signals_to_be_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(kind) for kind in kinds]
+    monkeypatch.setattr(sys, "argv", ["mambabench", "--version"])
+    try:
+        with pytest.raises(SystemExit):
+            main()
+        assert signal.SIG_IGN not in [signal.getsignal(kind) for kind in kinds]
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
