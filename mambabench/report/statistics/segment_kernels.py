@@ -20,7 +20,14 @@ import numpy.typing as npt
 
 from mambabench.report.statistics.scoring import Seed
 
-__all__ = ["Segments", "has_numba", "precision_slopes", "segments", "sweep_segments"]
+__all__ = [
+    "Segments",
+    "has_numba",
+    "positive_places",
+    "precision_slopes",
+    "segments",
+    "sweep_segments",
+]
 
 Array = npt.NDArray[Any]
 
@@ -42,15 +49,30 @@ class Segments(NamedTuple):
 
 
 def segments(one: Seed, other: Seed) -> Segments:
-    """Cut two encoders' ranks, as `swaps.prepared` has them, into segments."""
-    n_positive = one["positive"].sum(axis=1)
+    """Cut two encoders' ranks, as `swaps.prepared` has them, into segments.
+
+    Where their targets are not the same, those of the one count. ValueError for other shapes.
+    """
+    positive, other_hits = one["positive"], other["hits"]
+    if other["positive"].shape != positive.shape:
+        raise ValueError(f"{other['positive'].shape} and {positive.shape} labels and clips")
+    if not np.array_equal(other["positive"], positive):
+        other_hits = positive_places(positive, other["order"])
+    n_positive = positive.sum(axis=1)
     starts = np.cumsum(4 * n_positive) - 4 * n_positive  # so many segments at most
     ends, n_groups = _kernels()[0](
-        *(one["falling"], one["hits"], other["falling"], other["hits"], n_positive, starts)
+        *(one["falling"], one["hits"], other["falling"], other_hits, n_positive, starts)
     )
-    return Segments(
-        *(one["order"], other["order"], one["positive"], ends, starts, n_groups, n_positive)
-    )
+    return Segments(*(one["order"], other["order"], positive, ends, starts, n_groups, n_positive))
+
+
+def positive_places(positive: Array, order: Array) -> Array:
+    """Return where in an order of clips the positive ones are: int32 [n_labels, most of a label].
+
+    Places of a label that has fewer are filled with others.
+    """
+    places = np.argsort(~np.take_along_axis(positive, order, axis=1), axis=1, kind="stable")
+    return places[:, : positive.sum(axis=1).max(initial=0)].astype(np.int32)
 
 
 def sweep_segments(found: Segments, kept: Array, precision: bool, *, mean: bool = False) -> Array:

@@ -22,6 +22,7 @@ from mambabench.report.statistics.scoring import ScoreOfCounts, Seed, counts_of,
 from mambabench.report.statistics.segment_kernels import (
     Segments,
     has_numba,
+    positive_places,
     precision_slopes,
     segments,
     sweep_segments,
@@ -149,12 +150,11 @@ def prepared(metric: str, seed: Seed) -> Seed:
     score = np.ascontiguousarray(seed["probability"].T)
     key = _standardised(np.asarray(score, np.float64))
     order = falling_order(score)  # keys never rise where scores fall; ties may stand anyhow
-    places = np.argsort(~np.take_along_axis(positive, order, axis=1), axis=1, kind="stable")
     return {
         "positive": positive,
         "order": order.astype(np.int32),
         "falling": np.take_along_axis(key, order, axis=1),
-        "hits": places[:, : positive.sum(axis=1).max(initial=0)].astype(np.int32),
+        "hits": positive_places(positive, order),
     }
 
 
