@@ -193,15 +193,17 @@ def _labels(group: Group, block: ClipBytes) -> dict[str, Any]:
     """Put each label's matched, true and predicted events, over seeds and folds, into the block."""
     if metric_of(group.metric).kind != "event":
         return {}
-    total: Any = 0
+    found = []
     for run in group.runs:
         try:
             arrays = read_predictions(run.path, lambda name: "/event_counts:" in name)
             for fold in run.record.folds:
-                total = total + arrays[f"{fold.fold}/event_counts:{group.metric}"]
+                found.append(arrays[f"{fold.fold}/event_counts:{group.metric}"])
         except (StoreError, KeyError):
             return {}  # not there, or of an older version
-    counts = np.asarray(total, np.int64)
+    if not found:  # no run has a score
+        return {}
+    counts = np.sum(found, axis=0, dtype=np.int64)
     return {"labels": block.add(counts.T.ravel(), 1 << 32), "n_labels": len(counts)}
 
 
