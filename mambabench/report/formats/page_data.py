@@ -203,7 +203,7 @@ def _labels(group: Group, block: ClipBytes) -> dict[str, Any]:
             return {}  # not there, or of an older version
     if not found:  # no run has a score
         return {}
-    counts = np.sum(found, axis=0, dtype=np.int64)
+    counts = np.asarray(np.sum(found, axis=0), np.int64)
     return {"labels": block.add(counts.T.ravel(), 1 << 32), "n_labels": len(counts)}
 
 
