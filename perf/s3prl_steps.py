@@ -35,6 +35,7 @@ s3prl_inside.prepare()
 
 import s3prl_sequences  # noqa: E402
 import trees  # noqa: E402
+from common import markdown  # noqa: E402
 
 from mambabench.benchmarks.superb import asr, sf  # noqa: E402
 from mambabench.probe import sequence_heads  # noqa: E402
@@ -248,23 +249,13 @@ def write(rows: list[dict[str, object]], out: Path) -> None:
     body = {"rows": rows, **provenance()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "s3prl_steps.json").write_text(json.dumps(body, indent=2) + "\n")
-    head = list(rows[0])
-    lines = [head, ["---"] * len(head), *([_text(row[key]) for key in head] for row in rows)]
     (out / "s3prl_steps.md").write_text(
         "# ASR and SF step by step: s3prl's own heads and ours\n\n`python perf/s3prl_steps.py`, "
         f"{body['cpu']}, one thread: the same initial values, frames and order of batches, heads "
         "narrower than SUPERB's, no dropout and no masks (their draws differ). apart: the largest "
         "relative difference of a step's loss; other_batches, other_targets: how many differ as "
-        "each side reads the corpus; s3prl's scores are those it logs itself.\n\n"
-        + "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        + "\n"
+        "each side reads the corpus; s3prl's scores are those it logs itself.\n\n" + markdown(rows)
     )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {score}" for name, score in value.items())
-    return str(value)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "superb")]
 
 import trees  # noqa: E402
+from common import markdown  # noqa: E402
 
 from mambabench.provenance import provenance  # noqa: E402
 from mambabench.store.records import read_record, record_paths  # noqa: E402
@@ -100,25 +101,13 @@ def write(rows: list[dict[str, object]], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "sequences.json").write_text(json.dumps(body, indent=2) + "\n")
     head = max((list(one) for one in rows), key=len)
-    table = [
-        head,
-        ["---"] * len(head),
-        *([_text(one.get(key, "")) for key in head] for one in rows),
-    ]
     (out / "sequences.md").write_text(
         "# ASR, SF and SD on generated corpora, by the command line\n\n`python "
         "perf/superb_sequences.py`: `probe --protocol superb-clean --grid faster --seeds 1 --jobs "
         "2`, nothing else set. Seconds are those of the whole verb, imports "
         "included; load: processes that wanted the two cores.\n\n"
-        + "\n".join("| " + " | ".join(line) + " |" for line in table)
-        + "\n"
+        + markdown([{key: one.get(key, "") for key in head} for one in rows])
     )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {score}" for name, score in value.items())
-    return str(value)
 
 
 if __name__ == "__main__":
