@@ -118,8 +118,9 @@ def compiled(folder, options, text):
 @pytest.mark.parametrize("view", [{}, {"rows": "tasks"}, {"interval": "seeds", "published": 0}])
 def test_compiles_without_overfull_boxes(out, names, tmp_path, options, view):
     needed = ["IEEEtran.cls", "ptmr7t.tfm"] if "IEEEtran" in options else ["article.cls"]
-    found = shutil.which("kpsewhich") and subprocess.run(["kpsewhich", *needed], check=False)
-    assert found and found.returncode == 0, f"{needed}: install the packages named in .ci/run"
+    wanted = f"{needed}: install the packages of TeX that .ci/run names"
+    assert shutil.which("kpsewhich"), wanted
+    assert subprocess.run(["kpsewhich", *needed], check=False).returncode == 0, wanted
     text = mambabench.report(out, "latex", names=names, **view).text
     (tmp_path / "references.bib").write_text(mambabench.report(out, "bibtex").text)
     log = compiled(tmp_path, options, text)
