@@ -1,11 +1,11 @@
-"""The verb ``status``: how far every encoder is on every task. It only reads."""
+"""The verb ``status``: how far encoders are on tasks, and trainings. It only reads."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,23 @@ from mambabench.store.shards import read_record as read_shard
 
 __all__ = ["CellStatus", "Status", "status"]
 
+_LAST_BYTES = 65536  # of a log, which hold its last line
+
 
 @dataclass(frozen=True)
 class CellStatus:
-    """One encoder on one task: its extraction, or its probes by one protocol."""
+    """One encoder on one task: its extraction, or its probes by one protocol; or a training."""
 
-    encoder: str
+    encoder: str  # of a training: system and run
     task: str
-    part: str  # "extract", or a protocol
-    unit: str  # "shards" or "seeds"
+    part: str  # "extract", "train", or a protocol
+    unit: str  # "shards", "seeds", or "folds" of an encoder's training
     done: int
     running: int  # given to workers by commands that are alive
     failed: int  # units: shards with clips that failed, seeds without a score
     waiting: int
-    finished: bool  # sealed; all seeds done
+    finished: bool  # sealed; all seeds or folds done
+    said: str = ""  # where a training stands that has begun and is not done
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,11 @@ def status(out: Path | str = "mambabench-out") -> Status:
         for cell, (total, in_hand) in one.cells.items():
             totals[cell] = max(total, totals.get(cell, 0))
             running[cell] += in_hand if one.alive else 0
-    cells = {**_extractions(out, totals, running), **_probes(out, totals, running)}
+    cells = {
+        **_extractions(out, totals, running),
+        **_probes(out, totals, running),
+        **_trainings(out, totals, running),
+    }
     for cell, total in totals.items():
         if cell not in cells:
             cells[cell] = _cell(cell, 0, running[cell], 0, total)
@@ -73,7 +80,7 @@ def _cell(cell: CellKey, done: int, running: int, failed: int, total: int) -> Ce
     encoder, task, part = cell
     left = max(0, total - done - failed)
     running = min(running, left)
-    unit = "shards" if part == "extract" else "seeds"
+    unit = {"extract": "shards", "train": "folds"}.get(part, "seeds")
     finished = left == 0 and failed == 0 and part != "extract"
     return CellStatus(encoder, task, part, unit, done, running, failed, left - running, finished)
 
@@ -136,3 +143,37 @@ def _probes(
         cell: _cell(cell, ok, running[cell], bad, max(totals.get(cell, 0), ok + bad))
         for cell, (ok, bad) in done.items()
     }
+
+
+def _trainings(
+    out: Path, totals: dict[CellKey, int], running: Counter[CellKey]
+) -> dict[CellKey, CellStatus]:
+    """Look at every ``train/SYSTEM/TASK/RUN`` that has its settings or is told of."""
+    cells = {cell for cell in totals if cell[2] == "train"}
+    for settings in (out / "train").rglob("settings.json"):
+        place = settings.parent.relative_to(out / "train").parts
+        if len(place) > 2:
+            cells.add((f"{place[0]} {'/'.join(place[2:])}", place[1], "train"))
+    found = {}
+    for cell in cells:
+        system, _, run = cell[0].partition(" ")
+        folder = out / "train" / system / cell[1] / run
+        folds = sorted({path.parent for path in folder.rglob("log.jsonl")}) or [folder]
+        done = [p for p in folds if (p / "fold.json").is_file() or (p / "run.json").is_file()]
+        n_failed = int((folder / "failed.json").is_file())
+        total = max(totals.get(cell, 0), len(folds))
+        said = "; ".join(line for p in folds if p not in done and (line := _last_said(p, folder)))
+        found[cell] = replace(_cell(cell, len(done), running[cell], n_failed, total), said=said)
+    return found
+
+
+def _last_said(folder: Path, run: Path) -> str:
+    """Say where a training stands, by the last whole line of its log; "" where there is none."""
+    with suppress(OSError, ValueError):
+        with (folder / "log.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _LAST_BYTES))
+            lines = file.read().splitlines(keepends=True)
+        last = json.loads(next((one for one in reversed(lines) if one.endswith(b"\n")), b"{}"))
+        place = "" if folder == run else f"{folder.name} "
+        return place + ", ".join(f"{key} {last[key]}" for key in ("epoch", "step") if key in last)
+    return ""

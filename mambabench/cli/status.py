@@ -1,4 +1,4 @@
-"""``mambabench status``: how far every encoder is on every task."""
+"""``mambabench status``: how far every encoder is on every task, and every training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ __all__ = ["command"]
 @options.one_out
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(out: Path, as_json: bool) -> int:
-    """Say how far every encoder is on every task: done, running, failed, waiting.
+    """Say how far every encoder is on every task, and every training: done, running, failed,
+    waiting.
 
     It only reads, also while other commands work in the folder.
     """
@@ -49,6 +50,9 @@ def _show(found: Status) -> None:
     numbers = ("done", "running", "failed", "waiting")
     head = ("task", "part", *numbers, "of")
     print_table(head, rows, optional=("of", "running"), numbers=numbers)
+    for cell in found.cells:
+        if cell.said:
+            print_wrapped(f"{cell.encoder} on {cell.task}: {cell.said}")
     for one in found.commands:
         state = "works" if one.alive else "was cut off: the same command continues"
         crew = f", {one.workers} workers" if one.alive and one.workers else ""

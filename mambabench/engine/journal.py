@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ __all__ = ["CellKey", "Journal", "Told", "read_journals"]
 SCHEMA = "mambabench.job/1"
 BEAT_S = 5.0
 SILENT_S = 60.0  # after which a command on another machine counts as ended
-CellKey = tuple[str, str, str]  # encoder, task, "extract" or the protocol
+CellKey = tuple[str, str, str]  # encoder, task, "extract", "train" or the protocol
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Told:
 class Journal:
     """The file of one command, kept up by a thread."""
 
-    def __init__(self, out: Path, verb: str, engine: str) -> None:
+    def __init__(self, out: Path, verb: str, engine: str, *, workers: int = 0) -> None:
         host, pid = socket.gethostname(), os.getpid()
         self._path = out / "jobs" / f"{verb}-{host}-{pid}.json"
         self._head = {"schema": SCHEMA, "verb": verb, "engine": engine, "host": host, "pid": pid}
         self._total: dict[CellKey, int] = {}
         self._in_hand: dict[CellKey, int] = {}
-        self.workers = 0
+        self.workers = workers
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -69,6 +69,17 @@ class Journal:
         """Note that a unit is done, or has failed."""
         with self._lock:
             self._in_hand[cell] = max(0, self._in_hand.get(cell, 0) - 1)
+
+    @contextmanager
+    def working_on(self, cell: CellKey) -> Iterator[None]:
+        """Note at once that one long unit of `cell` is in hand, until the end of the block."""
+        self.begin(cell)
+        if self._thread.is_alive():
+            self._write()
+        try:
+            yield
+        finally:
+            self.end(cell)
 
     def __enter__(self) -> Journal:
         self._forget_the_dead()

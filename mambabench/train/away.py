@@ -18,15 +18,16 @@ import numpy as np
 import torch
 
 from mambabench.engine.choice import Elsewhere
+from mambabench.engine.journal import CellKey, Journal
 from mambabench.engine.scratch import scratch_folder
-from mambabench.engine.units import Lost, Shared, Unit
+from mambabench.engine.units import Crew, Lost, Shared, Unit
 from mambabench.errors import DataError, MambabenchError, StoreError
 from mambabench.files import read_json, write_bytes
 from mambabench.train.encoder_verb import EncoderRun, Options, planned_runs, run_folder
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks
 from mambabench.train.recipes import Recipe, RecipeRow
-from mambabench.train.seeds import TrainedSeed, check_folder, fail, train_row
+from mambabench.train.seeds import TrainedSeed, cell_of, check_folder, fail, train_row
 from mambabench.train.seeds import run_folder as row_folder
 from mambabench.train.settings import SYSTEMS, resolve
 from mambabench.train.sources import Sources
@@ -46,6 +47,7 @@ class _Todo:
     name: str
     folder: Path
     spec: dict[str, Any]
+    cell: CellKey
 
 
 def train_recipe_elsewhere(
@@ -55,20 +57,22 @@ def train_recipe_elsewhere(
     runs: list[TrainedSeed | EncoderRun] = []
     todo: list[_Todo] = []
     of_run: list[int] = []  # unit -> its place in `runs`
+    totals: dict[CellKey, int] = {}
     for run in planned_runs(recipe, options, Ranks(), options.device):
         runs.append(run)
         if isinstance(run, TrainedSeed):
             continue
+        totals[run.cell] = len(run.data.folds)
         spec = _encoder_spec(recipe.system, run.row, run.seed, options, run.init)
         for fold in run.data.folds:
             below = run.below(fold)
             if not (below / "fold.json").is_file():
                 fold_name = getattr(fold, "name", "")
                 name = f"{run.row.name} seed {run.seed} {fold_name}".strip()
-                todo.append(_Todo(name, below, {**spec, "fold": fold_name}))
+                todo.append(_Todo(name, below, {**spec, "fold": fold_name}, run.cell))
                 of_run.append(len(runs) - 1)
     errors: dict[int, MambabenchError] = {}
-    for index, answer in _answers(todo, options.out, options.device, elsewhere, note):
+    for index, answer in _answers(todo, options.out, options.device, elsewhere, totals, note):
         if isinstance(answer, MambabenchError):
             errors.setdefault(of_run[index], answer)
     return tuple(
@@ -94,6 +98,7 @@ def train_rows_elsewhere(
     todo: list[_Todo] = []
     done: list[TrainedSeed] = []
     at: list[int] = []
+    totals: dict[CellKey, int] = {}
     for row, own in zip(planned.rows, sources, strict=True):
         for seed in row.settings.seeds:
             folder = row_folder(out, planned.system, row) / f"seed-{seed:03d}"
@@ -111,10 +116,12 @@ def train_rows_elsewhere(
                 "sources": _plain_sources(own),
                 "log": list(log),
             }
-            todo.append(_Todo(f"{row.name} seed {seed}", folder, spec))
+            cell = cell_of(out, folder)
+            totals[cell] = 1
+            todo.append(_Todo(f"{row.name} seed {seed}", folder, spec, cell))
             at.append(len(done) - 1)
     device = sources[0].device if sources else "cpu"
-    for index, answer in _answers(todo, out, device, elsewhere, note):
+    for index, answer in _answers(todo, out, device, elsewhere, totals, note):
         place, folder = at[index], todo[index].folder
         one = done[place]
         if isinstance(answer, MambabenchError):
@@ -127,26 +134,42 @@ def train_rows_elsewhere(
 
 
 def _answers(
-    todo: Sequence[_Todo], out: Path, device: str, elsewhere: Elsewhere, note: Note
+    todo: Sequence[_Todo],
+    out: Path,
+    device: str,
+    elsewhere: Elsewhere,
+    totals: Mapping[CellKey, int],
+    note: Note,
 ) -> Iterator[tuple[int, Any]]:
     """Yield (index of the unit, its answer or its MambabenchError); files have been written."""
     if not todo:
         return
     token = secrets.token_hex(16)
-    with _sign(out, token) as sign, closing(elsewhere.start(on_gpu=device == "cuda")) as engine:
+    journal = Journal(out, "train", elsewhere.wanted.name)
+    journal.plan(totals)
+    with (
+        _sign(out, token) as sign,
+        closing(elsewhere.start(on_gpu=device == "cuda")) as engine,
+        journal,
+    ):
 
         def units() -> Iterator[Unit]:
             for one in todo:
                 spec = {**one.spec, "sign": [str(sign), token]}
+                journal.begin(one.cell)
                 if engine.shares_out:
                     yield Unit(spec)
                 else:
                     yield Unit(spec, _begun(one.folder, out))
 
-        results = engine.run(_FUNCTION, units())
+        def on_crew(crew: Crew) -> None:
+            journal.workers = crew.workers
+
+        results = engine.run(_FUNCTION, units(), on_crew=on_crew)
         with closing(results):  # type: ignore[type-var]
             for index, answer in results:
                 one = todo[index]
+                journal.end(one.cell)
                 if isinstance(answer, Lost):
                     answer = StoreError(f"{answer.reason}; the same command tries it again")
                 if isinstance(answer, MambabenchError):
@@ -295,7 +318,7 @@ def _trained(spec: dict[str, Any], out: Path) -> str | None:
         given = dict(spec["sources"])
         for key in ("data", "store"):
             given[key] = None if given[key] is None else Path(given[key])
-        (one,) = train_row(system, row, Sources(**given), out, True, tuple(spec["log"]), None)
+        (one,) = train_row(system, row, Sources(**given), out, True, tuple(spec["log"]), None, None)
         return one.error
     probe = spec["probe"]
     if probe is not None:

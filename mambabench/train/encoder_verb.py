@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mambabench.engine.journal import CellKey, Journal
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import read_json, write_json
 from mambabench.train.encoder_settings import EncoderSettings
@@ -22,7 +23,7 @@ from mambabench.train.loop import LoopEvent, Progress, Tick, Work, run_training
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks, find_ranks, joined
 from mambabench.train.recipes import Recipe, RecipeRow
-from mambabench.train.seeds import TrainedSeed
+from mambabench.train.seeds import TrainedSeed, cell_of
 from mambabench.train.state import save_tensors, weights_of
 from mambabench.train.system import Call, EncoderData, PreparedTraining, System, find_system
 
@@ -68,11 +69,19 @@ def train_recipe(recipe: Recipe, options: Options) -> tuple[TrainedSeed, ...]:
     if device == "cuda":
         torch.cuda.set_device(ranks.local)
         device = f"cuda:{ranks.local}"
-    with joined(ranks, device) as group:
-        return tuple(
-            one if isinstance(one, TrainedSeed) else one.attempt()
-            for one in planned_runs(recipe, options, group, device)
-        )
+    done: list[TrainedSeed] = []
+    journal = Journal(options.out, "train", "local", workers=ranks.world)
+    with joined(ranks, device) as group, ExitStack() as stack:
+        for one in planned_runs(recipe, options, group, device):
+            if isinstance(one, TrainedSeed):
+                done.append(one)
+                continue
+            journal.plan({one.cell: len(one.data.folds)})
+            if group.first and all(before.state == "already" for before in done):
+                stack.enter_context(journal)  # with the first that is to be trained
+            with journal.working_on(one.cell):
+                done.append(one.attempt())
+    return tuple(done)
 
 
 def planned_runs(
@@ -137,6 +146,11 @@ class EncoderRun:
     def state_before(self) -> str:
         """Say "resumed" where files of a training lie that was cut off, else "trained"."""
         return "resumed" if any(self.folder.rglob("state.safetensors")) else "trained"
+
+    @property
+    def cell(self) -> CellKey:
+        """What `mambabench status` calls it."""
+        return cell_of(self.options.out, self.folder)
 
     def below(self, fold: Any) -> Path:
         """Return the folder of a fold."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mambabench.engine.journal import CellKey, Journal
 from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import write_json
 from mambabench.reading.json_files import read_json_object
@@ -21,6 +23,7 @@ __all__ = [
     "RUN_SCHEMA",
     "OnEpoch",
     "TrainedSeed",
+    "cell_of",
     "check_folder",
     "fail",
     "run_folder",
@@ -52,6 +55,12 @@ def run_folder(out: Path, system: str, row: RecipeRow) -> Path:
     return out / "train" / system / row.settings.task / row.name
 
 
+def cell_of(out: Path, folder: Path) -> CellKey:
+    """Return what `mambabench status` calls the training of a seed; a unit is a fold."""
+    system, task, *run = folder.relative_to(out / "train").parts
+    return (f"{system} {'/'.join(run)}", task, "train")
+
+
 def train_row(
     system: str,
     row: RecipeRow,
@@ -60,8 +69,12 @@ def train_row(
     resume: bool,
     log: tuple[str, ...],
     progress: OnEpoch | None,
+    journal: Journal | None,
 ) -> list[TrainedSeed]:
-    """Train the seeds of one experiment; a finished one is left alone, a failed one is recorded."""
+    """Train the seeds of one experiment; a finished one is left alone, a failed one is recorded.
+
+    `journal` is kept up meanwhile.
+    """
     folder = run_folder(out, system, row)
     folders = {seed: folder / f"seed-{seed:03d}" for seed in row.settings.seeds}
     for seed, path in folders.items():
@@ -69,18 +82,23 @@ def train_row(
     todo = [seed for seed, path in folders.items() if not (path / "run.json").is_file()]
     data = system_module(system).open_data(row.settings, sources) if todo else None
     done = []
-    for seed, path in folders.items():
-        if seed not in todo:
-            record = read_json_object(path / "run.json", remedy=_REMEDY, error=StoreError)
-            done.append(TrainedSeed(row.name, seed, path, "already", record))
-            continue
-        state = "resumed" if (path / "state.safetensors").is_file() else "trained"
-        try:
-            result = _train_seed(system, row, data, seed, path, sources, log, progress)
-        except MambabenchError as error:
-            done.append(fail(row.name, seed, path, error))
-            continue
-        done.append(TrainedSeed(row.name, seed, path, state, result))
+    with ExitStack() as stack:
+        if journal is not None and todo:
+            journal.plan({cell_of(out, folders[seed]): 1 for seed in todo})
+            stack.enter_context(journal)
+        for seed, path in folders.items():
+            if seed not in todo:
+                record = read_json_object(path / "run.json", remedy=_REMEDY, error=StoreError)
+                done.append(TrainedSeed(row.name, seed, path, "already", record))
+                continue
+            state = "resumed" if (path / "state.safetensors").is_file() else "trained"
+            with journal.working_on(cell_of(out, path)) if journal else nullcontext():
+                try:
+                    result = _train_seed(system, row, data, seed, path, sources, log, progress)
+                except MambabenchError as error:
+                    done.append(fail(row.name, seed, path, error))
+                    continue
+            done.append(TrainedSeed(row.name, seed, path, state, result))
     return done
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench.engine.choice import elsewhere
+from mambabench.engine.journal import Journal
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.provenance import usable_cores
 from mambabench.train.away import train_recipe_elsewhere, train_rows_elsewhere
@@ -242,7 +243,8 @@ def train(
         sources = provide(row.settings, sources, folder)  # makes nothing twice
         of_rows.append(sources)
         if where is None:
-            done += train_row(system, row, sources, folder, resume, loggers, progress)
+            journal = Journal(folder, "train", "local", workers=1)
+            done += train_row(system, row, sources, folder, resume, loggers, progress, journal)
     if where is not None:
         told = note or (lambda line: None)
         done += train_rows_elsewhere(
