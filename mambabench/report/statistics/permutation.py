@@ -30,6 +30,7 @@ _BATCH = 256
 _SCORED = 4_000_000  # exchanges times units that are scored at once
 _KEPT_BYTES = 64_000_000  # random numbers of a task that are kept for its next pair
 _STRENGTHS = (0.0, 1.5, 3.0, 5.0, 7.5, 11.0, 16.0, 23.0, 32.0)  # of the steering, in deviations
+_SIGNED = (*_STRENGTHS, *(-z for z in _STRENGTHS[1:]))
 
 
 class ExchangeTest(NamedTuple):
@@ -57,6 +58,22 @@ def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: st
     return ExchangeTest(test.steered(draws, n), n)
 
 
+class _Steered(NamedTuple):
+    """Draws whose unit i stays with probability 1 / (1 + exp(-2 z u_i)), whatever the slopes u.
+
+    Solved for u_i: it stays where its slope is above a limit, or, where z < 0, below.
+    """
+
+    limits: Array  # [n_units, n] float64
+    n_above: int  # so many columns have z >= 0; they come first
+
+    def into(self, stays: Array, slopes: Array) -> None:
+        """Write which units stay: bool [n_units, n]."""
+        own, n = slopes[:, None], self.n_above
+        np.greater(own, self.limits[:, :n], out=stays[:, :n])
+        np.less(own, self.limits[:, n:], out=stays[:, n:])
+
+
 class _SharedDraws:
     """Random numbers for tests of one task: all of its pairs take the same."""
 
@@ -64,7 +81,7 @@ class _SharedDraws:
         self._seed = [int(key[:32], 16), 2]
         self._n_units = n_units
         self._first: Array | None = None
-        self._kept: dict[int, list[tuple[Array, Array]]] = {}
+        self._kept: dict[int, list[_Steered]] = {}
 
     def first(self) -> Array:
         """Return random exchanges uint8 [n_units, _FIRST]."""
@@ -76,8 +93,8 @@ class _SharedDraws:
         rng = np.random.default_rng(self._seed)
         return rng, rng.integers(0, 2, (self._n_units, _FIRST), np.uint8)
 
-    def steered(self, n: int) -> Iterable[tuple[Array, Array]]:
-        """Yield batches: indices of strengths [size] and uniform numbers [n_units, size]."""
+    def steered(self, n: int) -> Iterable[_Steered]:
+        """Yield `n` draws in batches."""
         if n in self._kept:
             return self._kept[n]
         if 8 * n * self._n_units > _KEPT_BYTES:
@@ -85,11 +102,18 @@ class _SharedDraws:
         self._kept = {n: list(self._steered(n))}
         return self._kept[n]
 
-    def _steered(self, n: int) -> Iterator[tuple[Array, Array]]:
+    def _steered(self, n: int) -> Iterator[_Steered]:
         rng, _ = self._start()
+        signed = np.array(_SIGNED)
         for start in range(0, n, _BATCH):
             size = min(_BATCH, n - start)
-            yield rng.integers(0, 2 * len(_STRENGTHS) - 1, size), rng.random((self._n_units, size))
+            strength = signed[rng.integers(0, len(signed), size)]
+            uniform = rng.random((self._n_units, size))
+            order = np.argsort(strength < 0, kind="stable")
+            strength, uniform = strength[order], uniform[:, order]
+            with np.errstate(divide="ignore"):  # 0: as it should be, and strengths of 0
+                limits = (np.log(uniform) - np.log1p(-uniform)) / (2 * strength)
+            yield _Steered(limits, int((strength >= 0).sum()))
 
 
 @lru_cache(maxsize=1)
@@ -149,19 +173,22 @@ class _Test:
             slopes += np.bincount(units, one.slopes(), self.n_units)
         spread = float(np.sqrt((slopes**2).sum()))
         slopes = slopes / spread if spread > 0 else slopes
-        strengths = np.array([*_STRENGTHS, *(-z for z in _STRENGTHS[1:])])
+        strengths = np.array(_SIGNED)
         log_cosh = _log_cosh(slopes, strengths)
         sums = slopes @ np.ones((self.n_units, 1))
         total = float(_weights(sums, strengths, log_cosh)[0])
-        stay = 1 / (1 + np.exp(-2 * np.outer(slopes, strengths)))  # [n_units, n_strengths]
         batches = iter(draws.steered(n))
         while some := list(islice(batches, max(1, _SCORED // (_BATCH * self.n_units)))):
-            stays = [uniform < stay[:, chosen] for chosen, uniform in some]
-            extreme = self.extreme(np.concatenate(stays, axis=1).view(np.uint8))
-            sums = np.concatenate([slopes @ np.where(own, 1.0, -1.0) for own in stays])
-            weights = _weights(sums, strengths, log_cosh)
-            ends = np.cumsum([own.shape[1] for own in stays])[:-1]
-            for own, hits in zip(np.split(weights, ends), np.split(extreme, ends), strict=True):
+            ends = np.cumsum([own.limits.shape[1] for own in some])
+            stays = np.empty((self.n_units, ends[-1]), bool)
+            parts = np.split(stays, ends[:-1], axis=1)
+            for own, part in zip(some, parts, strict=True):
+                own.into(part, slopes)
+            extreme = self.extreme(stays.view(np.uint8))
+            # batch by batch, so that sums are rounded alike for any `_SCORED`
+            sums = np.concatenate([slopes @ part.astype(np.float64) for part in parts])
+            weights = _weights(2 * sums - slopes.sum(), strengths, log_cosh)
+            for own, hits in zip(*(np.split(x, ends[:-1]) for x in (weights, extreme)), strict=True):
                 total += float(own[hits].sum())
         return min(1.0, total / (n + 1))
 
