@@ -32,7 +32,7 @@ from mambabench.report.statistics.resampling import (
     N_RESAMPLES,
     FoldClips,
     TestClips,
-    draw,
+    fold_draws,
     shared,
 )
 from mambabench.report.statistics.scoring import (
@@ -246,17 +246,13 @@ def _resample(test: TestClips, scores: Sequence[FoldScore], recentre: bool) -> A
     `recentre` takes off the mean difference from the observed score: a clip drawn twice ranks
     beside itself, which inflates average precision in every resample.
     """
-    drawn = draw(test)
-    total = np.zeros(drawn.shape[1])
-    weight = np.zeros(drawn.shape[1])
-    for units, score in zip(test.unit_of, scores, strict=True):
-        weights = drawn[units]
-        share = weights.sum(axis=0, dtype=np.float64) / len(units)
+    total = np.zeros(N_RESAMPLES)
+    weight = np.zeros(N_RESAMPLES)
+    for (some, share, weights), score in zip(fold_draws(test), scores, strict=True):
         if len(test.strata) > 1:
             share = np.ones_like(share)
-        some = weights.any(axis=0)
-        value = np.zeros(drawn.shape[1])
-        value[some] = score.resampled(weights[:, some])
+        value = np.zeros(N_RESAMPLES)
+        value[some] = score.resampled(weights)
         total += np.where(some, share * np.where(np.isfinite(value), value, np.nan), 0.0)
         weight += np.where(some, share, 0.0)
     resampled = total / weight

@@ -188,7 +188,9 @@ class _Test:
             # batch by batch, so that sums are rounded alike for any `_SCORED`
             sums = np.concatenate([slopes @ part.astype(np.float64) for part in parts])
             weights = _weights(2 * sums - slopes.sum(), strengths, log_cosh)
-            for own, hits in zip(*(np.split(x, ends[:-1]) for x in (weights, extreme)), strict=True):
+            for own, hits in zip(
+                *(np.split(x, ends[:-1]) for x in (weights, extreme)), strict=True
+            ):
                 total += float(own[hits].sum())
         return min(1.0, total / (n + 1))
 

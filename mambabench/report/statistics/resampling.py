@@ -10,14 +10,24 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mambabench.files import canonical_json
 
-__all__ = ["N_PERMUTATIONS", "N_RESAMPLES", "FoldClips", "TestClips", "draw", "shared", "signs"]
+__all__ = [
+    "N_PERMUTATIONS",
+    "N_RESAMPLES",
+    "FoldClips",
+    "FoldDraws",
+    "TestClips",
+    "draw",
+    "fold_draws",
+    "shared",
+    "signs",
+]
 
 N_RESAMPLES = 2000
 N_PERMUTATIONS = 19_999
@@ -118,6 +128,34 @@ def draw(test: TestClips, n_resamples: int = N_RESAMPLES) -> Array:
         _last_drawn.clear()
         _last_drawn[test.key, n_resamples] = found
     return found
+
+
+class FoldDraws(NamedTuple):
+    """What one fold has of every draw."""
+
+    some: Array  # [n_resamples] bool: whether any of its clips was drawn
+    share: Array  # [n_resamples] float64: its clips that were drawn, by their number
+    weights: Array  # uint8 [n_clips, n]: how often each was drawn, where `some`
+
+
+_last_folds: dict[str, tuple[FoldDraws, ...]] = {}  # one, as above
+
+
+def fold_draws(test: TestClips) -> tuple[FoldDraws, ...]:
+    """Return of every fold what `draw` drew of it."""
+    if test.key not in _last_folds:
+        drawn = draw(test)
+        _last_folds.clear()
+        _last_folds[test.key] = tuple(_of_fold(drawn, units) for units in test.unit_of)
+    return _last_folds[test.key]
+
+
+def _of_fold(drawn: Array, units: Array) -> FoldDraws:
+    in_order = len(units) == len(drawn) and bool((np.diff(units) == 1).all())
+    weights = drawn if in_order else drawn[units]
+    some = np.asarray(weights.any(axis=0))
+    share = weights.sum(axis=0, dtype=np.uint32) / len(units)
+    return FoldDraws(some, share, weights if some.all() else weights[:, some])
 
 
 def _drawn(test: TestClips, n_resamples: int) -> Array:

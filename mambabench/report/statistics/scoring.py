@@ -130,9 +130,11 @@ def fewest_of_a_label(metric: str, seed: Seed) -> int | None:
 
 
 def _linear(correct: Array) -> FoldScore:
+    rows = np.stack([correct, np.ones_like(correct)])
+
     def resampled(weights: Array) -> Array:
-        drawn = weights.sum(axis=0, dtype=np.float64)
-        return np.asarray(_product(correct[None], weights)[0] / drawn)
+        total, n_drawn = _product(rows, weights)
+        return np.asarray(total / n_drawn)
 
     return FoldScore(correct / len(correct), resampled, float(correct.mean()))
 

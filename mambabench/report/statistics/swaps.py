@@ -72,10 +72,10 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
     moving = np.flatnonzero(moved.any(axis=1))
 
     def sides(kept: Array) -> tuple[Array, Array]:
-        first = np.repeat(base.reshape(1, -1), kept.shape[1], axis=0)
-        first[:, moving] += (moved[moving] @ kept.astype(np.float64)).T
-        own = first.reshape(-1, n_seeds, k)
-        return score(own).mean(axis=1), score(whole - own).mean(axis=1)
+        first = np.repeat(base.reshape(-1, 1), kept.shape[1], axis=1)
+        first[moving] += moved[moving] @ kept.astype(np.float64)
+        own = first.reshape(n_seeds, k, -1).transpose(0, 2, 1)  # [n_seeds, n, k]
+        return score(own).mean(axis=0), score(whole[:, None] - own).mean(axis=0)
 
     def slopes() -> Array:
         total = np.zeros(n_clips)
