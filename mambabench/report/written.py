@@ -22,7 +22,7 @@ from mambabench.report.exchange.exports import (
 from mambabench.report.formats.csv_text import comparisons_csv, long_csv
 from mambabench.report.formats.json_text import as_json
 from mambabench.report.formats.page import as_page
-from mambabench.report.plots.apart import Draw, begin_to_draw
+from mambabench.report.plots.apart import DrawPlots, begin_to_draw
 from mambabench.report.plots.options import PlotOptions
 from mambabench.report.remembered import can_draw
 from mambabench.report.rows import Summary
@@ -88,7 +88,7 @@ def write_report(
 
 
 def _write(
-    folder: Path, summary: Summary, wanted: Wanted, json_text: str, drawing: Draw | None
+    folder: Path, summary: Summary, wanted: Wanted, json_text: str, drawing: DrawPlots | None
 ) -> tuple[list[Path], str | None]:
     rows = summary.rows
     steps: dict[str, Callable[[], Sequence[Path]]] = {
@@ -136,7 +136,7 @@ def _page(summary: Summary, wanted: Wanted) -> str:
 @contextmanager
 def _plots_begun(
     folder: Path, summary: Summary, options: PlotOptions, json_text: str, jobs: int | None
-) -> Iterator[Draw | None]:
+) -> Iterator[DrawPlots | None]:
     """Begin with the plots where some are to be drawn."""
     if not _are_due(folder, options, json_text):
         yield None
@@ -150,7 +150,7 @@ def draw_plots(
     summary: Summary,
     options: PlotOptions,
     json_text: str,
-    drawing: Draw | None = None,
+    drawing: DrawPlots | None = None,
 ) -> list[Path]:
     """Draw the plots where matplotlib is installed and what they show has changed.
 

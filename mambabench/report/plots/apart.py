@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mambabench.report.plots.options import PlotOptions
     from mambabench.report.rows import Summary
 
-__all__ = ["Draw", "begin_to_draw", "draw_unit"]
+__all__ = ["DrawPlots", "begin_to_draw", "draw_unit"]
 
-Draw = Callable[[], list[Path]]
+DrawPlots = Callable[[], list[Path]]
 _LONGEST = "scores"  # takes as long as page and other plots
 _WORTH_IT = 300  # rows from which a process of its own pays: it needs a second to start
 _HANDED = "summary.pickle"
@@ -39,7 +39,7 @@ class _Apart(NamedTuple):
 @contextmanager
 def begin_to_draw(
     folder: Path, summary: Summary, options: PlotOptions, jobs: int | None
-) -> Iterator[Draw]:
+) -> Iterator[DrawPlots]:
     """Begin with the longest plots; what is given draws the others and returns all files.
 
     Of a small report it draws all, and so it does where the other process fails. What that has
