@@ -71,25 +71,28 @@ def _sorted_by_probability(
     float32 is sorted as packed integers (the order-preserving bits above the target's bit), which
     needs no index array; other types go through argsort.
     """
-    labels = np.ascontiguousarray(multilabel(target, probability.shape[1]).T)
-    scores = np.ascontiguousarray(probability.T)
-    if scores.dtype == np.float32:
-        bits = (scores + np.float32(0)).view(np.int32)  # + 0: no negative zero
+    labels = multilabel(target, probability.shape[1])
+    if probability.dtype == np.float32:
+        bits = (probability + np.float32(0)).view(np.int32)  # + 0: no negative zero
         if (bits >= 0).all():  # as probabilities are: 31 bits and the target's
-            packed: Array = (np.int32(2**31 - 1) - bits).view(np.uint32) << np.uint32(1)
+            packed: Array = np.subtract(np.int32(2**31 - 1), bits, out=bits).view(np.uint32)
         else:
             ordered = np.where(bits < 0, ~bits, bits ^ np.int32(-(2**31))).view(np.uint32)
-            packed = (~ordered).astype(np.uint64) << np.uint64(1)
-        packed |= labels.astype(packed.dtype)
+            packed = (~ordered).astype(np.uint64)
+        packed <<= packed.dtype.type(1)
+        packed |= labels
+        packed = np.ascontiguousarray(packed.T)
         packed.sort(axis=1)
         positive = (packed & packed.dtype.type(1)).astype(np.bool_)
-        keys: Array = packed >> packed.dtype.type(1)
+        next_differs = (packed[:, 1:] ^ packed[:, :-1]) > 1  # in more than the target
     else:
+        scores = np.ascontiguousarray(probability.T)
         order = np.argsort(-scores, axis=1, kind="stable")
-        positive = np.take_along_axis(labels, order, axis=1)
+        positive = np.take_along_axis(np.ascontiguousarray(labels.T), order, axis=1)
         keys = np.take_along_axis(scores, order, axis=1)
-    last_of_tie = np.ones(keys.shape, dtype=np.bool_)
-    last_of_tie[:, :-1] = keys[:, 1:] != keys[:, :-1]
+        next_differs = keys[:, 1:] != keys[:, :-1]
+    last_of_tie = np.ones(positive.shape, dtype=np.bool_)
+    last_of_tie[:, :-1] = next_differs
     return positive, last_of_tie
 
 
