@@ -162,6 +162,8 @@ def _usual_members(
         place += entry.name + entry.extra + entry.comment
         name = raw.decode("ascii", "replace").removesuffix(".npy")
         if wanted is None or wanted(name):
+            if entry.place + entry.packed > start:
+                return None
             data = _usual_member(stream, entry, raw)
             if data is None:
                 return None
