@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import re
-import struct
 import tokenize
 import zipfile
 import zlib
@@ -38,31 +37,6 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-_END = struct.Struct("<4s4H2LH")  # of an archive: its directory's number of entries, size, place
-_ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory; the name follows
-
-
-class _Member(NamedTuple):
-    """What an archive's directory says of a member."""
-
-    mark: bytes
-    made_by: int
-    needs: int  # version of the format
-    flags: int
-    how: int  # it is packed
-    time: int
-    date: int
-    crc: int
-    packed: int  # bytes
-    size: int  # bytes, unpacked
-    name: int  # bytes
-    extra: int
-    comment: int
-    disk: int
-    internal: int
-    external: int
-    place: int
 
 
 def read_array(
@@ -112,98 +86,33 @@ def read_arrays(
                 raise error(f"{path} is one array, not an archive of arrays (.npz); {remedy}")
             if begin and not begin.startswith(b"PK"):
                 raise ValueError("neither arrays nor pickle")
-            found = _usual_members(stream, wanted)
-            if found is None:
-                stream.seek(0)
-                with zipfile.ZipFile(stream) as archive:
-                    found = {
-                        info.filename.removesuffix(".npy"): bytearray(archive.read(info))
-                        for info in archive.infolist()
-                        if wanted is None or wanted(info.filename.removesuffix(".npy"))
-                    }
-            arrays = {name: _as_array(name, data) for name, data in found.items()}
+            stream.seek(0)
+            with zipfile.ZipFile(stream) as archive:
+                found = {
+                    info.filename.removesuffix(".npy"): _member(archive, info)
+                    for info in archive.infolist()
+                    if wanted is None or wanted(info.filename.removesuffix(".npy"))
+                }
     except UNREADABLE as wrong:
         raise error(f"{path} {_reason(path, wrong)}; {remedy}") from wrong
-    absent = [name for name in names if name not in arrays]
+    absent = [name for name in names if name not in found]
     if absent:
         raise error(f"{path} has no array named {', '.join(absent)}; {remedy}")
-    return arrays
+    return found
 
 
-def _usual_members(
-    stream: io.BufferedReader, wanted: Callable[[str], bool] | None
-) -> dict[str, bytearray] | None:
-    """Return the members of an archive as numpy and zipfile write it, by name without ".npy".
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Return one array of an archive; ValueError where it is none, or one of objects.
 
-    As zipfile, with the same checks of marks, names, lengths and CRCs, in less time for many small
-    arrays. None where anything is unusual or does not fit: zipfile is to be asked then.
-    """
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(max(0, size - _END.size))
-    end = stream.read()
-    if len(end) != _END.size:
-        return None
-    mark, disk, disk_of, n_here, n, length, start, comment = _END.unpack(end)
-    usual = (b"PK\5\6", 0, 0, n, 0, size - _END.size)
-    if (mark, disk, disk_of, n_here, comment, start + length) != usual:
-        return None
-    stream.seek(start)
-    directory = stream.read(length)
-    found = {}
-    place = 0
-    for _ in range(n):
-        if place + _ENTRY.size > length:
-            return None
-        entry = _Member(*_ENTRY.unpack_from(directory, place))
-        if entry.mark != b"PK\1\2" or entry.needs > 63 or entry.flags:  # 63: zipfile knows no more
-            return None
-        place += _ENTRY.size
-        raw = directory[place : place + entry.name]
-        place += entry.name + entry.extra + entry.comment
-        name = raw.decode("ascii", "replace").removesuffix(".npy")
-        if wanted is None or wanted(name):
-            if entry.place + entry.packed > start:
-                return None
-            data = _usual_member(stream, entry, raw)
-            if data is None:
-                return None
-            found[name] = data
-    return found if place == length else None
-
-
-def _usual_member(stream: io.BufferedReader, entry: _Member, name: bytes) -> bytearray | None:
-    deflated = entry.how == zipfile.ZIP_DEFLATED
-    if not (deflated or entry.how == zipfile.ZIP_STORED) or not name.isascii() or b"\0" in name:
-        return None
-    stream.seek(entry.place)
-    head = stream.read(30 + len(name))
-    if head[:4] != b"PK\3\4" or head[26:28] != len(name).to_bytes(2, "little"):
-        return None
-    if head[6:8] != b"\0\0" or head[30:] != name:
-        return None
-    stream.seek(int.from_bytes(head[28:30], "little"), io.SEEK_CUR)
-    data = bytearray(entry.packed)  # arrays are to be written to, as numpy's are
-    if stream.readinto(data) != len(data):
-        return None
-    if deflated:
-        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        data = bytearray(inflate.decompress(data, entry.size + 1))
-        if not inflate.eof:
-            return None
-    return data if len(data) == entry.size and zlib.crc32(data) == entry.crc else None
-
-
-def _as_array(name: str, data: bytearray) -> npt.NDArray[Any]:
-    """Return the array of a .npy file; ValueError where it is none, or one of objects.
-
-    As `numpy.load`, but that equal headers are parsed once.
+    As `numpy.load`, in a third of the time for many small arrays: equal headers are parsed once.
     """
     import numpy as np
 
+    data = bytearray(archive.read(info))  # arrays are to be written to, as numpy's are
     start, kind = _header(data)
     count = math.prod(kind.shape)
     if len(data) - start != count * kind.dtype.itemsize:
-        raise ValueError(f"{name} has not the size of its header")
+        raise ValueError(f"{info.filename} has not the size of its header")
     flat = np.frombuffer(data, kind.dtype, count, start)
     return flat.reshape(kind.shape, order="F" if kind.fortran else "C")
 

@@ -123,7 +123,7 @@ def test_archives_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
     ("name", "how"),
     [("é", zipfile.ZIP_STORED), ("a", zipfile.ZIP_BZIP2), ("a", zipfile.ZIP_LZMA)],
 )
-def test_unusual_members_are_left_to_zipfile(tmp_path: Path, name: str, how: int) -> None:
+def test_unusual_members_are_read(tmp_path: Path, name: str, how: int) -> None:
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w", how) as archive:
         archive.writestr(f"{name}.npy", GOOD)
