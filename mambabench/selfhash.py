@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mambabench.files import canonical_json, sha256_bytes, sha256_file, write_by
 __all__ = [
     "FIELD",
     "HashMismatchError",
+    "check_hash",
     "hashed_json",
     "parse_hashed",
     "seen",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 FIELD = "own_sha256"  # of the canonical JSON of everything else in the file
+_LINE = f'\n  "{FIELD}": '.encode()
 
 
 class HashMismatchError(ValueError):
@@ -48,11 +51,39 @@ def parse_hashed(data: bytes) -> dict[str, Any]:
     body = json.loads(data)
     if not isinstance(body, dict):
         raise ValueError("not a JSON object")
+    check_hash(data, body)
+    return body
+
+
+def check_hash(data: bytes, body: dict[str, Any]) -> None:
+    """Hold the bytes `data` against the hash in `body`, what they say; raises as `parse_hashed`."""
     if FIELD not in body:
         raise KeyError(FIELD)
-    if hashed_json(body) != data:
+    if not _holds(data, body) and hashed_json(body) != data:
         raise HashMismatchError("its content does not have the hash that it states")
-    return body
+
+
+def _holds(data: bytes, body: dict[str, Any]) -> bool:
+    """Whether the bytes are `hashed_json` of the body, as far as that is told cheaply.
+
+    Python indents JSON ten times more slowly than it writes it on one line. The hash is therefore
+    that of the bytes without the hash's own line, and order and signs are those of one line. False
+    says nothing.
+    """
+    begin = data.find(_LINE)
+    end = data.find(b"\n", begin + 1)
+    if begin < 0 or data[end - 1 : end] != b",":
+        return False
+    hash_of_rest = sha256_bytes(data[:begin] + data[end:])
+    if data[begin + len(_LINE) : end] != f'"{hash_of_rest}",'.encode():
+        return False
+    try:
+        line = json.dumps(
+            body, sort_keys=True, separators=(",", ": "), ensure_ascii=False, allow_nan=False
+        )
+    except (ValueError, TypeError):
+        return False
+    return re.sub(rb"\n *", b"", data) == line.encode()
 
 
 def seen(path: Path) -> tuple[int, int, int] | None:

@@ -31,7 +31,7 @@ from mambabench.engine.units import (
 )
 from mambabench.errors import MambabenchError
 
-__all__ = ["LocalEngine", "run_units", "serve"]
+__all__ = ["LocalEngine", "run_beside", "run_units", "serve"]
 
 Report = Callable[[Any], None]
 _HINT = " (out of memory perhaps: give fewer --jobs)"
@@ -113,6 +113,31 @@ def run_units(
     """Yield (index, result) of units on this machine; the first that fails or is lost is raised."""
     engine = LocalEngine(jobs, setups=setups)
     return results_of(engine, function, (Unit(spec) for spec in units), on_report=on_report)
+
+
+@contextlib.contextmanager
+def run_beside(function: str, spec: Spec) -> Iterator[Callable[[], Any]]:
+    """Begin a unit in a process of its own; what is given waits for its result.
+
+    That is None where the unit failed or its process died: do it here then, or meet its error. At
+    the end of the context the process is ended, whatever it is doing.
+    """
+    inbox: queue.Queue[tuple[_Worker, Any]] = queue.Queue()
+    worker = _Worker(function, {})
+    try:
+        worker.listen(inbox)
+        with contextlib.suppress(BrokenPipeError):  # its end is told by its listener
+            worker.send(spec)
+        yield lambda: _result_of(inbox)
+    finally:
+        worker.stop()
+
+
+def _result_of(inbox: queue.Queue[tuple[_Worker, Any]]) -> Any:
+    while True:
+        _, answer = inbox.get()
+        if answer is None or "report" not in answer:
+            return None if answer is None else answer.get("result")
 
 
 class _Crowd:

@@ -32,6 +32,7 @@ UNREADABLE = (
     MemoryError,
     OverflowError,
     NotImplementedError,  # ways of compression that zipfile does not know
+    RuntimeError,  # a member that is encrypted, or says so
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,

@@ -144,7 +144,7 @@ def report(
     text = render(summary, format, seen)  # first: what is wrong with the view writes nothing
     files = []
     if folder and whole:
-        files, note = write_report(folder, summary, replace(wanted, plots=plots))
+        files, note = write_report(folder, summary, replace(wanted, plots=plots), jobs)
         if memory and note is None:
             memory.keep(summary, made_with, files)
     elif folder and _patterns(plot) != ("all",):

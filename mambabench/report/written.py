@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mambabench.errors import MambabenchError, StoreError, nearest_names
@@ -20,6 +22,7 @@ from mambabench.report.exchange.exports import (
 from mambabench.report.formats.csv_text import comparisons_csv, long_csv
 from mambabench.report.formats.json_text import as_json
 from mambabench.report.formats.page import as_page
+from mambabench.report.plots.apart import DrawPlots, begin_to_draw
 from mambabench.report.plots.options import PlotOptions
 from mambabench.report.remembered import can_draw
 from mambabench.report.rows import Summary
@@ -29,6 +32,7 @@ __all__ = ["EXPORTS", "PAGE_CLIPS", "Wanted", "draw_plots", "report_folder", "wr
 PAGE_CLIPS = ("auto", "all", "none")
 EXPORTS = ("hear-eval-kit", "ssam")  # others' trees of files, written where asked for
 _DRAWING = 2  # version of the plots: raise it when the drawing changes
+_MARK = Path("cache", "plot.json")  # what the plots that are there were drawn from
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,21 @@ def report_folder(out: Path, to: Path | None = None) -> tuple[Path | None, str |
     return folder, None
 
 
-def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[Path], str | None]:
-    """Write every file of the report; return those written and a line on those that were not."""
+def write_report(
+    folder: Path, summary: Summary, wanted: Wanted, jobs: int | None = None
+) -> tuple[list[Path], str | None]:
+    """Write every file of the report; return those written and a line on those that were not.
 
+    Plots of a large one are drawn on two processes, unless `jobs` is 1.
+    """
     json_text = as_json(summary)
+    with _plots_begun(folder, summary, wanted.plots, json_text, jobs) as drawing:
+        return _write(folder, summary, wanted, json_text, drawing)
+
+
+def _write(
+    folder: Path, summary: Summary, wanted: Wanted, json_text: str, drawing: DrawPlots | None
+) -> tuple[list[Path], str | None]:
     rows = summary.rows
     steps: dict[str, Callable[[], Sequence[Path]]] = {
         "report.json": lambda: [write_text(folder / "report.json", json_text)],
@@ -85,7 +100,7 @@ def write_report(folder: Path, summary: Summary, wanted: Wanted) -> tuple[list[P
         "references.bib": lambda: [write_text(folder / "references.bib", bibliography(summary))],
         "report.html": lambda: [write_text(folder / "report.html", _page(summary, wanted))],
         "hear_leaderboard.*.csv": lambda: write_leaderboard(folder, rows),
-        "plots": lambda: draw_plots(folder, summary, wanted.plots, json_text),
+        "plots": lambda: draw_plots(folder, summary, wanted.plots, json_text, drawing),
     }
     if "ssam" in wanted.export:
         exact = "ssam2024+exact"
@@ -118,25 +133,57 @@ def _page(summary: Summary, wanted: Wanted) -> str:
     return as_page(summary, wanted.page_clips, with_audio=wanted.with_audio, tasks=wanted.tasks)
 
 
-def draw_plots(folder: Path, summary: Summary, options: PlotOptions, json_text: str) -> list[Path]:
+@contextmanager
+def _plots_begun(
+    folder: Path, summary: Summary, options: PlotOptions, json_text: str, jobs: int | None
+) -> Iterator[DrawPlots | None]:
+    """Begin with the plots where some are to be drawn."""
+    if not _are_due(folder, options, json_text):
+        yield None
+        return
+    with begin_to_draw(folder, summary, options, jobs) as drawing:
+        yield drawing
+
+
+def draw_plots(
+    folder: Path,
+    summary: Summary,
+    options: PlotOptions,
+    json_text: str,
+    drawing: DrawPlots | None = None,
+) -> list[Path]:
     """Draw the plots where matplotlib is installed and what they show has changed.
 
-    `json_text` is all that the report says. Returns the files that are there.
+    `json_text` is all that the report says; `drawing` has begun already. Returns the files that are
+    there.
     """
     if not options.plots or not can_draw():
         return []
-    text = f"{_DRAWING}{options!r}{json_text}"
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    mark = folder / "cache" / "plot.json"
+    digest = _digest(options, json_text)
+    mark = folder / _MARK
     files = _drawn(mark, digest)
     if files is not None:
         return files
-    from mambabench.report.plots.draw import draw
+    if drawing is None:
+        from mambabench.report.plots.draw import draw
 
+        drawing = partial(draw, folder, summary, options)
     mark.parent.mkdir(parents=True, exist_ok=True)
-    files = draw(folder, summary, options)
+    files = drawing()
     write_json(mark, {"drawn": digest, "files": [file.name for file in files]})
     return files
+
+
+def _are_due(folder: Path, options: PlotOptions, json_text: str) -> bool:
+    try:
+        drawn = _drawn(folder / _MARK, _digest(options, json_text))
+    except OSError:
+        return False  # said where the plots are drawn
+    return bool(options.plots) and can_draw() and drawn is None
+
+
+def _digest(options: PlotOptions, json_text: str) -> str:
+    return hashlib.sha256(f"{_DRAWING}{options!r}{json_text}".encode()).hexdigest()
 
 
 def _drawn(mark: Path, digest: str) -> list[Path] | None:

@@ -18,7 +18,7 @@ from mambabench.errors import StoreError
 from mambabench.files import atomic_write, sha256_file, write_bytes
 from mambabench.reading.arrays import read_arrays
 from mambabench.reading.fields import check_fields
-from mambabench.selfhash import HashMismatchError, hashed_json, parse_hashed, write_hashed_json
+from mambabench.selfhash import HashMismatchError, check_hash, hashed_json, write_hashed_json
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -179,7 +179,7 @@ def parse_record(path: Path, data: bytes, *, check: bool = True) -> RunRecord:
                 "delete the file and probe again"
             )
         if check and body["schema"] == RECORD_SCHEMA:
-            parse_hashed(data)
+            check_hash(data, body)
         names = {field.name for field in dataclasses.fields(RunRecord)}
         values = {name: value for name, value in body.items() if name in names}
         check_fields(RunRecord, {name: v for name, v in values.items() if name != "folds"})

@@ -57,6 +57,33 @@ def test_multilabel_with_ties_agrees_with_scikit_learn(dtype: type, levels: int)
     assert METRICS["aucroc"](target, probability) == pytest.approx(area, abs=1e-9)
 
 
+def one_label(target: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
+    """Precision and area of one label as they were computed first, threshold by threshold."""
+    order = np.lexsort((target, -probability))
+    positive, keys = target[order], probability[order]
+    last = np.append(keys[1:] != keys[:-1], True)
+    hits, misses = np.cumsum(positive, dtype=float), np.cumsum(~positive, dtype=float)
+    reached = [np.maximum.accumulate(np.where(last, one, 0.0)) for one in (hits, misses)]
+    before = [np.append(0.0, one[:-1]) for one in reached]
+    gained = np.where(last, hits - before[0], 0.0)
+    precision = (gained * (hits / np.arange(1, len(hits) + 1))).sum() / max(hits[-1], 1.0)
+    area = (0.5 * (reached[0] + before[0]) * (reached[1] - before[1])).sum()
+    pairs = hits[-1] * misses[-1]
+    return precision, area / pairs if pairs else math.nan
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("least", [0.0, -0.5])
+def test_labels_with_and_without_ties_have_the_same_bits(dtype: type, least: float) -> None:
+    for _ in range(20):
+        target = RNG.random((257, 8)) < RNG.random()
+        probability = (RNG.random((257, 8)) + least).astype(dtype)
+        probability[:, ::3] = np.round(probability[:, ::3], 1)  # these tie
+        expected = [one_label(target[:, c], probability[:, c]) for c in range(8)]
+        found = average_precisions(target, probability), class_aucs(target, probability)
+        np.testing.assert_array_equal(np.stack(found, axis=1), expected)
+
+
 def test_negative_scores_and_negative_zero_sort_as_numbers() -> None:
     score = np.array([[-2.0], [-0.0], [0.0], [1.5], [-1.0]], dtype=np.float32)
     target = np.array([[0], [1], [0], [1], [0]])

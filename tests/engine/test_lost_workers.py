@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import soundfile
 
 from mambabench.cli.extract import show_extracted
 from mambabench.engine.choice import wanted_engine
-from mambabench.engine.processes import LocalEngine
+from mambabench.engine.processes import LocalEngine, run_beside
 from mambabench.engine.units import Lost, Unit
 from mambabench.errors import DataError, MambabenchError
 from mambabench.extract.verb import extract
@@ -220,3 +221,14 @@ def test_two_shares_wait_for_each_other_and_status_tells(
     (cell,) = status(out).cells
     assert (cell.finished, cell.waiting) == (True, 0)
     assert not (out / "jobs").exists()
+
+
+def test_a_unit_beside_this_process(function: str) -> None:
+    """Its result, or None where it failed or died; it is ended with the context."""
+    for n, expected in ((1, 1), (3, None), (5, None)):
+        with run_beside(function, {"n": n}) as wait:
+            assert wait() == expected
+    begun = time.monotonic()
+    with run_beside(function, {"n": 4}):
+        pass
+    assert time.monotonic() - begun < 60

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mambabench.errors import DataError, StoreError
-from mambabench.reading.arrays import read_array, read_arrays
+from mambabench.reading.arrays import UNREADABLE, read_array, read_arrays
 
 
 def saved(array: object) -> bytes:
@@ -116,6 +117,49 @@ def test_archives_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
                 assert found[name].flags.f_contiguous == expected[name].flags.f_contiguous
                 assert found[name].flags.writeable
                 np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("é", zipfile.ZIP_STORED), ("a", zipfile.ZIP_BZIP2), ("a", zipfile.ZIP_LZMA)],
+)
+def test_unusual_members_are_read(tmp_path: Path, name: str, how: int) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr(f"{name}.npy", GOOD)
+    found = read_arrays(path, [name], remedy="", error=StoreError)
+    np.testing.assert_array_equal(found[name], np.arange(600.0).reshape(20, 30))
+
+
+def read_by_zipfile(path: Path) -> bytes | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("abc.npy")
+    except UNREADABLE:
+        return None
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_an_archive_is_refused_where_zipfile_refuses_it(tmp_path: Path, write: Any) -> None:
+    """Whichever bit of name, CRC, lengths, flags or places is another one."""
+    path = tmp_path / "x.npz"
+    write(path, abc=np.arange(600.0))
+    data, array = path.read_bytes(), read_by_zipfile(path)
+    directory = data.index(b"PK\x01\x02")
+    refused = 0
+    for place in (*range(64), *range(directory, len(data))):
+        for bit in (0, 3, 6):
+            changed = bytearray(data)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            if read_by_zipfile(path) == array:
+                found = read_arrays(path, remedy="", error=StoreError)
+                np.testing.assert_array_equal(found["abc"], np.arange(600.0))
+            else:
+                refused += 1
+                with pytest.raises(StoreError):
+                    read_arrays(path, ["abc"], remedy="probe again", error=StoreError)
+    assert refused > 150
 
 
 def test_an_array_shorter_than_its_header_says(tmp_path: Path) -> None:

@@ -303,6 +303,26 @@ def test_more_labels_and_clusters_than_a_byte_holds(tmp_path):
     assert numbers(task["clusters"], 900).tolist() == np.array(expected)[order].tolist()
 
 
+def test_a_quick_look_spares_the_page_a_search_in_vain(out, monkeypatch):
+    """What it takes for too large is left out unseen; what fits it never does."""
+    from mambabench.report.formats import page_data
+
+    seen = []
+    whole, looked = page_data._as_packed, page_data._may_fit
+    monkeypatch.setattr(page_data, "_as_packed", lambda data: seen.append(data) or whole(data))
+    details_of(out)
+    data = seen.pop()
+    assert looked(data, len(whole(data)))
+    assert not looked(data, len(whole(data)) // 2)
+    text, _, _ = details_of(out)
+    assert "Single predictions" not in text
+    seen.clear()
+    monkeypatch.setattr(page_data, "_may_fit", lambda data, most: False)
+    text, _, _ = details_of(out)
+    assert len(seen) == 1
+    assert "Single predictions were left out to keep the page small" in text
+
+
 def test_page_drops_clips_when_asked_and_above_its_budget(out, monkeypatch):
     """First single predictions, then all clips; the page says so, and "all" keeps them."""
     key = "ssam2024|esc50-v2.0.0-full|strong"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -234,3 +235,68 @@ def test_highlighted_encoders_alone_have_colours():
     colours = [chosen.color(name) for name in "abc"]
     assert colours[2] == GREY
     assert len(set(colours)) == 3
+
+
+def drawn_apart(folder, summary, options=None):
+    from mambabench.report.plots.apart import begin_to_draw
+
+    with begin_to_draw(folder, summary, options or PlotOptions(), jobs=2) as drawing:
+        return drawing()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_another_process_draws_the_same_files(out, summary, tmp_path, monkeypatch, fails):
+    """Where it fails, too; pages that an earlier report has left are gone."""
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots import apart
+    from mambabench.report.plots.draw import draw
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "scores.ssam2024-9.png").write_bytes(b"old")
+        (folder / "forest.ssam2024.pdf").write_bytes(b"old")
+    options = PlotOptions(highlight=("strong",), labels={"weak": ("Weak one", "")})
+    expected = draw(one, summary, options)
+    monkeypatch.setattr(apart, "_pays", lambda *arguments: True)
+    if fails:
+        monkeypatch.setattr(apart, "__name__", "mambabench.no_such_module")
+    else:
+        monkeypatch.setattr("mambabench.report.plots.scores.score_figures", None)
+    found = drawn_apart(two, summary, options)
+    assert [file.name for file in found] == [file.name for file in expected]
+    assert [file.read_bytes() for file in found] == [file.read_bytes() for file in expected]
+    assert {file.name for file in two.iterdir()} == {file.name for file in one.iterdir()}
+    assert "scores.ssam2024-2.png" in {file.name for file in found}
+
+
+def test_an_interrupt_leaves_nothing_of_another_process(summary, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots import apart
+
+    folder, temporary = tmp_path / "report", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(apart, "_pays", lambda *arguments: True)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        apart.begin_to_draw(folder, summary, PlotOptions(), None),
+    ):
+        assert list(temporary.iterdir())
+        raise KeyboardInterrupt
+    assert not list(temporary.iterdir())
+    assert not list(folder.iterdir())
+
+
+def test_a_process_is_begun_for_large_reports_only(summary, monkeypatch):
+    from mambabench.report.plots import apart
+
+    monkeypatch.delitem(sys.modules, "matplotlib", raising=False)
+    assert not apart._pays(summary, PlotOptions(), 2)
+    monkeypatch.setattr(apart, "_WORTH_IT", len(summary.rows))
+    assert apart._pays(summary, PlotOptions(), 2)
+    assert not apart._pays(summary, PlotOptions(), 1)
+    assert not apart._pays(summary, PlotOptions(plots=("heat",)), 2)
+    monkeypatch.setitem(sys.modules, "matplotlib", object())
+    assert not apart._pays(summary, PlotOptions(), 2), "it may have been set up"

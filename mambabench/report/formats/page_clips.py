@@ -7,9 +7,9 @@ rest. The page undoes it (page.js, `clipsIn`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,23 +75,25 @@ class ClipBytes:
 def clips_of(groups: Sequence[Group]) -> dict[str, TaskClips]:
     """Read what is known of every clip, by task; encoders with other clips than the first go."""
     found: dict[str, TaskClips] = {}
+    words: dict[str, _Words] = {}
     for group in groups:
-        own = _clips(group)
+        own = _clips(group, words.get(group.task))
         if own is None:
             continue
-        names, splits, targets, clusters, predicted = own
+        said, targets, predicted = own
         if group.task not in found:
-            number = {name: i for i, name in enumerate(sorted(set(clusters)))}
+            words[group.task] = said
+            number = {name: i for i, name in enumerate(sorted(set(said.clusters)))}
             found[group.task] = TaskClips(
-                names,
-                splits,
+                said.names,
+                said.splits,
                 targets,
-                [number[name] for name in clusters] if any(clusters) else None,
+                [number[name] for name in said.clusters] if any(said.clusters) else None,
                 group.runs[0].record.n_labels,
                 group.restricted,
             )
         task = found[group.task]
-        if task.names != names:
+        if task.names != said.names:
             continue
         key = "|".join((group.protocol, group.task, group.encoder))
         task.right[key] = (predicted == targets).sum(axis=0)
@@ -99,11 +101,21 @@ def clips_of(groups: Sequence[Group]) -> dict[str, TaskClips]:
     return found
 
 
-def _clips(group: Group) -> tuple[list[str], list[str], Array, list[str], Array] | None:
-    """Return names, splits, targets [n], clusters and predictions [n_seeds, n]; None where a clip
-    has no single label or the predictions are not there."""
-    first: tuple[list[str], list[str], Array, list[str]] | None = None
-    raw: list[Array] = []
+class _Words(NamedTuple):
+    """What the arrays of a record call its clips, as lists [n], and the arrays of their names."""
+
+    folds: list[str]
+    raw: list[Array]
+    names: list[str]
+    splits: list[str]
+    clusters: list[str]
+
+
+def _clips(group: Group, known: _Words | None) -> tuple[_Words, Array, Array] | None:
+    """Return names, targets [n] and predictions [n_seeds, n]; None where a clip has no single
+    label or the predictions are not there. `known` are another group's names, taken where they are
+    the same."""
+    first: tuple[_Words, Array] | None = None
     predicted = []
     for run in group.runs:
         if not run.has_predictions or run.source != "mambabench" or not run.record.folds:
@@ -119,18 +131,30 @@ def _clips(group: Group) -> tuple[list[str], list[str], Array, list[str], Array]
             return None
         clips = [arrays[f"{f}/clip"] for f in folds]
         if first is None:
-            raw = clips
-            names = [f"{n}" for own in clips for n in own.tolist()]
+            if known is None or known.folds != folds or not _equal(known.raw, clips):
+                known = _words(arrays, folds, clips)
             targets = np.concatenate([arrays[f"{f}/target"] for f in folds]).astype(np.int64)
-            empty = np.array([])
-            clusters = [str(n) for f in folds for n in arrays.get(f"{f}/cluster", empty).tolist()]
-            splits = [f for f, own in zip(folds, clips, strict=True) for _ in own]
-            first = names, splits, targets, clusters
-        elif len(raw) != len(clips) or not all(map(np.array_equal, raw, clips)):
+            first = known, targets
+        elif not _equal(first[0].raw, clips):
             return None
         chosen = [arrays[f"{f}/probability"].argmax(axis=1) for f in folds]
         predicted.append(np.concatenate(chosen).astype(np.uint16))
     return None if first is None else (*first, np.stack(predicted))
+
+
+def _equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
+
+
+def _words(arrays: Mapping[str, Array], folds: list[str], clips: list[Array]) -> _Words:
+    empty = np.array([])
+    return _Words(
+        folds,
+        clips,
+        [f"{n}" for own in clips for n in own.tolist()],
+        [f for f, own in zip(folds, clips, strict=True) for _ in own],
+        [str(n) for f in folds for n in arrays.get(f"{f}/cluster", empty).tolist()],
+    )
 
 
 def _of_every_seed(name: str) -> bool:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mambabench.files import atomic_write
 from mambabench.report.names import short_task
 from mambabench.report.plots.options import PlotOptions
+from mambabench.report.plots.pages import page_stem, remove_pages
 
 __all__ = ["GREY", "LINE", "ONE", "Canvas", "cut", "save"]
 
@@ -124,9 +125,8 @@ def save(canvas: Canvas, folder: Path, stem: str, figures: Sequence[Any]) -> lis
     """
     written = []
     for number, figure in enumerate(figures, 1):
-        name = stem if number == 1 else f"{stem}-{number}"
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-            path = folder / f"{name}.{suffix}"
+            path = folder / f"{page_stem(stem, number)}.{suffix}"
             with canvas.style():
                 atomic_write(
                     path,
@@ -135,9 +135,5 @@ def save(canvas: Canvas, folder: Path, stem: str, figures: Sequence[Any]) -> lis
                     ),
                 )
             written.append(path)
-    number = len(figures) + 1
-    while (old := folder / f"{stem}-{number}.pdf").exists():
-        old.unlink()
-        old.with_suffix(".png").unlink(missing_ok=True)
-        number += 1
+    remove_pages(folder, stem, len(figures))
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mambabench.report.plots.options import PlotOptions
     from mambabench.report.rows import Row, Summary
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_some", "in_order"]
 
 
 def draw(folder: Path, summary: Summary, options: PlotOptions) -> list[Path]:
@@ -30,8 +31,15 @@ def draw(folder: Path, summary: Summary, options: PlotOptions) -> list[Path]:
     A plot that there are no numbers for is not drawn, and what an earlier report left of it is
     removed: no baseline, no forest; below three encoders no ranks; no costs known, no such plot.
     """
+    return in_order(draw_some(folder, summary, options, PLOTS), summary)
+
+
+def draw_some(
+    folder: Path, summary: Summary, options: PlotOptions, names: Collection[str]
+) -> dict[str, list[Path]]:
+    """Draw, or remove, the plots of some names as `draw` does; return the files by their stem."""
     canvas = Canvas(options)
-    written: list[Path] = []
+    written: dict[str, list[Path]] = {}
     for protocol, tasks in tables_of(summary.rows):
         counted = set(counted_tasks([own[0].task for own in tasks]))
         panels = [
@@ -39,24 +47,24 @@ def draw(folder: Path, summary: Summary, options: PlotOptions) -> list[Path]:
             for own in tasks
             if own[0].task in counted and (known := [r for r in own if r.mean is not None])
         ]
-        for name in PLOTS:
+        for name in (one for one in PLOTS if one in names):
             figures = []
             if name in options.plots and panels:
                 with canvas.style():
                     figures = _figures(canvas, name, summary, protocol, panels)
-            stem = f"{name}.{protocol_folder(protocol)}"
-            if figures:
-                written += save(canvas, folder, stem, figures)
-            else:
-                _remove(folder, stem)
+            stem = _stem(name, protocol)
+            written[stem] = save(canvas, folder, stem, figures)
     return written
 
 
-def _remove(folder: Path, stem: str) -> None:
-    for file in (*folder.glob(f"{stem}.p[dn][fg]"), *folder.glob(f"{stem}-*.p[dn][fg]")):
-        end = file.stem[len(stem) :]
-        if not end or end[1:].isdigit():
-            file.unlink()
+def in_order(drawn: Mapping[str, list[Path]], summary: Summary) -> list[Path]:
+    """Return the files of all plots, protocol by protocol."""
+    stems = [_stem(name, protocol) for protocol, _ in tables_of(summary.rows) for name in PLOTS]
+    return [file for stem in stems for file in drawn.get(stem, ())]
+
+
+def _stem(name: str, protocol: str) -> str:
+    return f"{name}.{protocol_folder(protocol)}"
 
 
 def _figures(
