@@ -309,7 +309,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     found = json.loads(path.read_text()) if path.is_file() else {}
     found |= {**measured, "machine": machine()}
-    path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    path.write_text(json.dumps(found, indent=2) + "\n")
     lines = [
         "# Engines",
         "",
