@@ -13,6 +13,9 @@ from mambabench.errors import MambabenchError
 __all__ = ["connect", "first_line", "started_here"]
 
 KNOCK_S = 10.0  # how long a head may take to answer
+_TOKENS = (
+    " (one that asks for a token: with RAY_AUTH_MODE=token and its token in ~/.ray/auth_token)"
+)
 START_MEMORY = 200 << 20  # bytes of object store of a Ray that is started here, at least
 
 
@@ -31,8 +34,8 @@ def connect(address: str, jobs: int) -> bool:
         named = address or os.environ.get("RAY_ADDRESS", "")
         if named:
             _knock(named)
-        else:
-            named = started_here()
+        elif started_here():
+            named = "auto"  # of what it finds itself Ray also takes the token; not of an address
         if named:
             ray.init(named, log_to_driver=False, configure_logging=False)
         else:
@@ -42,6 +45,7 @@ def connect(address: str, jobs: int) -> bool:
         raise MambabenchError(
             f"--engine ray: no Ray {where} ({first_line(error)}); start one with "
             "`ray start --head`, or give its address as ray:HOST:PORT"
+            f"{'' if 'RAY_AUTH_MODE' in os.environ else _TOKENS}"
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():

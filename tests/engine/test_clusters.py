@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -211,6 +213,49 @@ def test_what_a_killed_head_left_is_not_waited_for(
         note.write_text(address + "\n")
         assert started_here() == address
     assert started_here() == "", "nobody listens there any more"
+
+
+def test_a_head_that_asks_for_a_token_is_joined() -> None:
+    """Ray asks for one as soon as ~/.ray/auth_token is there, as a Ray of ours has left it."""
+    with tempfile.TemporaryDirectory(prefix="r") as name:  # sockets have short names
+        folder = Path(name)
+        (folder / ".ray").mkdir()
+        (folder / ".ray" / "auth_token").write_text("ab" * 32)
+        own = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        own |= {"HOME": name, "RAY_TMPDIR": name, "RAY_USAGE_STATS_ENABLED": "0"}
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+        more = ["--port=0", "--num-cpus=1", "--include-dashboard=false"]
+        memory = f"--object-store-memory={NODE['object_store_memory']}"
+        head = subprocess.Popen([*start, *more, memory], env=own, start_new_session=True)
+        try:
+            join = (
+                "import time, ray; from mambabench.engine.ray_connect import *\n"
+                "while not started_here(): time.sleep(0.2)\n"
+                "connect('', 3); print('cores:', ray.cluster_resources()['CPU'])"
+            )
+            command = [sys.executable, "-c", join]
+            done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=90)
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait()
+        assert "cores: 1.0" in done.stdout, done.stderr
+
+
+def test_what_no_token_was_given_for_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mambabench.engine.ray_connect import connect
+
+    def refuse(*address: str, **options: Any) -> None:
+        raise ConnectionError(f"Failed to connect to {address[0]}")
+
+    if ray.is_initialized():
+        ray.shutdown()
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as head,
+        pytest.raises(MambabenchError, match="with RAY_AUTH_MODE=token and its token"),
+    ):
+        connect(f"127.0.0.1:{head.getsockname()[1]}", 1)
 
 
 def test_a_worker_that_greets_has_imported_what_its_units_need(tmp_path: Path) -> None:
