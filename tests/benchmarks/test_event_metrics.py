@@ -311,3 +311,10 @@ def test_counts_of_labels_are_those_of_each_labels_events_alone(name: str) -> No
         assert found[label].tolist() == [matched, len(own.clip), len(theirs.clip)]
     total = METRICS[name].counts(reference, predicted).sum(axis=0)
     assert found.sum(axis=0).tolist() == total.tolist()
+
+
+def test_a_score_without_predicted_events_is_undefined_and_silent() -> None:
+    """Also a step beside the counts, where slopes are taken: what matches is then above 0."""
+    near = np.array([[0.0, 3.0, 0.0], [1e-4, 3.0, 0.0], [0.0, 3.0, -1e-4], [1e-4, 0.0, 2.0]])
+    assert np.isnan(METRICS["event_onset_200ms_fms"].score(near)).all()
+    assert METRICS["event_onset_200ms_fms"].score(np.array([0.0, 3.0, 2.0])) == 0.0

@@ -167,11 +167,11 @@ def match_parts(counts: Float) -> dict[str, Float]:
     where one of them is; it is 0 where both are 0 (sed_eval).
     """
     matched, n_reference, n_predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    with np.errstate(invalid="ignore"):  # 0 / 0: what matches is at most what there is
-        precision = matched / n_predicted
-        recall = matched / n_reference
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(n_predicted > 0, matched / n_predicted, np.nan)
+        recall = np.where(n_reference > 0, matched / n_reference, np.nan)
         f_measure = 2.0 * precision * recall / (precision + recall)
-    f_measure = np.where(precision + recall == 0, 0.0, f_measure)
+    f_measure = np.where((precision == 0) & (recall == 0), 0.0, f_measure)
     return {"f_measure": f_measure, "precision": precision, "recall": recall}
 
 
