@@ -14,10 +14,12 @@ are. Last, what each encoder gets right of every emotion.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+from shuffled_weights import shuffle_onnx, shuffler
 
 import mambabench
 from mambabench.store.open import list_stored_tasks, read_embeddings
@@ -108,35 +110,15 @@ ENCODERS = {
 
 def shuffled(out: Path) -> str:
     """Write Silero's network with the entries of every weight array shuffled; return its name."""
-    import onnx
     import silero_vad
-    from onnx import numpy_helper
 
-    rng = np.random.default_rng(0)
-
-    def shuffle(tensor: onnx.TensorProto) -> None:
-        rows = numpy_helper.to_array(tensor)
-        if rows.dtype.kind == "f" and rows.size > 1:
-            mixed = rng.permutation(rows.ravel()).reshape(rows.shape)
-            tensor.CopyFrom(numpy_helper.from_array(mixed, tensor.name))
-
-    def walk(graph: onnx.GraphProto) -> None:
-        for tensor in graph.initializer:
-            shuffle(tensor)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.TENSOR:
-                    shuffle(attribute.t)
-                elif attribute.type == onnx.AttributeProto.GRAPH:
-                    walk(attribute.g)
-
-    model = onnx.load(Path(silero_vad.__file__).parent / "data" / "silero_vad.onnx")
-    walk(model.graph)
-    onnx.save(model, out / "shuffled.onnx")
+    path = out / "shuffled.onnx"
+    shutil.copyfile(Path(silero_vad.__file__).parent / "data" / "silero_vad.onnx", path)
+    shuffle_onnx(path, shuffler())
     text = (Path(mambabench.__file__).parent / "hear_api/zoo/silero_vad.toml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith(("package", "file"))]
     (out / "shuffled.toml").write_text("\n".join(lines) + "\n")
-    return f"shuffled=onnx@{out / 'shuffled.onnx'}"
+    return f"shuffled=onnx@{path}"
 
 
 def emotions(out: Path) -> None:
