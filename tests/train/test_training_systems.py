@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mambabench.models.encoders.ssamba import SsambaBackbone, SsambaClassifier, 
 from mambabench.models.weights.checkpoint import read_checkpoint
 from mambabench.report.summary import summarise
 from mambabench.store.records import read_predictions, read_record
+from mambabench.train import encoder_verb, finish
 from mambabench.train.encoder_settings import AumSettings, SsamSettings
 from mambabench.train.epic_data import open_epic, select_segments
 from mambabench.train.log import read_log
@@ -282,18 +284,63 @@ def test_s3prl_s_recipes_train_the_encoder_with_the_head(
     assert scored.n_clips == 8
 
 
-def test_weights_are_averaged_and_scored(data: Data, tmp_path: Path) -> None:
-    done = run("ssamba-classify", data, tmp_path, {"epochs": 3, "average": [2, 3]})
-    averaged = torch.load(done.folder / "models" / "audio_model_wa.pth", weights_only=True)
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+def _killing(at: str, plain: Any) -> Any:
+    """Return `plain`, a writer, that ends the process before it writes `at`."""
+
+    def write(path: Path, *arguments: Any) -> None:
+        if path.name == at:
+            raise Killed
+        plain(path, *arguments)
+
+    return write
+
+
+def test_weights_are_averaged_and_scored_whenever_killed(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(**more: Any) -> Any:
+        own = {"epochs": 4, "average": [2, 3]}
+        return run("ssamba-classify", data, tmp_path, own, **more)
+
+    def averaged_now() -> dict[str, torch.Tensor]:
+        (path,) = tmp_path.rglob("audio_model_wa.pth")
+        found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+        return found
+
+    with monkeypatch.context() as patch:  # before the average is written
+        patch.setattr(finish, "save_table", _killing("wa_result.csv", finish.save_table))
+        with pytest.raises(Killed):
+            train()
+    (models,) = tmp_path.rglob("models")
+    second, third = (torch.load(models / f"audio_model.{e}.pth", weights_only=True) for e in (2, 3))
+    with monkeypatch.context() as patch:  # when all but the first are removed
+        patch.setattr(encoder_verb, "write_json", _killing("fold.json", encoder_verb.write_json))
+        with pytest.raises(Killed):
+            train(resume=True)
+    before = averaged_now()
+    for key, value in before.items():
+        assert torch.allclose(value, (second[key] + third[key]) / 2, atol=1e-7), key
+    assert any(not torch.equal(second[key], third[key]) for key in second)
+    table = (models.parent / "wa_result.csv").read_bytes()
+    made = models / "audio_model_wa.pth"
+    made.rename(tmp_path / "away.pth")
+    assert re.search(r"lacks audio_model\.3\.pth.* train again", train(resume=True).error)
+    (tmp_path / "away.pth").rename(made)
+    done = train(resume=True)
+    assert furthest(before, averaged_now(), exactly=True) == 0
+    assert (done.folder / "wa_result.csv").read_bytes() == table
     assert np.loadtxt(done.folder / "wa_result.csv", delimiter=",").shape == (5,)
-    assert done.result["folds"][0]["averaged"]["epochs"] == [2, 3]
+    (fold,) = done.result["folds"]
+    assert fold["averaged"]["epochs"] == [2, 3]
     kept = sorted(p.name for p in (done.folder / "models").glob("audio_model.*.pth"))
     assert kept == ["audio_model.2.pth"]
-    first = torch.load(done.folder / "models" / kept[0], weights_only=True)
-    last = {f"module.{k}": v for k, v in weights(done).items()}
-    key = "module.mlp_head.1.weight"
-    if done.result["folds"][0]["best"]["step"] == done.result["folds"][0]["steps"]:
-        assert torch.allclose(averaged[key], (first[key] + last[key]) / 2)
+    best = torch.load(done.folder / "models" / "best_audio_model.pth", weights_only=True)
+    assert furthest(weights(done), {k.removeprefix("module."): v for k, v in best.items()}) == 0
+    assert fold["best"]["step"] < fold["steps"]  # so the last weights would not do
 
 
 def test_published_validation_is_reloaded_and_scored_on_the_test_clips(
