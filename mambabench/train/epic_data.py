@@ -16,16 +16,15 @@ from mambabench.train.orders import stream
 __all__ = ["EpicData", "open_epic", "select_segments"]
 
 EPIC_CLASSES = 44
-Segments = tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
 class EpicData:
     """EPIC-SOUNDS' segments as they were given, and where their audio lies."""
 
-    train: Segments
-    valid: Segments
-    test: Segments
+    train: tuple[Segment, ...]
+    valid: tuple[Segment, ...]
+    test: tuple[Segment, ...]
     audio: Path
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -33,8 +32,8 @@ class EpicData:
     folds: tuple[Any, ...] = ("",)
 
     @property
-    def tested(self) -> Segments:
-        """Segments that are scored in the end: the only evaluation list, whatever it was called."""
+    def tested(self) -> tuple[Segment, ...]:
+        """The segments scored in the end: an only evaluation list is that, whatever its name."""
         return self.test or self.valid
 
 
@@ -56,7 +55,9 @@ def open_epic(values: Sequence[str]) -> EpicData:
     return EpicData(found["train"], found["valid"], found["test"], roles["audio"][0], labels)
 
 
-def select_segments(data: EpicData, settings: EncoderSettings) -> tuple[Segments, Segments, str]:
+def select_segments(
+    data: EpicData, settings: EncoderSettings
+) -> tuple[tuple[Segment, ...], tuple[Segment, ...], str]:
     """Return (training segments, segments that select, what these are).
 
     Where both evaluation lists are given, the first selects. Where there is one, it is tested:
