@@ -117,7 +117,7 @@ def _encoder(
 
         click.echo(json.dumps(found.as_json(), indent=2))
         return 0
-    dagger = "; ‡ selected on the test clips" if "test clips" in found.selection else ""
+    dagger = "; ‡ selected on the test clips" if "‡" in found.selection else ""
     click.echo(f"{found.system} on {found.task}: {found.n_clips} test clips, mode {found.mode}")
     click.echo(f"  selection: {found.selection}{dagger}")
     for name, label in (("acc", "accuracy"), ("mAP", "mAP"), ("auc", "AUC"), ("d_prime", "d'")):

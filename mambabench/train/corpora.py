@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mambabench.benchmarks.superb import er
 from mambabench.errors import DataError, nearest_names
 from mambabench.files import write_bytes
+from mambabench.probe.families.utterances import pool_rows
 from mambabench.train.clips import write_clips
 from mambabench.train.encoder_data import AUDIO
 from mambabench.train.loaders import read_wave
@@ -183,6 +185,26 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return found
 
 
+def _iemocap(source: Path, to: Path) -> dict[str, int]:
+    """IEMOCAP/Session1..5 (and s3prl's meta_data/, whose order its split depends on): fold k tests
+    session k; of the other sessions' clips s3prl's fifth selects and the rest trains."""
+    corpus = er.read(source)
+    mids = {label: f"/m/iemocap{i}" for i, label in enumerate(corpus.labels)}
+    _labels(to, list(mids.values()), corpus.labels)
+    listed = {
+        session: [(_existing(source / clip.path), mids[clip.labels[0]]) for clip in clips]
+        for session, clips in corpus.splits.items()
+    }
+    lists: dict[str, FileLabels] = {}
+    for k, session in enumerate(listed, start=1):
+        pool = [(s, row) for s, rows in listed.items() if s != session for row in rows]
+        train, valid = pool_rows([s for s, _ in pool], clean=False)
+        lists[f"fold{k}/train.json"] = [pool[i][1] for i in train]
+        lists[f"fold{k}/valid.json"] = [pool[i][1] for i in valid]
+        lists[f"fold{k}/test.json"] = listed[session]
+    return _write(to, lists)
+
+
 def _urbansound8k(source: Path, to: Path) -> dict[str, int]:
     """UrbanSound8K: metadata/UrbanSound8K.csv, audio/fold<k>/; scenes of 60 s per fold.
 
@@ -257,6 +279,7 @@ def _scene_lists(to: Path, scenes: Mapping[int, Sequence[tuple[str, str]]]) -> d
 CORPORA: dict[str, Callable[[Path, Path], dict[str, int]]] = {
     "audioset": _audioset,
     "esc50": _esc50,
+    "iemocap": _iemocap,
     "speechcommands": _speechcommands,
     "urbansound8k": _urbansound8k,
     "vggsound": _vggsound,

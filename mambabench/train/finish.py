@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mambabench.errors import StoreError
 from mambabench.train.encoder_data import ClipFold
 from mambabench.train.encoder_settings import EncoderSettings
 from mambabench.train.judge import Judge
-from mambabench.train.loop import Progress
+from mambabench.train.loop import Progress, writing
 from mambabench.train.published import average_states, prefixed, save_pth, save_table
 from mambabench.train.ranks import Ranks
 from mambabench.train.readers import Blocks
@@ -44,9 +45,12 @@ def finish_fold(
     best_row = next((r for r in progress.history if r["step"] == progress.best_step), None)
     averaged = None
     if settings.average and isinstance(work.evaluate, Judge):
-        averaged = _averaged(settings, prepared, folder, ranks)
-    if prepared.selection and (folder / "best.safetensors").is_file():
-        state = load_tensors(folder / "best.safetensors")[0]
+        averaged = _averaged(settings, prepared, folder, len(progress.history), ranks)
+    if prepared.selection:
+        # where this was reached before and then killed, the best are the final weights already
+        kept = (folder / name for name in ("best.safetensors", "weights.safetensors"))
+        best = next((path for path in kept if path.is_file()), None)
+        state = state if best is None else load_tensors(best)[0]
     record: dict[str, Any] = {
         "fold": name,
         "selection": prepared.selection or "none: the last weights",
@@ -67,7 +71,8 @@ def finish_fold(
     ranks.wait()
     if ranks.first:
         header = {"objective": settings.objective, "sha256": record["weights_sha256"]}
-        save_tensors(folder / "weights.safetensors", state, header)
+        with writing(f"the weights of {folder}"):
+            save_tensors(folder / "weights.safetensors", state, header)
         (folder / "best.safetensors").unlink(missing_ok=True)
     ranks.wait()
     published = settings.mode == "published"
@@ -84,15 +89,22 @@ def _plain(row: Any) -> Any:
 
 
 def _averaged(
-    settings: EncoderSettings, prepared: PreparedTraining, folder: Path, ranks: Ranks
+    settings: EncoderSettings,
+    prepared: PreparedTraining,
+    folder: Path,
+    n_epochs: int,
+    ranks: Ranks,
 ) -> dict[str, Any]:
-    """Average the kept weights, score them and write wa_result.csv: mAP, AUC, P, R, d'."""
-    first, last = settings.average[0], settings.average[-1]
-    paths = [folder / "models" / f"audio_model.{e}.pth" for e in range(first, last + 1)]
-    states = [torch.load(p, weights_only=True) for p in paths if p.is_file()]
-    if not states:
+    """Average the kept weights, score them and write wa_result.csv: mAP, AUC, P, R, d'.
+
+    Empty where the training ended before the first of these epochs.
+    """
+    first, last = settings.average[0], min(settings.average[-1], n_epochs)
+    if last < first:
         return {}
-    mean = {k.removeprefix("module."): v for k, v in average_states(states).items()}
+    paths = [folder / "models" / f"audio_model.{e}.pth" for e in range(first, last + 1)]
+    made = folder / "models" / "audio_model_wa.pth"
+    mean = {k.removeprefix("module."): v for k, v in _mean_weights(paths, made).items()}
     judge = prepared.work.evaluate
     assert isinstance(judge, Judge)
     own = weights_of(judge.model)
@@ -103,11 +115,29 @@ def _averaged(
     judge.model.load_state_dict(own)
     columns = ("mAP", "auc", "middle_precision", "middle_recall", "d_prime")
     if ranks.first:
-        save_table(folder / "wa_result.csv", [judged.row[c] for c in columns])
-        save_pth(folder / "models" / "audio_model_wa.pth", prefixed(mean))
+        with writing(f"the averaged weights of {folder}"):
+            save_table(folder / "wa_result.csv", [judged.row[c] for c in columns])
+            save_pth(made, prefixed(mean))
         for path in paths[1:]:  # the first stays, as published
             path.unlink(missing_ok=True)
     return {"epochs": [first, last], **{k: judged.row[k] for k in _SHOWN if k in judged.row}}
+
+
+def _mean_weights(paths: Sequence[Path], made: Path) -> Mapping[str, torch.Tensor]:
+    """Return the mean of all of `paths`, or what was `made` of them before they were removed.
+
+    StoreError where some are missing: the mean of the others would be another model.
+    """
+    missing = [path.name for path in paths if not path.is_file()]
+    if not missing:
+        return average_states([torch.load(path, weights_only=True) for path in paths])
+    if made.is_file():
+        state: Mapping[str, torch.Tensor] = torch.load(made, weights_only=True)
+        return state
+    raise StoreError(
+        f"{paths[0].parent} lacks {', '.join(missing)}, whose weights are to be averaged: remove "
+        f"{made.parents[1]} and train again"
+    )
 
 
 def _eval_result(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from mambabench.train.state import (
     unplain,
 )
 
-__all__ = ["Evaluation", "Losses", "Progress", "Tick", "Work", "restore", "run_training"]
+__all__ = ["Evaluation", "Losses", "Progress", "Tick", "Work", "restore", "run_training", "writing"]
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_SKIPPED = 0.01  # share of steps with a loss that is no number, where they are skipped
@@ -204,11 +204,14 @@ def _one_step(work: Work, step: Step, progress: Progress, ranks: Ranks) -> dict[
     work.rates.before_step(progress.step)
     work.optimiser.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
+    bad: list[str] = []  # clips of the batches whose loss is no number
     finite = True
     for batch, count in zip(step.parts, step.counts, strict=True):
         losses = _forward(work, batch.to(work.device))
         share = count / step.n_clips
-        finite = finite and bool(torch.isfinite(losses.loss))
+        if not torch.isfinite(losses.loss):
+            finite = False
+            bad += batch.names
         if finite:
             loss = losses.loss * share
             (work.scaler.scale(loss) if work.scaler else loss).backward()  # type: ignore[no-untyped-call]
@@ -219,7 +222,8 @@ def _one_step(work: Work, step: Step, progress: Progress, ranks: Ranks) -> dict[
     shown = dict(zip(names, totals[:-1], strict=True))
     shown = {"loss": shown.pop("loss"), **shown}
     if totals[-1]:
-        _not_a_number(work, step, progress, shown)
+        bad = [name for names in ranks.gathered(bad) for name in names]
+        _not_a_number(work, bad, progress, shown)
     else:
         norm = _update(work, progress, ranks)
         if work.log_norm:
@@ -264,14 +268,15 @@ def _add(sums: dict[str, float], shown: Mapping[str, float], n: int) -> None:
         sums[name] = sums.get(name, 0.0) + value * n
 
 
-def _not_a_number(work: Work, step: Step, progress: Progress, shown: Mapping[str, float]) -> None:
+def _not_a_number(
+    work: Work, names: Sequence[str], progress: Progress, shown: Mapping[str, float]
+) -> None:
     """Count a step whose loss is no number, or stop; either way nothing is updated."""
     rate = float(work.optimiser.param_groups[0]["lr"])
-    names = [name for batch in step.parts for name in batch.names]
     clips = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     what = (
-        f"step {progress.step}: the loss is {shown['loss']} at rate {rate:.3g}; clips of this "
-        f"process: {clips or 'not known'}"
+        f"step {progress.step}: the loss is {shown['loss']} at rate {rate:.3g}; clips of the "
+        f"batch: {clips or 'not known'}"
     )
     if work.on_nan == "stop":
         raise ProtocolError(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mambabench.errors import DataError
+from mambabench.train.tars import Record, count_frames
 
-__all__ = ["cut", "n_starts", "standardised"]
+__all__ = ["check_lengths", "cut", "n_starts", "standardised"]
 
 Array = npt.NDArray[Any]
 
@@ -41,10 +43,25 @@ def cut(
         if not published:
             return np.tile(x, (repeats, 1))[:required]
         if name:
-            raise DataError(
-                f"clip {name} has {n} frames, fewer than {required}: the published loader repeats "
-                "it along the mel axis and its batch fails; leave it out, or use mode sound"
-            )
+            raise _too_short(f"clip {name}", n, required)
         return np.tile(x, (1, repeats))
     first = (n - required) // 2 if start == "centre" else int(start or 0)
     return x[first : first + required]
+
+
+def check_lengths(records: Iterable[Record], required: int, n_bands: int) -> None:
+    """Raise DataError naming tar and sample where one has fewer than `required` frames.
+
+    Only headers are read, and only of samples whose size leaves the question open.
+    """
+    surely = required * n_bands * 8 + 65536  # bytes: even of float64, behind the longest header
+    for record in records:
+        if record.size < surely and (n := count_frames(record)) < required:
+            raise _too_short(f"{record.tar}: clip {record.key}", n, required)
+
+
+def _too_short(what: str, n: int, required: int) -> DataError:
+    return DataError(
+        f"{what} has {n} frames, fewer than {required}: the published loader repeats it along the "
+        "mel axis and its batch fails; leave it out, or use mode sound"
+    )

@@ -87,6 +87,7 @@ def precompute(
     done = _begun(folder, plan)
     todo = [i for i in range(len(parts)) if f"{i:05d}.tar" not in done]
     write = {"tars": done}
+    write_json(folder / MANIFEST, {**plan, **write})  # before any tar: whose they are, if killed
     for n, (index, row) in enumerate(_made(folder, parts, todo, on_error, jobs), start=1):
         done[f"{index:05d}.tar"] = row
         write_json(folder / MANIFEST, {**plan, **write})
@@ -107,7 +108,7 @@ def _begun(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     found = read_json(path)
     differ = [key for key, value in plan.items() if found.get(key) != value]
-    if differ:
+    if differ and (found["tars"] or any(folder.glob("*.tar"))):  # nothing made: begin anew
         raise DataError(
             f"{folder} was made with another {', '.join(differ)}: use another folder or remove it"
         )

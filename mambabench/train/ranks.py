@@ -72,6 +72,13 @@ class Ranks:
         dist.broadcast_object_list(held, src=0)
         return held[0]
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Return every rank's value, in their order; plain Python values."""
+        held = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(held, value)
+        return held
+
     def all_agree(self, flag: bool, device: str = "cpu") -> bool:
         """Tell whether `flag` holds on every rank."""
         return self.total([float(flag)], device)[0] == self.world

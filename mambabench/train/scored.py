@@ -100,6 +100,8 @@ def evaluate_checkpoint(
         resolved = _settings_of(system, state, task, recipe, given)
         selection, states = "not known: a file", {"": state}
     opened = find_system(system).open_data(resolved, data)
+    if selection.startswith("validation") and not _has_test(opened):
+        selection += ", which are tested on here for want of others ‡"
     rows, n_clips, tested = [], 0, []
     for fold in opened.folds:
         name = getattr(fold, "name", "")
@@ -131,6 +133,10 @@ def evaluate_checkpoint(
         published_values(system, resolved),
         written,
     )
+
+
+def _has_test(data: Any) -> bool:
+    return all(fold.test for fold in (data.folds if isinstance(data, ClipData) else (data,)))
 
 
 def _of_run(
@@ -229,9 +235,9 @@ def _test_blocks(system: str, settings: EncoderSettings, data: Any, fold: Any) -
     size = 2 * settings.batch_size
     if not isinstance(data, ClipData):
         read: Any = EpicReader(
-            data.valid, data.audio, len(data.labels), 0, False, published, settings.n_frames
+            data.tested, data.audio, len(data.labels), 0, False, published, settings.n_frames
         )
-        return Blocks(read, len(data.valid), size, settings.workers)
+        return Blocks(read, len(data.tested), size, settings.workers)
     clips = fold.test or fold.valid
     if not clips:
         raise DataError("there are no test clips: give --data test=PATH")

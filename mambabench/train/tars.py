@@ -22,7 +22,15 @@ import numpy.typing as npt
 from mambabench.errors import DataError
 from mambabench.files import atomic_write
 
-__all__ = ["Record", "find_tars", "index_tar", "read_array", "read_labels", "write_tar"]
+__all__ = [
+    "Record",
+    "count_frames",
+    "find_tars",
+    "index_tar",
+    "read_array",
+    "read_labels",
+    "write_tar",
+]
 
 Array = npt.NDArray[Any]
 
@@ -61,12 +69,13 @@ def find_tars(folders: Sequence[Path]) -> tuple[Path, ...]:
 def index_tar(path: Path) -> list[Record]:
     """Return the samples of a tar by reading its headers only.
 
-    DataError names the tar and its last whole sample where the file ends early or a sample has no
-    features.
+    DataError names the tar and its last whole sample where the file ends early (a whole tar ends
+    in a block of zeros) or a sample has no features.
     """
     records: list[Record] = []
     parts: dict[str, tarfile.TarInfo] = {}
     key = ""
+    end = 0  # of the last member's blocks
     size = path.stat().st_size
 
     def flush() -> None:
@@ -82,17 +91,24 @@ def index_tar(path: Path) -> list[Record]:
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
+                end = member.offset_data
                 if not member.isfile():
                     continue
+                end += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 name, _, kind = Path(member.name).name.partition(".")
                 if member.offset_data + member.size > size:
-                    raise DataError(_cut(path, records, member.name))
+                    raise DataError(_cut(path, records, f"inside {member.name}"))
                 if name != key:
                     flush()
                     key = name
                 parts[kind] = member
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{_cut(path, records, 'the next header')} ({error})") from error
+        raise DataError(f"{_cut(path, records, 'inside the next header')} ({error})") from error
+    with path.open("rb") as file:
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            where = f"inside or right behind sample {key} (no block of zeros ends the archive)"
+            raise DataError(_cut(path, records, where))
     flush()
     if not records:
         raise DataError(f"{path} holds no samples")
@@ -101,21 +117,29 @@ def index_tar(path: Path) -> list[Record]:
 
 def _cut(path: Path, records: Sequence[Record], where: str) -> str:
     last = f"after sample {records[-1].key}" if records else "before the first sample"
-    return f"{path} ends early, {last}, inside {where}; make or fetch this tar again"
+    return f"{path} ends early, {last}, {where}; make or fetch this tar again"
 
 
 _ARRAY = struct.Struct("<H")
+_HEAD = 4096  # bytes that hold the header of any .npy of two dimensions
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], int]:
+    """Return a .npy's header and where its values begin; ValueError for other versions than 1."""
+    if data[:6] != b"\x93NUMPY" or data[6] != 1:
+        raise ValueError("no .npy of version 1")
+    end = 10 + _ARRAY.unpack_from(data, 8)[0]
+    return ast.literal_eval(data[10:end].decode("latin1")), end
 
 
 def _parse(data: bytes, what: str) -> Array:
     """Return the array of a .npy; DataError for pickled objects and damage."""
     try:
         if data[:6] == b"\x93NUMPY" and data[6] == 1:  # read the header without a file object
-            length = _ARRAY.unpack_from(data, 8)[0]
-            header = ast.literal_eval(data[10 : 10 + length].decode("latin1"))
+            header, begin = _header(data)
             dtype = np.dtype(header["descr"])
             if not dtype.hasobject:
-                flat = np.frombuffer(data, dtype, offset=10 + length)
+                flat = np.frombuffer(data, dtype, offset=begin)
                 shape = tuple(header["shape"])
                 return (
                     flat.reshape(shape[::-1]).T
@@ -145,6 +169,15 @@ def read_array(record: Record) -> Array:
     if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
         raise DataError(f"{what} is {array.dtype} {list(array.shape)}, not floats [frames, bands]")
     return array.astype(np.float32, copy=False)
+
+
+def count_frames(record: Record) -> int:
+    """Return the frames of a sample, from the header of its .npy where that is a plain one."""
+    head = _read(record.tar, record.offset, min(record.size, _HEAD))
+    try:
+        return int(_header(head)[0]["shape"][0])
+    except (ValueError, SyntaxError, LookupError, TypeError, struct.error):
+        return len(read_array(record))  # says what is wrong
 
 
 def read_labels(record: Record) -> Array:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from mambabench.errors import DataError
 from mambabench.train.corpora import prepare_lists
-from mambabench.train.encoder_data import open_clips
+from mambabench.train.encoder_data import open_clips, selection_split
 from mambabench.train.encoder_settings import AumSettings, SsambaSettings
 
 
@@ -84,6 +85,39 @@ def test_voxceleb_vggsound_and_audioset(tmp_path: Path) -> None:
     values = [f"train={tmp_path / 'a' / 'balanced.json'}", str(tmp_path / "a")]
     data = open_clips(values, AumSettings())
     assert data.folds[0].train[0].labels == (0, 1)
+
+
+def test_iemocap(tmp_path: Path) -> None:
+    """A session each, four emotions; s3prl draws a fifth of the other sessions, seed 0."""
+    source = tmp_path / "corpus"
+    for session in range(1, 6):
+        base = source / "IEMOCAP" / f"Session{session}"
+        lines = []
+        for turn, emotion in enumerate(("neu", "hap", "exc", "ang", "sad", "fru", "neu")):
+            name = f"Ses0{session}F_impro01_F{turn:03d}"
+            wave(base / "sentences" / "wav" / name[:14] / f"{name}.wav")
+            lines.append(f"[{turn}.0 - {turn + 1}.0]\t{name}\t{emotion}\t[2.5, 2.5, 2.5]")
+        (base / "dialog" / "EmoEvaluation").mkdir(parents=True)
+        text = "\n".join(lines) + "\n"
+        (base / "dialog" / "EmoEvaluation" / f"Ses0{session}F_impro01.txt").write_text(text)
+    counts = prepare_lists("iemocap", source, tmp_path / "lists")
+    assert len(counts) == 15
+    assert [counts[f"fold3/{n}.json"] for n in ("train", "valid", "test")] == [19, 5, 6]
+    settings = SsambaSettings(objective="classify", pooling="s3prl")
+    data = open_clips([str(tmp_path / "lists")], settings)
+    assert data.labels == ("neu", "hap", "ang", "sad")
+    for k, fold in enumerate(data.folds, start=1):
+        assert fold.name == f"fold{k}"
+        assert {c.path.name[:5] for c in fold.test} == {f"Ses0{k}"}
+        assert [c.labels for c in fold.test] == [(0,), (1,), (1,), (2,), (3,), (0,)]
+        learned = [c.path.name for c in (*fold.train, *fold.valid)]
+        assert len(set(learned)) == len(learned) == 24
+        assert not [name for name in learned if name.startswith(f"Ses0{k}")]
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0)).tolist()
+    pool = sorted(c.path.name for c in (*data.folds[0].train, *data.folds[0].valid))
+    assert [c.path.name for c in data.folds[0].valid] == [pool[i] for i in order[19:]]
+    chosen, why = selection_split(data.folds[0], settings, len(data.folds))
+    assert (chosen.valid, why) == (data.folds[0].valid, "validation clips")
 
 
 def test_urbansound8k_scenes(tmp_path: Path) -> None:

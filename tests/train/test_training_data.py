@@ -18,10 +18,12 @@ from small import TINY, run
 
 from mambabench.errors import DataError, ProtocolError
 from mambabench.train import orders
+from mambabench.train import precompute as precompute_module
 from mambabench.train.batches import Item, LoaderSource, Place
 from mambabench.train.clips import read_weights
 from mambabench.train.encoder_data import open_clips, parse_data
 from mambabench.train.encoder_settings import AumSettings, SsambaSettings
+from mambabench.train.log import read_log
 from mambabench.train.precompute import precompute
 from mambabench.train.ranks import Ranks, find_ranks
 from mambabench.train.tars import index_tar, read_array, write_tar
@@ -32,13 +34,16 @@ def read_name(place: Place) -> Item:
     return Item(torch.tensor([float(place.clip)]), None, {}, str(place.clip))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_every_rank_and_worker_sees_each_sample_once_an_epoch(workers: int) -> None:
-    shards = [range(0, 7), range(7, 20), range(20, 24)]
+@pytest.mark.parametrize(("workers", "n_clips"), [(0, 24), (2, 24), (0, 25)])
+def test_every_rank_and_worker_sees_each_sample_once_an_epoch(workers: int, n_clips: int) -> None:
+    """Of 25 clips the last, incomplete batch of six is left out: one clip, another each epoch."""
+    shards = [range(0, 7), range(7, 20), range(20, n_clips)]
+    left_out = []
     for epoch in range(2):
         source = LoaderSource(
-            lambda e: orders.buffered_order(shards, 5, 0, e), read_name, 24, 6, True, workers
+            lambda e: orders.buffered_order(shards, 5, 0, e), read_name, n_clips, 6, True, workers
         )
+        assert source.steps_per_epoch == 4
         seen: list[str] = []
         by_step: list[set[str]] = []
         for rank in range(2):
@@ -49,9 +54,12 @@ def test_every_rank_and_worker_sees_each_sample_once_an_epoch(workers: int) -> N
                     by_step.append(set(names))
                 else:
                     by_step[i] |= set(names)
-        assert sorted(map(int, seen)) == list(range(24))
+        assert len(set(seen)) == len(seen) == 24
+        left_out.append(set(range(n_clips)) - set(map(int, seen)))
         alone = source.steps(epoch, 0, Ranks(), 1)
         assert by_step == [{n for part in step.parts for n in part.names} for step in alone]
+    assert [len(one) for one in left_out] == [n_clips - 24] * 2
+    assert n_clips == 24 or left_out[0] != left_out[1]
 
 
 def test_orders_depend_on_seed_and_epoch_and_stay_local() -> None:
@@ -100,6 +108,19 @@ def test_a_tar_that_ends_early(tmp_path: Path, tars: Path) -> None:
             index_tar(path)
 
 
+@pytest.mark.parametrize("member", ["clip0x3.data.pyd", "clip0x3.target.pyd"])
+def test_a_tar_that_ends_between_members(member: str, tmp_path: Path, tars: Path) -> None:
+    """Cut before a sample, or between its data and its target: no member is torn."""
+    with tarfile.open(tars / "000.tar") as tar:
+        first = tar.getmember(member).offset
+    path = tmp_path / "a.tar"
+    path.write_bytes((tars / "000.tar").read_bytes()[:first])
+    with pytest.raises(DataError, match=r"a\.tar ends early, after sample clip0x.*fetch this tar"):
+        index_tar(path)
+    path.write_bytes(path.read_bytes() + bytes(512))  # the least that ends an archive
+    assert index_tar(path)[2].key == "clip0x2"
+
+
 def test_pickled_objects_and_odd_arrays_are_refused(tmp_path: Path) -> None:
     def tar(name: str, array: Any, **options: Any) -> Path:
         buffer = io.BytesIO()
@@ -144,6 +165,28 @@ def test_published_short_clips_are_refused_by_name(tmp_path: Path) -> None:
         "ssam", data=[tmp_path], settings={**settings, "mode": "sound"}, out=tmp_path / "s"
     )
     assert done.error is None
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_one_late_short_clip_is_refused_before_the_first_step(
+    version: tuple[int, int], tmp_path: Path
+) -> None:
+    rows = [(f"c{i}", np.ones((240, 80), np.float32), np.zeros(1)) for i in range(39)]
+    write_tar(tmp_path / "a.tar", rows)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ones((199, 80), np.float32), version=version)
+    with tarfile.open(tmp_path / "a.tar", "a") as tar:
+        info = tarfile.TarInfo("c39.data.pyd")
+        info.size = buffer.tell()
+        buffer.seek(0)
+        tar.addfile(info, buffer)
+    settings = {**TINY, "ranks": 1, "readers": 1, "buffer": 1, "mode": "published"}
+    (done,) = train_encoder("ssam", data=[tmp_path], settings=settings, out=tmp_path / "p")
+    assert f"{tmp_path / 'a.tar'}: clip c39 has 199 frames, fewer than 200" in str(done.error)
+    assert "leave it out, or use mode sound" in str(done.error)
+    assert not [p for p in done.folder.rglob("*") if p.name == "state.safetensors"]
+    log = done.folder / "log.jsonl"
+    assert not log.is_file() or not [x for x in read_log(log) if x["kind"] == "step"]
 
 
 def test_too_few_tars_for_the_published_readers(tmp_path: Path, tars: Path) -> None:
@@ -286,6 +329,35 @@ def test_precompute_is_resumable_checked_and_the_same_in_parallel(tmp_path: Path
     left = precompute([tmp_path / "audio"], tmp_path / "four", on_error="skip")
     assert left.n_clips == 23
     assert [Path(p).name for p in left.skipped] == ["05.wav"]
+
+
+def test_precompute_goes_on_after_a_kill_behind_the_first_tar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Stands for the end of the process."""
+
+    plain = precompute_module.write_json
+
+    def write(path: Path, value: Any) -> None:
+        if list(path.parent.glob("*.tar")):
+            raise Killed
+        plain(path, value)
+
+    write_lists(tmp_path / "audio")
+    monkeypatch.setattr(precompute_module, "write_json", write)
+    with pytest.raises(Killed):
+        precompute([tmp_path / "audio"], tmp_path / "tars", clips_per_tar=9)
+    monkeypatch.setattr(precompute_module, "write_json", plain)
+    with pytest.raises(DataError, match="made with another clips_per_tar"):
+        precompute([tmp_path / "audio"], tmp_path / "tars", clips_per_tar=5)
+    done = precompute([tmp_path / "audio"], tmp_path / "tars", clips_per_tar=9)
+    assert (done.n_tars, done.n_made, done.n_clips) == (3, 3, 24)
+    # a folder in which nothing was made yet is free for another plan
+    (tmp_path / "audio" / "05.wav").write_text("broken")
+    with pytest.raises(DataError, match=r"05\.wav"):
+        precompute([tmp_path / "audio"], tmp_path / "new")
+    assert precompute([tmp_path / "audio"], tmp_path / "new", on_error="skip").n_clips == 23
 
 
 def test_sound_holds_out_training_clips_and_published_takes_the_test_clips(lists: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from golden_training_loops import free_port
 from small import SMALL, furthest, run, weights
 
+from mambabench.errors import ProtocolError
 from mambabench.train import loop
 from mambabench.train.log import read_log
 
@@ -236,6 +237,37 @@ def test_a_loss_that_is_no_number_names_step_clips_and_rate(
     assert run("ssam", data, tmp_path, resume=True).state == "resumed"
 
 
+def _bad_rank(rank: int, world: int, data: Data, port: int, out: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    plain = loop._forward
+
+    def forward(work: Any, batch: Any) -> Any:
+        found = plain(work, batch)
+        if rank == 0:
+            return found
+        Path(out, "bad").write_text(", ".join(batch.names))
+        return found._replace(loss=found.loss * float("nan"))
+
+    loop._forward = forward
+    try:
+        run("ssam", data, Path(out))
+    except ProtocolError as error:
+        Path(out, f"rank{rank}").write_text(str(error))
+
+
+def test_the_clips_of_the_rank_whose_loss_is_no_number_are_named(
+    data: Data, tmp_path: Path
+) -> None:
+    import torch.multiprocessing as mp
+
+    mp.spawn(_bad_rank, (2, data, free_port(), str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        said = (tmp_path / f"rank{rank}").read_text()
+        assert f"clips of the batch: {(tmp_path / 'bad').read_text()}. The last" in said
+
+
 def test_aum_skips_a_bad_step_and_gives_up_on_many(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,26 +288,48 @@ def test_aum_skips_a_bad_step_and_gives_up_on_many(
     assert "more than 1 % of all" in done.error
 
 
-def test_no_space_for_the_state_leaves_the_last_good_one(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "file", "count"),
+    [
+        ("ssam", "state.safetensors", 3),
+        ("ssam", "checkpoint-1.pth", 1),
+        ("ssam", "weights.safetensors", 1),
+        ("aum", "best.safetensors", 2),
+        ("aum", "weights.safetensors", 1),
+    ],
+)
+def test_no_space_for_a_file_leaves_the_last_good_ones(
+    name: str, file: str, count: int, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = run("ssam", data, tmp_path / "a")
-    plain, calls = loop.save_tensors, 0
+    judge, replace, left = loop._evaluate, os.replace, count
+    kept: dict[Path, bytes] = {}
 
-    def save(path: Path, *arguments: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
+    def always_better(work: Any, progress: Any, ranks: Any) -> None:
+        progress.best = None
+        judge(work, progress, ranks)
+
+    def full(temporary: Path, path: Path) -> None:
+        nonlocal left
+        left -= Path(path).name == file
+        if left == 0 and Path(path).name == file:
+            tree = (p for p in Path(path).parent.parent.rglob("*") if p.suffix != ".tmp")
+            kept.update({p: p.read_bytes() for p in tree if p.suffix in (".pth", ".safetensors")})
             raise OSError(errno.ENOSPC, "No space left on device")
-        plain(path, *arguments)
+        replace(temporary, path)
 
-    monkeypatch.setattr(loop, "save_tensors", save)
-    done = run("ssam", data, tmp_path / "b", save_steps=1)
+    monkeypatch.setattr(loop, "_evaluate", always_better)
+    undisturbed = run(name, data, tmp_path / "a")
+    monkeypatch.setattr(os, "replace", full)
+    done = run(name, data, tmp_path / "b", save_steps=1)
     assert done.state == "failed"
     assert "No space left on device" in done.error
     assert "--resume" in done.error
-    monkeypatch.setattr(loop, "save_tensors", plain)
-    done = run("ssam", data, tmp_path / "b", resume=True)
+    assert any(p.name == "state.safetensors" for p in kept)
+    assert count == 1 or any(p.name == file for p in kept)  # written before
+    assert {p: p.read_bytes() for p in kept} == kept
+    assert not list(done.folder.rglob("*.tmp"))
+    done = run(name, data, tmp_path / "b", resume=True)
+    assert done.state == "resumed"
     assert furthest(weights(undisturbed), weights(done), exactly=True) == 0
 
 

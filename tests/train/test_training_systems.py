@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,9 @@ from mambabench.models.encoders.ssamba import SsambaBackbone, SsambaClassifier, 
 from mambabench.models.weights.checkpoint import read_checkpoint
 from mambabench.report.summary import summarise
 from mambabench.store.records import read_predictions, read_record
-from mambabench.train.encoder_settings import SsamSettings
+from mambabench.train import encoder_verb, finish
+from mambabench.train.encoder_settings import AumSettings, SsamSettings
+from mambabench.train.epic_data import open_epic, select_segments
 from mambabench.train.log import read_log
 from mambabench.train.probing import parse_probe
 from mambabench.train.ranks import Ranks
@@ -280,18 +284,63 @@ def test_s3prl_s_recipes_train_the_encoder_with_the_head(
     assert scored.n_clips == 8
 
 
-def test_weights_are_averaged_and_scored(data: Data, tmp_path: Path) -> None:
-    done = run("ssamba-classify", data, tmp_path, {"epochs": 3, "average": [2, 3]})
-    averaged = torch.load(done.folder / "models" / "audio_model_wa.pth", weights_only=True)
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+def _killing(at: str, plain: Any) -> Any:
+    """Return `plain`, a writer, that ends the process before it writes `at`."""
+
+    def write(path: Path, *arguments: Any) -> None:
+        if path.name == at:
+            raise Killed
+        plain(path, *arguments)
+
+    return write
+
+
+def test_weights_are_averaged_and_scored_whenever_killed(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(**more: Any) -> Any:
+        own = {"epochs": 4, "average": [2, 3]}
+        return run("ssamba-classify", data, tmp_path, own, **more)
+
+    def averaged_now() -> dict[str, torch.Tensor]:
+        (path,) = tmp_path.rglob("audio_model_wa.pth")
+        found: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+        return found
+
+    with monkeypatch.context() as patch:  # before the average is written
+        patch.setattr(finish, "save_table", _killing("wa_result.csv", finish.save_table))
+        with pytest.raises(Killed):
+            train()
+    (models,) = tmp_path.rglob("models")
+    second, third = (torch.load(models / f"audio_model.{e}.pth", weights_only=True) for e in (2, 3))
+    with monkeypatch.context() as patch:  # when all but the first are removed
+        patch.setattr(encoder_verb, "write_json", _killing("fold.json", encoder_verb.write_json))
+        with pytest.raises(Killed):
+            train(resume=True)
+    before = averaged_now()
+    for key, value in before.items():
+        assert torch.allclose(value, (second[key] + third[key]) / 2, atol=1e-7), key
+    assert any(not torch.equal(second[key], third[key]) for key in second)
+    table = (models.parent / "wa_result.csv").read_bytes()
+    made = models / "audio_model_wa.pth"
+    made.rename(tmp_path / "away.pth")
+    assert re.search(r"lacks audio_model\.3\.pth.* train again", train(resume=True).error)
+    (tmp_path / "away.pth").rename(made)
+    done = train(resume=True)
+    assert furthest(before, averaged_now(), exactly=True) == 0
+    assert (done.folder / "wa_result.csv").read_bytes() == table
     assert np.loadtxt(done.folder / "wa_result.csv", delimiter=",").shape == (5,)
-    assert done.result["folds"][0]["averaged"]["epochs"] == [2, 3]
+    (fold,) = done.result["folds"]
+    assert fold["averaged"]["epochs"] == [2, 3]
     kept = sorted(p.name for p in (done.folder / "models").glob("audio_model.*.pth"))
     assert kept == ["audio_model.2.pth"]
-    first = torch.load(done.folder / "models" / kept[0], weights_only=True)
-    last = {f"module.{k}": v for k, v in weights(done).items()}
-    key = "module.mlp_head.1.weight"
-    if done.result["folds"][0]["best"]["step"] == done.result["folds"][0]["steps"]:
-        assert torch.allclose(averaged[key], (first[key] + last[key]) / 2)
+    best = torch.load(done.folder / "models" / "best_audio_model.pth", weights_only=True)
+    assert furthest(weights(done), {k.removeprefix("module."): v for k, v in best.items()}) == 0
+    assert fold["best"]["step"] < fold["steps"]  # so the last weights would not do
 
 
 def test_published_validation_is_reloaded_and_scored_on_the_test_clips(
@@ -432,30 +481,70 @@ def _epic(folder: Path) -> list[str]:
         rows.append(f"a{i},{video},00:00:00.250,{stop},{i % 3}")
     (folder / "train.csv").write_text("\n".join(rows) + "\n")
     (folder / "valid.csv").write_text("\n".join(rows[:5]) + "\n")
-    return [f"{k}={folder / v}" for k, v in
-            (("train", "train.csv"), ("valid", "valid.csv"), ("audio", "audio"))]  # fmt: skip
+    (folder / "test.csv").write_text("\n".join(rows[:4]) + "\n")
+    return [f"{k}={folder / v}" for k, v in (("train", "train.csv"), ("audio", "audio"),
+            ("valid", "valid.csv"), ("test", "test.csv"))]  # fmt: skip
+
+
+EPIC = {
+    **TINY, "dataset": "epic_sounds", "n_frames": 128, "warp": "published", "warmup": True,
+    "loss": "CE", "batch_size": 4,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["published", "sound"])
 def test_epic_sounds_trains_from_its_annotations(mode: str, tmp_path: Path) -> None:
     data = _epic(tmp_path)
-    settings = {
-        **TINY, "dataset": "epic_sounds", "n_frames": 128, "warp": "published", "warmup": True,
-        "loss": "CE", "batch_size": 4,
-    }  # fmt: skip
-    (done,) = train_encoder("aum", data=data, settings=settings, mode=mode, out=tmp_path / "out")
+    (done,) = train_encoder("aum", data=data, settings=EPIC, mode=mode, out=tmp_path / "out")
     assert done.error is None
     rates = [x["lr"] for x in read_log(done.folder / "log.jsonl") if x["kind"] == "step"]
     assert rates == pytest.approx([1e-5 * (0.01 + 0.99 * i / 4) for i in range(4)])
-    assert evaluate_checkpoint(done.folder, data=data).n_clips == 4
+    (fold,) = done.result["folds"]
+    assert (fold["selection"], fold["facts"]["evaluation clips"]) == ("validation segments", 4)
+    scored = evaluate_checkpoint(done.folder, data=data)
+    assert (scored.n_clips, scored.selection) == (3, "validation segments")  # the test list
+    assert "‡" in evaluate_checkpoint(done.folder, data=data[:3]).selection  # now it is the same
     (tmp_path / "train.pkl").write_bytes(b"")
     with pytest.raises(DataError, match="is a pickle, which can run code"):
         train_encoder(
-            "aum", data=[f"train={tmp_path / 'train.pkl'}", *data[1:]], settings=settings,
+            "aum", data=[f"train={tmp_path / 'train.pkl'}", *data[1:]], settings=EPIC,
             out=tmp_path / "c",
         )  # fmt: skip
     with pytest.raises(DataError, match="EPIC-SOUNDS needs --data train=CSV"):
-        train_encoder("aum", data=data[:1], settings=settings, out=tmp_path / "d")
+        train_encoder("aum", data=data[:2], settings=EPIC, out=tmp_path / "d")
+
+
+@pytest.mark.parametrize("role", ["valid", "test"])
+def test_epic_sounds_only_evaluation_list_is_the_test(role: str, tmp_path: Path) -> None:
+    train, audio, *_ = _epic(tmp_path)
+    data = [train, audio, f"{role}={tmp_path / 'test.csv'}"]
+    (done,) = train_encoder("aum", data=data, settings=EPIC, mode="published", out=tmp_path / "p")
+    (fold,) = done.result["folds"]
+    assert fold["selection"] == "test segments ‡"
+    assert fold["facts"] == {"training clips": 8, "evaluation clips": 3, "classes": 44}
+    scored = CliRunner().invoke(
+        evaluate_command, [str(done.folder), *(w for d in data for w in ("--data", d))]
+    )
+    assert "‡ selected on the test clips" in scored.output
+    table = (tmp_path / "test.csv").read_text()
+    unheard = table.replace("P01_01", "P99_99").replace("P01_02", "P99_99")
+    (tmp_path / "test.csv").write_text(unheard)  # a sound training never opens its audio
+    (done,) = train_encoder("aum", data=data, settings=EPIC, mode="sound", out=tmp_path / "s")
+    (fold,) = done.result["folds"]
+    assert fold["selection"] == "4 segments held out of training (1 recordings)"
+    assert fold["facts"] == {"training clips": 4, "evaluation clips": 4, "classes": 44}
+    opened = open_epic(data)
+    kept, held, _ = select_segments(opened, resolve(AumSettings, EPIC, "test"))
+    assert {s.video for s in kept}.isdisjoint(s.video for s in held)
+    assert sorted(s.name for s in (*kept, *held)) == sorted(s.name for s in opened.train)
+    with pytest.raises(DataError, match="P99_99"):
+        evaluate_checkpoint(done.folder, data=data)
+    (tmp_path / "test.csv").write_text(table)
+    scored = evaluate_checkpoint(done.folder, data=data)
+    assert (scored.n_clips, scored.selection) == (3, fold["selection"])
+    with pytest.raises(DataError, match="1 training recordings and held_out"):
+        one = dataclasses.replace(opened, train=kept)
+        select_segments(one, resolve(AumSettings, EPIC, "test"))
 
 
 def test_trained_weights_serve_as_an_encoder(tmp_path: Path) -> None:

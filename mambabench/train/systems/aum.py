@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from mambabench.errors import DataError, EncoderError
+from mambabench.errors import EncoderError
 from mambabench.models.blocks.initialise import initialise
 from mambabench.models.encoders.aum import AumConfiguration, AumEncoder, adapt_state
-from mambabench.train import epic, orders
+from mambabench.train import orders
 from mambabench.train.batches import LoaderSource
 from mambabench.train.classifier_files import Files, classifier_files
-from mambabench.train.encoder_data import ClipData, open_clips, parse_data
+from mambabench.train.encoder_data import ClipData, open_clips
 from mambabench.train.encoder_settings import AumSettings
+from mambabench.train.epic_data import EpicData, open_epic, select_segments
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
 from mambabench.train.loop import Work
@@ -29,7 +30,6 @@ from mambabench.train.system import Call, PreparedTraining, System, dimension
 __all__ = ["SYSTEM", "configuration", "training_files"]
 
 DIRECTIONS = {"Fo-Fo": "none", "Fo-Bi": "v1", "Bi-Bi": "v2"}
-EPIC_CLASSES = 44
 
 
 def training_files(folder: Path, epochs: int, judge: Judge, keep_all: bool = True) -> Files:
@@ -37,33 +37,9 @@ def training_files(folder: Path, epochs: int, judge: Judge, keep_all: bool = Tru
     return classifier_files(folder, epochs, judge, parallel=False, keep_all=keep_all)
 
 
-@dataclass(frozen=True)
-class EpicData:
-    """EPIC-SOUNDS' segments."""
-
-    train: tuple[epic.Segment, ...]
-    valid: tuple[epic.Segment, ...]
-    audio: Path
-    labels: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    restricted: bool = False
-    folds: tuple[Any, ...] = ("",)
-
-
 def _open(settings: AumSettings, values: Sequence[str]) -> ClipData | EpicData:
-    """Read the lists, or EPIC-SOUNDS' annotations (train=, valid= or test=, audio=)."""
-    if settings.dataset == "list":
-        return open_clips(values, settings)
-    roles = parse_data(values)
-    valid = roles.get("valid", []) + roles.get("test", [])
-    if not roles.get("train") or not valid or len(roles.get("audio", [])) != 1:
-        raise DataError(
-            "EPIC-SOUNDS needs --data train=CSV --data valid=CSV --data audio=HDF5_OR_FOLDER"
-        )
-    train = tuple(s for path in roles["train"] for s in epic.read_segments(path))
-    held = tuple(s for path in valid for s in epic.read_segments(path))
-    n = max(EPIC_CLASSES, 1 + max(s.label for s in (*train, *held)))
-    return EpicData(train, held, roles["audio"][0], tuple(str(i) for i in range(n)))
+    """Read the lists, or EPIC-SOUNDS' annotations."""
+    return open_clips(values, settings) if settings.dataset == "list" else open_epic(values)
 
 
 def configuration(settings: AumSettings, n_classes: int) -> AumConfiguration:
@@ -131,14 +107,15 @@ def _epic(
     files: Any,
 ) -> PreparedTraining:
     published = settings.mode == "published"
+    train, valid, selection = select_segments(data, settings)
     recompute(model, settings.checkpointing)
     model.to(call.device)
     read = EpicReader(
-        data.train, data.audio, len(data.labels), seed, True, published, settings.n_frames,
+        train, data.audio, len(data.labels), seed, True, published, settings.n_frames,
         settings.freqm, settings.timem, published and settings.warp == "published",
     )  # fmt: skip
-    valid = replace(read, segments=data.valid, augmented=False)
-    n = len(data.train)
+    judged = replace(read, segments=valid, augmented=False)
+    n = len(train)
     source = LoaderSource(
         lambda epoch: orders.plain_order(n, seed, epoch), read, n, settings.batch_size, True,
         settings.workers,
@@ -148,7 +125,7 @@ def _epic(
         weight_decay=settings.weight_decay, scale=settings.batch_scale,
     )  # fmt: skip
     judge = Judge(
-        model, Blocks(valid, len(data.valid), 2 * settings.batch_size, settings.workers),
+        model, Blocks(judged, len(valid), 2 * settings.batch_size, settings.workers),
         settings.loss, settings.metric, 8, not published, call.device, settings.precision,
     )  # fmt: skip
     work = Work(
@@ -158,8 +135,8 @@ def _epic(
         clip_norm=settings.clip_norm, on_nan="skip", evaluate=judge, kept=judge.kept,
         files=files(folder, settings.epochs, judge), max_steps=settings.max_steps,
     )  # fmt: skip
-    facts = {"training clips": n, "evaluation clips": len(data.valid), "classes": len(data.labels)}
-    return PreparedTraining(work, "validation segments", settings.n_frames * 0.005, facts)
+    facts = {"training clips": n, "evaluation clips": len(valid), "classes": len(data.labels)}
+    return PreparedTraining(work, selection, settings.n_frames * 0.005, facts)
 
 
 def _build(settings: AumSettings, n_classes: int) -> nn.Module:

@@ -23,6 +23,7 @@ from mambabench.train.encoder_settings import SsamSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
 from mambabench.train.loop import LoopEvent, Progress, Work
+from mambabench.train.melclips import check_lengths
 from mambabench.train.objectives import masked_patches
 from mambabench.train.optimise import adamw, all_in_one, decay_groups
 from mambabench.train.published import save_pth, ssam_checkpoint, ssam_saved
@@ -160,11 +161,13 @@ def _order(settings: SsamSettings, data: MelData, seed: int, n_steps: int) -> An
 def _pretrain(
     settings: SsamSettings, data: MelData, seed: int, folder: Path, call: Call, twin: bool
 ) -> PreparedTraining:
+    published = settings.mode == "published"
+    if published:
+        check_lengths(data.records, settings.n_frames, N_BANDS)
     model = SsamEncoder(configuration(settings, twin))
     _fill(model, settings, seed, call)
     recompute(model, settings.checkpointing)
     model.to(call.device)
-    published = settings.mode == "published"
     n = (settings.samples or len(data.records)) if published else len(data.records)
     n_steps = orders.steps_per_epoch(n, settings.batch_size)
     order = _order(settings, data, seed, n_steps)
