@@ -17,7 +17,7 @@ __all__ = [
     "EpochRows",
     "JsonLog",
     "RunLog",
-    "Sent",
+    "SentNames",
     "WandbLog",
     "check_loggers",
     "read_log",
@@ -142,7 +142,7 @@ def read_log(path: Path) -> list[LogRow]:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentNames:
     """What a run is called at other loggers: as the authors call it, where they log at all."""
 
     project: str
@@ -162,7 +162,7 @@ class RunLog:
         self,
         folder: Path,
         loggers: Sequence[str],
-        sent: Sent,
+        sent: SentNames,
         name: str,
         config: Mapping[str, Any],
         *,

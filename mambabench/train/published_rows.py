@@ -10,7 +10,7 @@ from mambabench.report.exchange.published import published_folder
 from mambabench.train.encoder_settings import AumSettings, EncoderSettings
 from mambabench.train.system import dimension
 
-__all__ = ["Published", "published_values"]
+__all__ = ["PublishedValues", "published_values"]
 
 # a recipe's task -> how results/published names it
 AUM = {
@@ -36,14 +36,14 @@ NOT_HELD = "SSAMBA's own table is not held here: it could not be read at its sou
 AUM_SIZES = {768: "B", 384: "S"}
 
 
-class Published(NamedTuple):
+class PublishedValues(NamedTuple):
     """Others' results on a task."""
 
     values: tuple[tuple[str, str, float], ...] = ()  # model, metric, value as printed
     note: str = ""  # what they are not
 
 
-def published_values(system: str, settings: EncoderSettings, start: str | None) -> Published:
+def published_values(system: str, settings: EncoderSettings, start: str | None) -> PublishedValues:
     """Return the published rows of the settings' task.
 
     start: what --init was, "" for nothing, None where it is not known. Of AuM's released
@@ -55,12 +55,14 @@ def published_values(system: str, settings: EncoderSettings, start: str | None) 
         rows = _rows("aum.csv", AUM[settings.task])
         released = tuple(row for row in rows if "released checkpoint" in row[0])
         own = tuple(row for row in released if _is_own(row[0], settings, start))
-        return Published(own or released)
+        return PublishedValues(own or released)
     if system == "ssamba" and settings.task in SSAMBA:
         rows = _rows("ssamba.csv", SSAMBA[settings.task])
         patches = tuple(row for row in rows if SSAST.fullmatch(row[0]))
-        return Published(patches, f"{NOT_HELD}{'; SSAST, fine-tuned, has' if patches else ''}")
-    return Published()
+        return PublishedValues(
+            patches, f"{NOT_HELD}{'; SSAST, fine-tuned, has' if patches else ''}"
+        )
+    return PublishedValues()
 
 
 def _rows(file: str, task: str) -> tuple[tuple[str, str, float], ...]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from mambabench.train.encoder_settings import SIZES, EncoderSettings
-from mambabench.train.log import Sent
+from mambabench.train.log import SentNames
 from mambabench.train.loop import Tick, Work
 from mambabench.train.ranks import Ranks
 
@@ -67,7 +67,7 @@ class System:
     project: str  # at Weights & Biases
     run_name: Callable[[Any, str, int], str]  # settings, row, seed -> folder
     # settings -> what the authors call project and numbers there; None: they log nowhere
-    sent: Callable[[Any], Sent] | None = None
+    sent: Callable[[Any], SentNames] | None = None
 
 
 def dimension(settings: EncoderSettings) -> int:

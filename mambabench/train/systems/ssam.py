@@ -22,7 +22,7 @@ from mambabench.train.encoder_data import ClipData, open_clips, parse_data
 from mambabench.train.encoder_settings import SsamSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
-from mambabench.train.log import Sent
+from mambabench.train.log import SentNames
 from mambabench.train.loop import LoopEvent, Progress, Work
 from mambabench.train.objectives import masked_patches
 from mambabench.train.optimise import adamw, all_in_one, decay_groups
@@ -35,7 +35,7 @@ from mambabench.train.tars import Record, find_tars, index_tar
 __all__ = ["SYSTEM", "MelData", "SsamClassifier", "configuration", "make_system"]
 
 N_BANDS = 80
-SENT = Sent(
+SENT = SentNames(
     "ssast-pytorch-mamba",
     {
         "loss": "train_loss",
