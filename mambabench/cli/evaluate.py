@@ -130,6 +130,8 @@ def _encoder(
     if found.scores.get("left_out_classes"):
         n = found.scores["left_out_classes"]
         click.echo(f"  {n:g} classes without a positive or a negative clip are left out")
+    if found.published_note:
+        click.echo(f"  published: {found.published_note}")
     for model, metric, value in found.published:
         click.echo(f"  published: {model}: {metric} {value:g} %")
     return 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mambabench.cli import completion, options
+from mambabench.cli.progress import time_left
 
 if TYPE_CHECKING:
     from mambabench.train.loop import Tick
@@ -238,11 +239,10 @@ class _ProgressLine:
             return
         self._last = now
         extra = "  ".join(f"{k} {v:.4g}" for k, v in said.shown.items())
-        left = time.strftime("%H:%M:%S", time.gmtime(said.left_s))
         text = (
             f"{name} step {said.step}/{said.n_steps} epoch {said.epoch + 1}  {extra}  "
             f"rate {said.rate:.3g}  {said.clips_per_s:.1f} clips/s "
-            f"({said.clips_per_s * said.clip_s:.0f} x real time)  left {left}"
+            f"({said.clips_per_s * said.clip_s:.0f} x real time)  {time_left(said.left_s)}"
         )
         click.echo(("\r\x1b[K" if self._tty else "") + text, nl=final or not self._tty, err=True)
 

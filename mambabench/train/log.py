@@ -1,27 +1,38 @@
-"""Training logs: JSON lines always, Weights & Biases where asked for."""
+"""Training logs: JSON lines always, Weights & Biases and TensorBoard where asked for."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mambabench.errors import ProtocolError, nearest_names
 from mambabench.files import write_bytes
 
-__all__ = ["LOGGERS", "EpochRows", "JsonLog", "RunLog", "WandbLog", "check_loggers", "read_log"]
+__all__ = [
+    "LOGGERS",
+    "EpochRows",
+    "JsonLog",
+    "RunLog",
+    "SentNames",
+    "WandbLog",
+    "check_loggers",
+    "read_log",
+]
 
 LOGGERS = ("jsonl", "wandb", "tensorboard")
 LogRow = dict[str, Any]
 
 
-def check_loggers(names: tuple[str, ...]) -> None:
-    """Raise ProtocolError for a logger that does not exist or is not installed."""
+def check_loggers(names: tuple[str, ...], known: tuple[str, ...] = LOGGERS) -> None:
+    """Raise ProtocolError for a logger that is not `known` or not installed."""
     for name in names:
-        if name not in LOGGERS:
-            raise ProtocolError(f"no logger {name!r}{nearest_names(name, LOGGERS)}")
+        if name not in known:
+            near = nearest_names(name, known) or f"; there are {', '.join(known)}"
+            raise ProtocolError(f"no logger {name!r}{near}")
         if name == "wandb":
             _wandb()
         if name == "tensorboard":
@@ -33,7 +44,7 @@ def _tensorboard() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ProtocolError(
-            "--log tensorboard needs the package tensorboard: pip install tensorboard"
+            '--log tensorboard needs the package tensorboard: pip install "mambabench[tensorboard]"'
         ) from error
     return SummaryWriter
 
@@ -42,7 +53,9 @@ def _wandb() -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise ProtocolError("--log wandb needs the package wandb: pip install wandb") from error
+        raise ProtocolError(
+            '--log wandb needs the package wandb: pip install "mambabench[wandb]"'
+        ) from error
     return wandb
 
 
@@ -128,32 +141,47 @@ def read_log(path: Path) -> list[LogRow]:
     return rows
 
 
+@dataclass(frozen=True)
+class SentNames:
+    """What a run is called at other loggers: as the authors call it, where they log at all."""
+
+    project: str
+    names: Mapping[str, str] = field(default_factory=dict)  # our name of a number -> theirs
+    every: int = 1  # steps from one that is sent to the next; log.jsonl has all
+
+
 class RunLog:
     """What a training of an encoder says of itself: log.jsonl always, other loggers where asked.
 
     Lines are appended; when a run continues, those of steps that its state does not know are taken
-    back first. `write` False (a rank that is not the first) says nothing.
+    back first. `config` holds the settings. `write` False (a rank that is not the first) says
+    nothing.
     """
 
     def __init__(
         self,
         folder: Path,
         loggers: Sequence[str],
-        project: str,
+        sent: SentNames,
         name: str,
         config: Mapping[str, Any],
         *,
         write: bool = True,
-        every: int = 1,
     ) -> None:
-        self._path, self._write, self._every = folder / "log.jsonl", write, every
+        self._path, self._write, self._sent = folder / "log.jsonl", write, sent
+        self._batch_size = int(config["batch_size"])
         self._wandb: Any = None
         self._board: Any = None
         self._file: Any = None
         self._begun = False
         if write and "wandb" in loggers:
-            options = {"project": project, "name": name, "config": dict(config), "reinit": True}
-            self._wandb = _wandb().init(**options)
+            self._wandb = _wandb().init(
+                project=sent.project,
+                group=config["task"],
+                name=name,
+                config=dict(config),
+                reinit=True,
+            )
         if write and "tensorboard" in loggers:
             self._board = _tensorboard()(str(folder / "tensorboard"))
 
@@ -185,7 +213,7 @@ class RunLog:
         if not self._begun:
             self._open(row["step"] - 1 if row["kind"] == "step" else row["step"])
         self._file.write(json.dumps(_plain(row), sort_keys=True, allow_nan=False) + "\n")
-        if self._wandb is not None:
+        if self._wandb is not None and flat:
             self._wandb.log(dict(flat), step=row["step"])
         if self._board is not None:
             for key, value in flat.items():
@@ -193,8 +221,6 @@ class RunLog:
 
     def step(self, said: Any) -> None:
         """Log one step (a `mambabench.train.loop.Tick`)."""
-        if said.step % self._every:
-            return
         row = {
             "kind": "step",
             "step": said.step,
@@ -204,21 +230,23 @@ class RunLog:
             "x_real_time": round(said.clips_per_s * said.clip_s, 2),
             **said.shown,
         }
-        flat = {
-            "train_loss": said.shown["loss"],
+        ours = {
+            **said.shown,
             "lr": said.rate,
-            "step": said.step,
-            "samples_per_second": said.clips_per_s,
-            **{k: v for k, v in said.shown.items() if k != "loss"},
+            "epoch": said.epoch + 1,
+            "step": said.step - 1,  # theirs count from 0
+            "steps_per_s": said.clips_per_s / self._batch_size,
+            "clips_per_s": said.clips_per_s,
         }
-        self._line(row, flat)
+        due = ours["step"] % self._sent.every == 0
+        self._line(row, {self._sent.names.get(k, k): v for k, v in ours.items()} if due else {})
 
     def evaluation(self, progress: Any) -> None:
         """Log the last evaluation of a `mambabench.train.loop.Progress`."""
         found = progress.history[-1]
         row = {"kind": "evaluation", "epoch": progress.epoch, **found}
-        numbers = {f"eval/{k}": v for k, v in found.items() if isinstance(v, float)}
-        self._line(row, numbers)
+        numbers = {k: v for k, v in found.items() if isinstance(v, float) and k != "lr"}
+        self._line(row, {self._sent.names.get(k, f"eval/{k}"): v for k, v in numbers.items()})
 
     def probe(self, progress: Any, found: Mapping[str, float]) -> None:
         """Log the probes of an epoch."""

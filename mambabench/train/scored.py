@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,11 +13,11 @@ import torch
 from mambabench.errors import DataError, EncoderError, ProtocolError, nearest_names
 from mambabench.files import read_json
 from mambabench.models.weights.checkpoint import read_checkpoint
-from mambabench.report.exchange.published import published_folder
 from mambabench.train.encoder_data import ClipData, ClipFold
 from mambabench.train.encoder_settings import AumSettings, EncoderSettings
 from mambabench.train.judge import Judge, Judged
 from mambabench.train.published import save_table
+from mambabench.train.published_rows import published_values
 from mambabench.train.ranks import Ranks
 from mambabench.train.readers import Blocks, EpicReader, FbankReader
 from mambabench.train.recipes import find_recipe, read_recipe, recipe_names
@@ -28,18 +27,9 @@ from mambabench.train.supervised import fbank_settings
 from mambabench.train.system import find_system
 from mambabench.train.unfrozen import WaveReader
 
-__all__ = ["Scored", "evaluate_checkpoint", "is_run", "published_values"]
+__all__ = ["Scored", "evaluate_checkpoint", "is_run"]
 
 MutableState = dict[str, torch.Tensor]
-# a recipe's task -> how results/published names it
-PUBLISHED = {
-    "audioset": ("aum.csv", "AudioSet"),
-    "as20k": ("aum.csv", "AudioSet-20K"),
-    "vggsound": ("aum.csv", "VGGSound"),
-    "voxceleb": ("aum.csv", "VoxCeleb"),
-    "speechcommands_v2": ("aum.csv", "Speech Commands V2"),
-    "epic_sounds": ("aum.csv", "EPIC-Sounds"),
-}
 
 
 @dataclass(frozen=True)
@@ -56,6 +46,7 @@ class Scored:
     folds: tuple[Mapping[str, float], ...]
     published: tuple[tuple[str, str, float], ...]  # model, metric, value as printed
     record: Path | None = None  # the run record, of a run below an output folder
+    published_note: str = ""  # what the published values are not
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -121,6 +112,7 @@ def evaluate_checkpoint(
         told = read_json(checkpoint / "run.json")
         written = write_scored_record(checkpoint, told, resolved, opened, tested)
     mean = {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
+    published = published_values(system, resolved, _start_of(checkpoint))
     return Scored(
         system,
         resolved.task,
@@ -130,13 +122,21 @@ def evaluate_checkpoint(
         n_clips,
         mean,
         tuple(rows) if len(rows) > 1 else (),
-        published_values(system, resolved),
+        published.values,
         written,
+        published.note,
     )
 
 
 def _has_test(data: Any) -> bool:
     return all(fold.test for fold in (data.folds if isinstance(data, ClipData) else (data,)))
+
+
+def _start_of(checkpoint: Path) -> str | None:
+    """Return what a run was initialised with, "" for nothing; None where a file cannot tell."""
+    if not is_run(checkpoint):
+        return None
+    return read_json(checkpoint / "run.json")["settings"]["init"] or ""
 
 
 def _of_run(
@@ -253,21 +253,3 @@ def _test_blocks(system: str, settings: EncoderSettings, data: Any, fold: Any) -
         None if published else 16000,
     )  # fmt: skip
     return Blocks(read, len(clips), size, settings.workers)
-
-
-def published_values(system: str, settings: EncoderSettings) -> tuple[tuple[str, str, float], ...]:
-    """Return (model, metric, value) of the published rows of this task, same system first."""
-    if system != "aum" or settings.task not in PUBLISHED:
-        return ()
-
-    file, task = PUBLISHED[settings.task]
-    folder = published_folder()
-    if folder is None:
-        return ()
-    with (folder / file).open(encoding="utf-8", newline="") as opened:
-        rows = [r for r in csv.DictReader(opened) if r["task"] == task]
-    return tuple(
-        (r["model"], r["metric"], float(r["value"]))
-        for r in rows
-        if "released checkpoint" in r["model"]
-    )

@@ -9,14 +9,17 @@ from mambabench.train.recipes import Recipe
 
 __all__ = ["job_script"]
 
+MOST_PER_NODE = 8
+
 
 def job_script(recipe: Recipe, n_gpus: int, arguments: Sequence[str]) -> str:
     """Return an sbatch script that runs `mambabench` with `arguments`, one rank per GPU.
 
-    A cut-off job is put back into the queue and continues from its last state.
+    Every node holds the same number, at most eight: the most that divides `n_gpus`. A cut-off job
+    is put back into the queue and continues from its last state.
     """
-    per_node = min(n_gpus, 8)
-    nodes = -(-n_gpus // per_node)
+    per_node = max(n for n in range(1, MOST_PER_NODE + 1) if n_gpus % n == 0)
+    nodes = n_gpus // per_node
     words = [*arguments, *([] if "--resume" in arguments else ["--resume"])]
     return (
         "#!/bin/sh\n"

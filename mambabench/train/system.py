@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from mambabench.train.encoder_settings import SIZES, EncoderSettings
+from mambabench.train.log import SentNames
 from mambabench.train.loop import Tick, Work
 from mambabench.train.ranks import Ranks
 
@@ -63,8 +64,10 @@ class System:
     open_data: Callable[[Any, Sequence[str]], EncoderData]
     build: Callable[[Any, int], nn.Module]  # settings, number of classes -> an empty model
     prepare: Callable[[Any, EncoderData, Any, int, Path, Call], PreparedTraining]
-    project: str  # the authors' name for the wandb project
+    project: str  # at Weights & Biases
     run_name: Callable[[Any, str, int], str]  # settings, row, seed -> folder
+    # settings -> what the authors call project and numbers there; None: they log nowhere
+    sent: Callable[[Any], SentNames] | None = None
 
 
 def dimension(settings: EncoderSettings) -> int:

@@ -225,7 +225,7 @@ def train(
     turn out to be broken is recorded as failed and the others go on. With another `engine` than
     local every seed is trained by a worker of it, and `note` is told a line for each.
     """
-    check_loggers(tuple(log))
+    check_loggers(tuple(log), ("jsonl", "wandb"))
     planned = plan(system, recipe=recipe, rows=rows, task=task, seeds=seeds, settings=settings)
 
     sources = Sources(

@@ -211,6 +211,8 @@ def test_errors_before_anything_is_read(tmp_path: Path) -> None:
         train("depmamba", task="daic_woz", data=tmp_path, out=tmp_path)
     with pytest.raises(ProtocolError, match="no logger 'wandbb'; did you mean 'wandb'"):
         train("depmamba", log=("wandbb",), out=tmp_path)
+    with pytest.raises(ProtocolError, match="no logger 'tensorboard'; there are jsonl, wandb"):
+        train("depmamba", log=("tensorboard",), out=tmp_path)
     assert not any(tmp_path.iterdir())
 
 

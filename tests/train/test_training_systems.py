@@ -411,9 +411,10 @@ def test_the_command_line(data: Data, lists: Path, tmp_path: Path) -> None:
     assert "steps per epoch" in dry.output
     assert not list(tmp_path.iterdir())
     job = runner.invoke(command, [*base, "--slurm", "--gpus", "12"])
-    assert "--nodes=2 --ntasks-per-node=8" in job.output
+    assert "--nodes=2 --ntasks-per-node=6 --gpus-per-node=6\n" in job.output
     done = runner.invoke(command, base)
     assert done.exit_code == 0, done.output
+    assert "aum step 4/4 epoch 2  loss" in done.stderr
     folder = tmp_path / "train" / "aum" / "own" / "aum" / "seed-000"
     scored = runner.invoke(evaluate_command, [str(folder), "--data", str(lists)])
     assert "8 test clips, mode sound" in scored.output

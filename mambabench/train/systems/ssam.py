@@ -22,6 +22,7 @@ from mambabench.train.encoder_data import ClipData, open_clips, parse_data
 from mambabench.train.encoder_settings import SsamSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
+from mambabench.train.log import SentNames
 from mambabench.train.loop import LoopEvent, Progress, Work
 from mambabench.train.melclips import check_lengths
 from mambabench.train.objectives import masked_patches
@@ -35,6 +36,14 @@ from mambabench.train.tars import Record, find_tars, index_tar
 __all__ = ["SYSTEM", "MelData", "SsamClassifier", "configuration", "make_system"]
 
 N_BANDS = 80
+SENT = SentNames(
+    "ssast-pytorch-mamba",
+    {
+        "loss": "train_loss",
+        "steps_per_s": "steps_per_second",
+        "clips_per_s": "samples_per_second",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -255,7 +264,7 @@ def make_system(name: str, twin: bool) -> System:
             return _pretrain(settings, data, seed, folder, call, twin)
         return _classify(settings, data, fold, seed, folder, call, twin)
 
-    return System(name, open_data, build, prepare, "ssast-pytorch-mamba", _run_name)
+    return System(name, open_data, build, prepare, SENT.project, _run_name, lambda _: SENT)
 
 
 SYSTEM = make_system("ssam", twin=False)

@@ -26,6 +26,7 @@ from mambabench.train.encoder_data import ClipData, ClipFold, open_clips, select
 from mambabench.train.encoder_settings import SsambaSettings
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
+from mambabench.train.log import SentNames
 from mambabench.train.loop import Evaluation, LoopEvent, Losses, Progress, Work
 from mambabench.train.objectives import n_drop_calls, ssamba_objective
 from mambabench.train.optimise import adamw, all_in_one
@@ -39,6 +40,19 @@ from mambabench.train.unfrozen import build_unfrozen, prepare_unfrozen
 __all__ = ["SYSTEM", "PretrainingJudge", "finetuning_files", "pretraining_files"]
 
 PUBLISHED_MASKS = 400  # of every evaluation, whatever training masks
+PROJECTS = {"esc50": "amba_esc", "audioset": "amba_as", "as20k": "amba_as"}  # by task
+SENT_NAMES = {
+    "loss": "Train Loss",
+    "accuracy": "Train Accuracy",
+    "lr": "Learning Rate",
+    "epoch": "Epoch",
+    "step": "Step",
+    "eval_accuracy": "Validation Accuracy",
+    "acc": "Validation Accuracy",
+    "mAP": "Validation mAP",
+    "auc": "Validation AUC",
+    "valid_loss": "Validation Loss",
+}
 
 
 @dataclass
@@ -319,4 +333,11 @@ def _run_name(settings: SsambaSettings, row: str, seed: int) -> str:
     return f"{row}/seed-{seed:03d}"
 
 
-SYSTEM = System("ssamba", _open, _build, _prepare, "amba_final", _run_name)
+def _sent(settings: SsambaSettings) -> SentNames:
+    """Return the authors' names; their validation loss is the error of what is regenerated."""
+    loss = "eval_nce" if settings.target == "mpc" else "eval_mse"
+    project = PROJECTS.get(settings.task, SYSTEM.project)
+    return SentNames(project, {**SENT_NAMES, loss: "Validation Loss"}, every=100)
+
+
+SYSTEM = System("ssamba", _open, _build, _prepare, "amba_final", _run_name, _sent)
