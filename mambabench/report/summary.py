@@ -31,7 +31,7 @@ from mambabench.report.statistics.families import corrected, smallest_difference
 from mambabench.report.statistics.intervals import tie_groups
 from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.versus import versus
-from mambabench.report.versions import apart, flag_older
+from mambabench.report.versions import flag_older
 from mambabench.report.workers import OnStep, fill_cache, one_thread, verify_records
 
 __all__ = ["OnStep", "summarise"]
@@ -67,7 +67,7 @@ def summarise(
     with one_thread(), _folder(cache) as kept:
         fill_cache(groups, baseline, kept, jobs=jobs, progress=progress, elsewhere=elsewhere)
         summary = _summary(runs, groups, baseline, kept, progress)
-    refused = tuple(defect for run in runs for defect in run.defects)
+    refused = tuple(defect for group in groups for defect in group.defects)
     return replace(summary, defects=refused, left_out=left_out, choice=choice)
 
 
@@ -105,7 +105,7 @@ def _summary(
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
     rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
-    placed = [row for row in rows if not apart(row.flags)]
+    placed = [row for row in rows if not unsound(row.flags)]
     beside = _beside(groups, cache)
     return Summary(
         rows=tuple(rows),
