@@ -116,6 +116,8 @@ def notes(summary: Summary) -> list[str]:
 def remarks(summary: Summary) -> list[str]:
     """Return what must be known of single numbers: marks, flags, missing cells, warnings."""
     lines = [words] if (words := summary.choice.words()) else []
+    for defect in summary.left_out:
+        lines.append(f"left out: {'/'.join(defect.path.parts[-4:])}: {defect.problem}")
     if any(row.selected_on_test for row in summary.rows):
         lines.append(
             "‡: the checkpoint was selected by its score on the test set, as s3prl does: better "
@@ -229,9 +231,14 @@ def overall_cells(one: Overall) -> list[str]:
 
 
 def pools(summary: Summary, most: int = 60) -> list[str]:
-    """Return a line per normalisation that names the models it rests on, at most `most`."""
+    """Return a line per normalisation that names the models it rests on, at most `most`.
+
+    One that gives a score to nobody rests on none.
+    """
     lines = {}
     for one in summary.overall:
+        if one.score is None:
+            continue
         names = ", ".join(one.pool[:most])
         more = f" and {len(one.pool) - most} more (report.json)" if len(one.pool) > most else ""
         key = (one.protocol, one.normalisation)
