@@ -285,10 +285,13 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     """
     smallest = smallest_differences(comparisons)
     tests_of: dict[tuple[str, str], dict[frozenset[str], float]] = {}
+    untold: dict[tuple[str, str], set[frozenset[str]]] = {}
     for c in comparisons:
         if c.p_holm is not None:
             pairs = tests_of.setdefault((c.protocol, c.task), {})
             pairs[frozenset((c.encoder, c.other))] = c.p_holm
+            if c.too_few:
+                untold.setdefault((c.protocol, c.task), set()).add(frozenset((c.encoder, c.other)))
     ranked: list[Row] = []
     for _, members in itertools.groupby(
         sorted(rows, key=lambda row: (row.protocol, row.task)),
@@ -302,8 +305,9 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
                 row.encoder,
             ),
         )
-        tests = tests_of.get((own[0].protocol, own[0].task), {})
-        letters = _letters([row.encoder for row in known], tests)
+        place = (own[0].protocol, own[0].task)
+        names = [row.encoder for row in known]
+        letters = _letters(names, tests_of.get(place, {}), untold.get(place, set()))
         sound = [row for row in known if not unsound(row.flags)]
         best = sound[0].mean if len(known) > 1 and sound else None
         for row in own:
@@ -321,14 +325,18 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     return ranked
 
 
-def _letters(names: Sequence[str], tests: Mapping[frozenset[str], float | None]) -> dict[str, str]:
+def _letters(
+    names: Sequence[str],
+    tests: Mapping[frozenset[str], float | None],
+    untold: set[frozenset[str]],
+) -> dict[str, str]:
     """Tie groups of the encoders that were compared with every other one that was compared."""
     compared = [name for name in names if any(name in pair for pair in tests)]
     complete = all(frozenset(pair) in tests for pair in itertools.combinations(compared, 2))
     if len(compared) < 2 or not complete:
         return {}
     differ = {pair for pair, p in tests.items() if p is not None and p < 0.05}
-    return tie_groups(compared, differ)
+    return tie_groups(compared, differ, untold)
 
 
 def _overlap(one: Row, other: Row) -> bool:
