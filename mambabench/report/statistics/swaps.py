@@ -259,9 +259,8 @@ def _generic(metric: Metric, one: Sequence[Seed], other: Sequence[Seed]) -> Exch
 
     def moves() -> Array:
         pairs = zip(one, other, strict=True)
-        return np.any(
-            [(a["probability"] != b["probability"]).any(axis=1) for a, b in pairs], axis=0
-        )
+        differ = [(a["probability"] != b["probability"]).any(axis=1) for a, b in pairs]
+        return np.asarray(np.any(differ, axis=0))
 
     n_clips = len(one[0]["target"])
     return Exchange(sides, lambda: np.zeros(n_clips), 2.0 * len(one) * _WORK_OF_A_CALL, moves)
