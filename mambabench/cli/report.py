@@ -96,7 +96,7 @@ def command(
         )
     echo(result.data or result.text)
     show_written(result, quiet=format != "terminal")
-    failed = bool(result.summary.defects)
+    failed = bool(result.summary.defects or result.summary.left_out)
     dropped = _gate(result, margin) if gate else 0
     return 1 if failed or dropped else 0
 

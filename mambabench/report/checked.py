@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mambabench.errors import StoreError
+from mambabench.errors import MambabenchError, StoreError
 from mambabench.files import sha256_file, write_bytes
 from mambabench.store.records import (
     DamagedRecordError,
@@ -29,6 +29,8 @@ __all__ = ["CheckedRecord", "DistrustedFile", "check_records", "defect_of", "ver
 
 Verify = Callable[[Sequence[Path]], frozenset[Path]]  # records -> those that hold
 _VERSION = 2  # of the checks: raise it when they find more
+# what arrays of another shape or kind may raise in a metric
+_UNSCORABLE = (MambabenchError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 _REMEDY = "delete {} and probe again, or let `mambabench verify --fix` move it aside"
 
 
@@ -56,6 +58,7 @@ class CheckedRecord:
     record: RunRecord | None
     digest: str  # SHA-256 of the file's bytes and of its defect
     defect: DistrustedFile | None = None
+    lost_predictions: bool = False  # it states the hash of predictions that are not there
 
 
 def check_records(
@@ -64,7 +67,6 @@ def check_records(
     """Read and check every record; `cache` is the file that remembers what held.
 
     `verify` is asked first about the records that it does not know: those that it returns hold.
-    Raises StoreError where a record is of a schema that this version does not know.
     """
     known = _load(cache)
     holds: dict[str, object] = {}
@@ -122,7 +124,9 @@ def _checked(path: Path, *, trusted: bool) -> CheckedRecord:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error.strerror})") from error
+        problem = f"cannot be read ({error.strerror})"
+        digest = hashlib.sha256(f"{path.name} {problem}".encode()).hexdigest()
+        return CheckedRecord(path, None, digest, _distrusted(path, problem))
     digest = hashlib.sha256(data).hexdigest()
     try:
         record = parse_record(path, data, check=not trusted)
@@ -130,16 +134,24 @@ def _checked(path: Path, *, trusted: bool) -> CheckedRecord:
         problem = "was edited or damaged: it has not the hash that it states"
         if not isinstance(error.__cause__, ValueError) or "hash" not in str(error.__cause__):
             problem = f"is no run record ({error.__cause__})"
-        defect = DistrustedFile(path, problem, _REMEDY.format(path.name))
+        defect = _distrusted(path, problem)
         with suppress(StoreError):
             return _refused(path, parse_record(path, data, check=False), digest, defect)
         return CheckedRecord(path, None, digest, defect)
+    except StoreError:  # what the fields of another schema mean is not known
+        problem = f"is of schema {json.loads(data)['schema']!r}, which this version does not read"
+        return CheckedRecord(path, None, digest, _distrusted(path, problem))
     found = None if trusted else defect_of(path, data, record)
-    return (
-        CheckedRecord(path, record, digest)
-        if found is None
-        else _refused(path, record, digest, found)
-    )
+    if found is not None:
+        return _refused(path, record, digest, found)
+    if stated_predictions_sha256(data) and not path.with_suffix(".npz").is_file():
+        digest = hashlib.sha256(f"{digest} without predictions".encode()).hexdigest()
+        return CheckedRecord(path, record, digest, lost_predictions=True)
+    return CheckedRecord(path, record, digest)
+
+
+def _distrusted(path: Path, problem: str) -> DistrustedFile:
+    return DistrustedFile(path, problem, _REMEDY.format(path.name))
 
 
 def defect_of(
@@ -147,20 +159,23 @@ def defect_of(
 ) -> DistrustedFile | None:
     """Hold predictions against the record `path` with the bytes `data`: their hash, their scores.
 
-    `every` computes all metrics again, not the primary one alone. Absent predictions are no defect:
-    the record stands alone then.
+    `every` computes all metrics again, not the primary one alone. Absent predictions are no defect
+    here: nothing contradicts the record then, and nothing holds it (`lost_predictions`).
     """
     file = path.with_suffix(".npz")
     if not file.is_file():
         return None
     remedy = _REMEDY.format(path.name)
     stated = stated_predictions_sha256(data)
-    if stated and sha256_file(file) != stated:
-        return DistrustedFile(file, "has not the hash that its record states", remedy)
     try:
+        if stated and sha256_file(file) != stated:
+            return DistrustedFile(file, "has not the hash that its record states", remedy)
         wrong = contradiction(record, read_predictions(path), every=every)
-    except (StoreError, ValueError, KeyError, IndexError) as error:
-        return DistrustedFile(file, f"cannot be scored ({error})", remedy)
+    except OSError as error:
+        return DistrustedFile(file, f"cannot be read ({error.strerror})", remedy)
+    except _UNSCORABLE as error:
+        why = f"it has no array {error}" if isinstance(error, KeyError) else error
+        return DistrustedFile(file, f"cannot be scored ({why})", remedy)
     return None if wrong is None else DistrustedFile(path, wrong, remedy)
 
 

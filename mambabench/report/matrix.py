@@ -207,7 +207,7 @@ def _like_baseline(summary: Summary, protocol: str) -> dict[tuple[str, str], boo
         return None
     found = {}
     for one in summary.comparisons:
-        if one.protocol == protocol and one.p_holm is not None:
+        if one.protocol == protocol and one.p_holm is not None and not one.too_few:
             other = one.other if one.encoder == summary.baseline else one.encoder
             found[other, one.task] = one.p_holm >= _LEVEL
     return found

@@ -15,7 +15,7 @@ from mambabench.report.checked import CheckedRecord, DistrustedFile, Verify, che
 from mambabench.report.choice import Choice
 from mambabench.report.exchange.hear_eval_kit import read_kit_runs
 from mambabench.report.names import chosen
-from mambabench.report.runs import Group, Run
+from mambabench.report.runs import Flag, Group, Run
 from mambabench.store.records import RunRecord, record_paths
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def read_runs(outs: Sequence[Path]) -> tuple[Run, ...]:
     """Return every finished run below the output folders, each once.
 
     The same run in two folders is kept once if it has the same result and is a StoreError that
-    names both files otherwise. A folder that is missing or holds no result is a StoreError. A run
-    whose record or predictions do not hold has no score, but `Run.defects`; a record of which
-    nothing is known is left out with a warning.
+    names both files otherwise. A folder that is missing or holds no result is a StoreError, and so
+    are folders of which no file can be read. A run whose record or predictions do not hold has no
+    score, but `Run.defects`; a record of which nothing is known is left out with a warning.
     """
     found = collect(outs)
     warn_of(found)
@@ -117,8 +117,10 @@ def collect(
         checked = check_records(record_paths(out), verified, verify)
         defects += [one.defect for one in checked if one.defect is not None]
         runs = [_our_run(one, one.record) for one in checked if one.record is not None]
-        runs += read_kit_runs(out)
-        if not runs and not checked:
+        kit, unreadable = read_kit_runs(out)
+        runs += kit
+        defects += unreadable
+        if not runs and not checked and not unreadable:
             raise StoreError(
                 f"{out}: holds no run records (probes/) and no results of hear-eval-kit "
                 "(test.predicted-scores.json); run `mambabench probe` with this --out first"
@@ -139,6 +141,8 @@ def collect(
                     f"{record.task}, protocol {record.protocol}, seed {record.seed}) with different"
                     " results; report one of the two folders, or delete one of the two files"
                 )
+    if not seen:
+        raise StoreError("nothing to report: " + "; ".join(map(str, defects)))
     return Collected(tuple(seen[key] for key in sorted(seen)), tuple(defects))
 
 
@@ -149,8 +153,14 @@ def _our_run(checked: CheckedRecord, record: RunRecord) -> Run:
         digest=checked.digest,
         has_predictions=checked.path.with_suffix(".npz").is_file(),
         source="mambabench",
+        flags=(_lost_predictions(checked.path),) if checked.lost_predictions else (),
         defects=() if checked.defect is None else (checked.defect,),
     )
+
+
+def _lost_predictions(path: Path) -> Flag:
+    name = path.with_suffix(".npz").name
+    return Flag("changed", f"{name} is not there: nothing shows that the score is its predictions'")
 
 
 def _differ(one: Run, other: Run) -> bool:
@@ -160,7 +170,7 @@ def _differ(one: Run, other: Run) -> bool:
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[Group, ...]:
-    """Group runs by (task, protocol, encoder), sorted; StoreError where seeds disagree on a metric.
+    """Group runs by (task, protocol, encoder), sorted; seeds of another metric are refused.
 
     Two encoders of one name and different identities get ``@`` and eight hex digits of theirs;
     hear-eval-kit's results have no identity and get "(hear-eval-kit)". A limited run stands under a
@@ -197,16 +207,27 @@ def _names_identity(record: RunRecord) -> bool:
 
 def _group(key: tuple[str, str, str, str], runs: list[Run]) -> Group:
     task, protocol, label, identity = key
-    first = runs[0].record
-    for run in runs[1:]:
-        record = run.record
-        if (record.metric, record.higher_is_better) != (first.metric, first.higher_is_better):
-            raise StoreError(
-                f"{run.path}: metric is {record.metric!r}, but {runs[0].path} has "
-                f"{first.metric!r}; probe this task again with all seeds"
-            )
-    ordered = tuple(sorted(runs, key=lambda run: run.record.seed))
-    return Group(label, identity, task, protocol, ordered)
+    ordered = sorted(runs, key=lambda run: run.record.seed)
+    alike = tuple(_of_one_metric(run, ordered[0]) for run in ordered)
+    return Group(label, identity, task, protocol, alike)
+
+
+def _of_one_metric(run: Run, first: Run) -> Run:
+    """Return the run, without its score where that is of another metric than the first seed's."""
+    record, like = run.record, first.record
+    if (record.metric, record.higher_is_better) == (like.metric, like.higher_is_better):
+        return run
+    problem = f"has metric {record.metric!r}, but {first.path.name} has {like.metric!r}"
+    defect = DistrustedFile(run.path, problem, "probe this task again with all seeds")
+    without = replace(
+        record,
+        metric=like.metric,
+        higher_is_better=like.higher_is_better,
+        score=None,
+        folds=(),
+        reason=f"refused: {run.path.name} {problem}",
+    )
+    return replace(run, record=without, defects=(*run.defects, defect))
 
 
 def choose(groups: Sequence[Group], choice: Choice) -> tuple[Group, ...]:

@@ -31,7 +31,7 @@ from mambabench.report.statistics.families import corrected, smallest_difference
 from mambabench.report.statistics.intervals import tie_groups
 from mambabench.report.statistics.seeds import metric_range, no_seed_interval, seed_interval
 from mambabench.report.statistics.versus import versus
-from mambabench.report.versions import apart, flag_older
+from mambabench.report.versions import flag_older
 from mambabench.report.workers import OnStep, fill_cache, one_thread, verify_records
 
 __all__ = ["OnStep", "summarise"]
@@ -67,7 +67,7 @@ def summarise(
     with one_thread(), _folder(cache) as kept:
         fill_cache(groups, baseline, kept, jobs=jobs, progress=progress, elsewhere=elsewhere)
         summary = _summary(runs, groups, baseline, kept, progress)
-    refused = tuple(defect for run in runs for defect in run.defects)
+    refused = tuple(defect for group in groups for defect in group.defects)
     return replace(summary, defects=refused, left_out=left_out, choice=choice)
 
 
@@ -105,7 +105,7 @@ def _summary(
     rows = [_row(group, evidence[group]) for group in groups] + _missing(groups)
     rows = _rank(rows + _beehive(rows, groups, evidence), comparisons)
     rows.sort(key=lambda row: (row.protocol, row.task, row.encoder))
-    placed = [row for row in rows if not apart(row.flags)]
+    placed = [row for row in rows if not unsound(row.flags)]
     beside = _beside(groups, cache)
     return Summary(
         rows=tuple(rows),
@@ -285,10 +285,13 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     """
     smallest = smallest_differences(comparisons)
     tests_of: dict[tuple[str, str], dict[frozenset[str], float]] = {}
+    untold: dict[tuple[str, str], set[frozenset[str]]] = {}
     for c in comparisons:
         if c.p_holm is not None:
             pairs = tests_of.setdefault((c.protocol, c.task), {})
             pairs[frozenset((c.encoder, c.other))] = c.p_holm
+            if c.too_few:
+                untold.setdefault((c.protocol, c.task), set()).add(frozenset((c.encoder, c.other)))
     ranked: list[Row] = []
     for _, members in itertools.groupby(
         sorted(rows, key=lambda row: (row.protocol, row.task)),
@@ -302,8 +305,9 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
                 row.encoder,
             ),
         )
-        tests = tests_of.get((own[0].protocol, own[0].task), {})
-        letters = _letters([row.encoder for row in known], tests)
+        place = (own[0].protocol, own[0].task)
+        names = [row.encoder for row in known]
+        letters = _letters(names, tests_of.get(place, {}), untold.get(place, set()))
         sound = [row for row in known if not unsound(row.flags)]
         best = sound[0].mean if len(known) > 1 and sound else None
         for row in own:
@@ -321,14 +325,18 @@ def _rank(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Row]:
     return ranked
 
 
-def _letters(names: Sequence[str], tests: Mapping[frozenset[str], float | None]) -> dict[str, str]:
+def _letters(
+    names: Sequence[str],
+    tests: Mapping[frozenset[str], float | None],
+    untold: set[frozenset[str]],
+) -> dict[str, str]:
     """Tie groups of the encoders that were compared with every other one that was compared."""
     compared = [name for name in names if any(name in pair for pair in tests)]
     complete = all(frozenset(pair) in tests for pair in itertools.combinations(compared, 2))
     if len(compared) < 2 or not complete:
         return {}
     differ = {pair for pair, p in tests.items() if p is not None and p < 0.05}
-    return tie_groups(compared, differ)
+    return tie_groups(compared, differ, untold)
 
 
 def _overlap(one: Row, other: Row) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mambabench.report.runs import Flag, Group
 
-__all__ = ["OLDER", "apart", "flag_older", "other_versions", "same_version"]
+__all__ = ["OLDER", "flag_older", "other_versions", "same_version"]
 
 OLDER = "older-protocol"  # code of the flag
 _MIXED = "versions"  # how the flag of a row of several versions begins
@@ -54,11 +54,6 @@ def other_versions(one: Group, other: Group) -> str | None:
 def _named(versions: frozenset[int]) -> str:
     numbers = " and ".join(map(str, sorted(versions)))
     return f"version {numbers}" if len(versions) == 1 else f"{_MIXED} {numbers}"
-
-
-def apart(flags: Sequence[Flag]) -> bool:
-    """Whether a row is not to be placed among others."""
-    return any(flag.code == OLDER for flag in flags)
 
 
 def same_version(one: Sequence[Flag], other: Sequence[Flag]) -> bool:

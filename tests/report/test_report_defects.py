@@ -133,10 +133,169 @@ def test_a_lone_record_that_is_no_json_is_left_out_with_a_warning(tmp_path, path
     assert ("good", "task") in found
 
 
-def test_another_schema_is_refused_by_name(tmp_path, paths):
-    edit(paths[0], schema="mambabench.record/99")
-    with pytest.raises(StoreError, match=r"seed-000\.json: schema is 'mambabench.record/99'"):
+def other_schema(path: Path) -> None:
+    edit(path, schema="mambabench.record/99")
+
+
+def folder_record(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def loop_record(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def cut_record(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def cut_predictions(path: Path) -> None:
+    file = path.with_suffix(".npz")
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def predictions_with(path: Path, **changes: Any) -> None:
+    """Write other predictions, and the record with the hashes that belong to them."""
+    arrays = {**read_predictions(path), **{f"test/{name}": x for name, x in changes.items()}}
+    with path.with_suffix(".npz").open("wb") as out:
+        np.savez_compressed(out, **{name: x for name, x in arrays.items() if x is not None})
+    forge(path)
+
+
+def no_targets(path: Path) -> None:
+    predictions_with(path, target=None)
+
+
+def flat_probabilities(path: Path) -> None:
+    predictions_with(path, probability=np.zeros(3, np.float32))
+
+
+def texts_as_targets(path: Path) -> None:
+    predictions_with(path, target=np.full(240, "dog"))
+
+
+def other_metric(path: Path) -> None:
+    record = read_record(path)
+    folds = (replace(record.folds[0], scores={"uar": record.score}),)
+    forge(path, metric="uar", folds=folds)
+
+
+BROKEN = {
+    other_schema: "seed-001.json is of schema 'mambabench.record/99', which this version",
+    folder_record: "seed-001.json cannot be read (Is a directory)",
+    loop_record: "seed-001.json cannot be read (Too many levels of symbolic links)",
+    cut_record: "seed-001.json is no run record",
+    cut_predictions: "seed-001.npz has not the hash that its record states",
+    no_targets: "seed-001.npz cannot be scored (it has no array 'target')",
+    flat_probabilities: "seed-001.npz cannot be scored",
+    texts_as_targets: "in the record, its predictions give 0",
+    other_metric: "seed-001.json has metric 'uar', but seed-000.json has 'top1_acc'",
+}
+
+
+@pytest.mark.parametrize("break_it", BROKEN, ids=lambda one: one.__name__)
+def test_a_broken_file_is_a_named_line_and_costs_nothing_else(tmp_path, paths, break_it):
+    before = rows(tmp_path)
+    break_it(paths[1])
+    result = mambabench.report(tmp_path, "markdown")
+    after = {(row.encoder, row.task): row for row in result.summary.rows}
+    for key in (("weak", "other"), ("good", "other")):
+        assert after[key] == before[key]
+    row = after["good", "task"]
+    assert row.mean is row.boot_low is None
+    assert BROKEN[break_it] in row.reason
+    assert BROKEN[break_it] in result.text
+    assert len(result.summary.defects) == 1
+
+
+def test_predictions_that_may_not_be_read_are_refused(tmp_path, paths, monkeypatch):
+    """As without permission, which does not hold for the user root."""
+    real = Path.open
+
+    def opened(self, *given, **options):
+        if self.name == "seed-001.npz" and self.parent == paths[1].parent:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *given, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    found = rows(tmp_path)
+    reason = found["good", "task"].reason
+    assert "refused: seed-001.npz cannot be read (Permission denied)" in reason
+    assert found["good", "other"].mean is not None
+
+
+def test_a_lone_broken_file_is_a_line_in_every_format(tmp_path, paths):
+    from click.testing import CliRunner
+
+    from mambabench.cli.report import command
+
+    (lone,) = write_scene(tmp_path, "lone", "task", skill=1.0, seeds=1)
+    folder_record(lone)
+    for format in ("terminal", "markdown", "latex", "json"):
+        with pytest.warns(UserWarning, match="left out"):
+            text = mambabench.report(tmp_path, format).text
+        said = " ".join(text.replace("\\", "").split())
+        assert "lone/task/ssam2024/seed-000.json" in said, format
+        assert "cannot be read (Is a directory)" in said, format
+    with pytest.warns(UserWarning, match="left out"):
+        done = CliRunner().invoke(command, ["--out", str(tmp_path)], standalone_mode=False)
+    assert done.return_value == 1
+    assert "other" in done.stdout
+
+
+def test_where_nothing_can_be_read_the_error_names_the_files(tmp_path):
+    (one,) = write_scene(tmp_path, "one", "task", skill=1.0, seeds=1)
+    (two,) = write_scene(tmp_path, "two", "task", skill=1.0, seeds=1)
+    other_schema(one)
+    folder_record(two)
+    with pytest.raises(StoreError) as caught:
         mambabench.report(tmp_path)
+    assert all(str(path) in str(caught.value) for path in (one, two))
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_score_whose_predictions_are_gone_is_marked_and_never_best(tmp_path, paths, warm):
+    """Deleting what contradicts a number is no way to have it believed."""
+    if warm:
+        mambabench.report(tmp_path)
+    for path in paths:
+        record = read_record(path)
+        better = (replace(record.folds[0], scores={"top1_acc": 0.99}),)
+        forge(path, score=0.99, folds=better)
+        path.with_suffix(".npz").unlink()
+    found = rows(tmp_path)
+    row = found["good", "task"]
+    assert row.mean == pytest.approx(0.99)
+    assert [flag.code for flag in row.flags] == ["changed"]
+    assert not row.best
+    assert row.boot_low is None
+    assert found["weak", "task"].best
+    summary = mambabench.report(tmp_path).summary
+    assert all(one.encoder != "good" for one in summary.ranks if one.task == "task")
+    for format in ("terminal", "markdown", "latex", "csv"):
+        text = mambabench.report(tmp_path, format).text
+        assert "**99.0**" not in text, format
+        assert "\\textbf{99.0" not in text, format
+        if format != "csv":
+            assert "[X]" in text, format
+            assert "seed-000.npz is not there" in " ".join(text.split()), format
+    assert "seed-000.npz is not there" in mambabench.report(tmp_path, "json").text
+    assert "seed-000.npz is not there" in mambabench.report(tmp_path, "csv", table="long").text
+    assert "[X]" in (tmp_path / "report" / "report.html").read_text("utf-8")
+
+
+def test_predictions_that_come_back_are_believed_again(tmp_path, paths):
+    before = rows(tmp_path)
+    file = paths[0].with_suffix(".npz")
+    data = file.read_bytes()
+    file.unlink()
+    row = rows(tmp_path)["good", "task"]
+    assert row.flags
+    assert "the predictions of seed 0 are missing" in row.reason
+    file.write_bytes(data)
+    assert rows(tmp_path) == before
 
 
 def test_records_of_the_version_before_are_read(tmp_path, paths):

@@ -10,11 +10,21 @@ from synthetic_results import write_run, write_scene
 
 import mambabench
 from mambabench.benchmarks.metrics import METRICS
+from tests.report.test_report_drawn import queries, trials, write
 
 SCENES = tuple(name for name, metric in METRICS.items() if metric.kind == "scene")
 COUNTED = tuple(
     name for name, metric in METRICS.items() if metric.kind != "scene" and not metric.of_arrays
 )
+
+
+# of trials and of queries: a score of whole arrays
+CROSSED = {"eer": trials, "mtwv": queries}
+COUNTED_OR_CROSSED = (*COUNTED, *CROSSED)
+
+
+def test_no_metric_is_left_out():
+    assert {*SCENES, *COUNTED_OR_CROSSED} == set(METRICS)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +48,7 @@ def write_counts(out, encoder, task, metric, seed, n=30):
 
 @pytest.mark.parametrize("n_encoders", [1, 2, 3])
 def test_every_metric_number_of_labels_and_of_seeds(tmp_path, n_encoders):
-    """Every scene metric x {2, 3, 5 labels} x {1, 3 seeds}, every metric of counts x seeds."""
+    """Every scene metric x {2, 3, 5 labels} x {1, 3 seeds}, every other metric x seeds."""
     cases = list(itertools.product(SCENES, (2, 3, 5), (1, 3)))
     for name in "abc"[:n_encoders]:
         for metric, n_labels, seeds in cases:
@@ -54,12 +64,16 @@ def test_every_metric_number_of_labels_and_of_seeds(tmp_path, n_encoders):
         for metric, seeds in itertools.product(COUNTED, (1, 3)):
             for seed in range(seeds):
                 write_counts(tmp_path, name, f"{metric}-{seeds}", metric, seed)
+        for (metric, make), seeds in itertools.product(CROSSED.items(), (1, 3)):
+            for seed in range(seeds):
+                arrays = make(seed=10 * seed + ord(name))
+                write(tmp_path, name, metric, arrays, f"{metric}-{seeds}", seed)
     summary = mambabench.report(tmp_path).summary
-    assert len(summary.rows) == n_encoders * (len(cases) + 2 * len(COUNTED))
+    assert len(summary.rows) == n_encoders * (len(cases) + 2 * len(COUNTED_OR_CROSSED))
     for row in summary.rows:
         assert row.boot_low < row.mean < row.boot_high, row
     n_pairs = n_encoders * (n_encoders - 1) // 2
-    assert len(summary.comparisons) == n_pairs * (len(cases) + 2 * len(COUNTED))
+    assert len(summary.comparisons) == n_pairs * (len(cases) + 2 * len(COUNTED_OR_CROSSED))
     for one in summary.comparisons:
         assert 0 < one.p <= one.p_holm <= 1, one
         assert one.reason is None

@@ -86,6 +86,9 @@ def test_markdown_tables_are_rectangular(out):
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.M):
         assert len({line.count("|") for line in table.splitlines()}) == 1
     assert "**" in text
+    once = "the same bytes on the same machine and versions"
+    long = run("--out", out, "--format", "markdown", "--table", "long").stdout
+    assert text.count(once) == long.count(once) == 1
 
 
 def test_long_latex_escapes_and_balances(out):

@@ -54,18 +54,46 @@ def compared(out):
     return one
 
 
-@pytest.mark.parametrize("metric", ["uar", "macro_f1"])
-def test_a_difference_on_three_rare_clips_is_no_certainty(tmp_path, metric):
-    """Of the 2^3 exchanges of the clips that differ, two are as extreme: p is .25."""
+def rare_clips():
+    """Sixty clips of which two encoders differ on three, all of the rarest class."""
     target = np.repeat([0, 1, 2], [48, 9, 3])
     right = np.eye(3)[target]
     wrong = right.copy()
     wrong[target == 2] = [0.6, 0.4, 0.0]
-    write(tmp_path, "a", metric, target, right)
-    write(tmp_path, "b", metric, target, wrong)
-    one = compared(tmp_path)
-    assert one.difference > 0.3
-    assert one.p == pytest.approx(0.25, abs=0.1 if metric == "macro_f1" else 0.01)
+    return target, right, wrong
+
+
+@pytest.mark.parametrize("metric", ["uar", "macro_f1"])
+def test_a_difference_on_three_rare_clips_is_neither_certain_nor_a_tie(tmp_path, metric):
+    """Of the 2^3 exchanges of the clips that differ, two are as extreme: p is .25."""
+    target, right, wrong = rare_clips()
+    for task in ("one", "two"):
+        write(tmp_path, "a", metric, target, right, task=task)
+        write(tmp_path, "b", metric, target, wrong, task=task)
+    result = mambabench.report(tmp_path, "markdown")
+    error = (0.25 * 0.75 / 255) ** 0.5 if metric == "macro_f1" else 0.003  # of so many draws
+    for one in result.summary.comparisons:
+        assert one.difference > 0.3
+        assert one.p == pytest.approx(0.25, abs=3 * error)
+        assert one.p_holm == one.p
+        assert (one.n_moving, one.n_units) == (3, 60)
+    assert {row.ties for row in result.summary.rows} == {""}
+    (pair,) = result.summary.versus
+    assert (pair.ties, pair.untested) == (0, 2)
+    said = "a and b on two: too few clips to separate: 3 of 60 differ"
+    assert said in result.text
+    judged = mambabench.report(tmp_path, "markdown", "a").text
+    assert "does not differ from the baseline" not in judged
+    assert "too few clips to separate: 3 of 60 differ" in judged
+
+
+def test_the_drawn_p_value_of_three_clips_is_a_quarter_on_average():
+    """40 keys of 255 draws each: the mean has an error of .0043."""
+    target, *scores = rare_clips()
+    one, other = ([{"target": target, "probability": x.astype(np.float32)}] for x in scores)
+    fold = [(exchange("macro_f1", one, other), np.arange(60))]
+    p = [permutation.exchange_test(fold, 60, f"{key:032x}").p for key in range(40)]
+    assert np.mean(p) == pytest.approx((0.25 * 255 + 1) / 256, abs=0.013)
 
 
 @pytest.mark.parametrize("metric", ["mAP", "aucroc"])
@@ -85,6 +113,7 @@ def test_one_positive_clip_is_no_certainty(tmp_path, metric):
     one = compared(tmp_path)
     assert one.difference > 0.4
     assert one.p >= 0.2
+    assert one.too_few == "too few clips to separate: 1 of 40 differ"
 
 
 def test_five_clips_cannot_be_separated_and_are_no_tie(tmp_path):

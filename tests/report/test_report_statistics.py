@@ -99,6 +99,13 @@ def test_tie_groups_share_letters_exactly_where_not_different():
     assert groups == {"a": "a", "b": "ab", "c": "bc", "d": "c"}
 
 
+def test_groups_without_a_pair_that_could_be_told_apart_have_no_letter():
+    few = {frozenset("ab")}
+    apart = {frozenset("ac"), frozenset("bc")}
+    assert tie_groups("abc", apart, few) == {"a": "", "b": "", "c": "b"}
+    assert tie_groups("abc", set(), few) == {"a": "a", "b": "a", "c": "a"}
+
+
 def test_tie_groups_of_random_graphs_are_right():
     rng = np.random.default_rng(9)
     for _ in range(50):

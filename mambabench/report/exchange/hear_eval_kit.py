@@ -12,16 +12,14 @@ import math
 import re
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mambabench.errors import StoreError
+from mambabench.errors import MambabenchError
 from mambabench.files import read_json
 from mambabench.reading.tables import read_rows
+from mambabench.report.checked import DistrustedFile
 from mambabench.report.runs import Run
 from mambabench.store.records import FoldResult, RunRecord
-
-if TYPE_CHECKING:
-    from mambabench.report.runs import Run
 
 __all__ = ["SCORES_FILE", "kit_body", "read_kit_runs"]
 
@@ -31,25 +29,29 @@ KIT_SEED = 42  # hear-eval-kit seeds every task with it and has no option for an
 _AUTHORS_FOLDER = re.compile(r"(?P<name>.+_r(?P<run>\d+))_(?P<seed>\d+)")
 # hear-eval-kit's names of the post-processing of events, and ours in a grid point
 _POST_PROCESSING = (("median_filter_ms", "median_filter_ms"), ("min_duration", "min_duration_ms"))
+# what a file that is cut off, or of another kind, may raise
+_UNREADABLE = (MambabenchError, OSError, ValueError, TypeError, AttributeError, LookupError)
 _NOT_METRICS = {"test_loss", "test_score", "validation_score", "epoch", "time_in_min"}
 
 
-def read_kit_runs(out: Path) -> list[Run]:
-    """Return every finished hear-eval-kit result at most three folders below `out`."""
+def read_kit_runs(out: Path) -> tuple[list[Run], list[DistrustedFile]]:
+    """Return the finished hear-eval-kit results at most three folders below `out`.
+
+    And the files among them that are none.
+    """
     files = [path for depth in range(4) for path in out.glob("*/" * depth + SCORES_FILE)]
-    return [_read(path) for path in sorted(files)]
+    found = [_read(path) for path in sorted(files)]
+    runs = [one for one in found if isinstance(one, Run)]
+    return runs, [one for one in found if isinstance(one, DistrustedFile)]
 
 
-def _read(path: Path) -> Run:
-
+def _read(path: Path) -> Run | DistrustedFile:
     try:
         data = path.read_bytes()
         record, pretraining_run = _record(path, json.loads(data))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise StoreError(
-            f"{path}: not a result of hear-eval-kit ({type(error).__name__}: {error}); delete it "
-            "and run its predictions again"
-        ) from error
+    except _UNREADABLE as error:
+        problem = f"is no result of hear-eval-kit ({type(error).__name__}: {error})"
+        return DistrustedFile(path, problem, "delete it and run its predictions again")
     digest = hashlib.sha256(data).hexdigest()
     return Run(record, path, digest, False, "hear-eval-kit", pretraining_run)
 

@@ -69,6 +69,10 @@ def as_json(summary: Summary) -> str:
         "costs": [asdict(one) for one in summary.costs],
         "comparisons": [_object(one) for one in summary.comparisons],
         "published": [_object(one) for one in summary.published],
+        "left_out": [
+            {"file": "/".join(one.path.parts[-4:]), "problem": one.problem}
+            for one in summary.left_out
+        ],
         "baseline": summary.baseline,
         "chosen": summary.choice.plain(),
         "version": __version__,

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from mambabench.report.rows import Summary
     from mambabench.report.view import View
 
-__all__ = ["interval_words", "legend", "seeds_words", "test_words"]
+__all__ = ["SAME_BYTES", "interval_words", "legend", "seeds_words", "test_words"]
 
+SAME_BYTES = "The same commands make the same bytes on the same machine and versions."
 _WORDS = {
     "clips": "half the width of the 95 % bootstrap interval over test clips (near 0, 1: Wilson's)",
     "seeds": "half the width of the 95 % t-interval over seeds, on the same test clips",

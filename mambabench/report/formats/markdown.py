@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mambabench.report.formats import Format
-from mambabench.report.formats.legend import legend
+from mambabench.report.formats.legend import SAME_BYTES, legend
 from mambabench.report.formats.tables import (
     COMPARISON_HEADINGS,
     HEADINGS,
@@ -43,7 +43,7 @@ def long_markdown(summary: Summary) -> str:
         for row, bold in zip(rows, best, strict=True):
             row[4] = f"**{row[4]}**" if bold else row[4]
         parts.append(f"## Protocol `{protocol}`\n\n" + _markdown_table(HEADINGS, rows))
-    parts.append("\n".join(f"- {line}" for line in notes(summary)) + "\n")
+    parts.append("\n".join(f"- {line}" for line in (*notes(summary), SAME_BYTES)) + "\n")
     if summary.overall:
         rows = [overall_cells(one) for one in summary.overall]
         parts.append("## Over all tasks\n\n" + _markdown_table(OVERALL_HEADINGS, rows))
@@ -75,6 +75,7 @@ def matrix_markdown(found: Sequence[Matrix], summary: Summary, view: View) -> st
         lines = [_line(line, one.columns) for line in one.lines]
         parts.append(f"## Protocol `{one.protocol}`\n\n" + _markdown_table(headings, lines))
     lines_below = legend(found, summary, view) + remarks(summary) + pools(summary, most=12)
+    lines_below.append(SAME_BYTES)
     parts.append("\n".join(f"- {line}" for line in lines_below) + "\n")
     if summary.baseline is not None and summary.comparisons:
         rows = [comparison_cells(one) for one in summary.comparisons]

@@ -116,6 +116,8 @@ def notes(summary: Summary) -> list[str]:
 def remarks(summary: Summary) -> list[str]:
     """Return what must be known of single numbers: marks, flags, missing cells, warnings."""
     lines = [words] if (words := summary.choice.words()) else []
+    for defect in summary.left_out:
+        lines.append(f"left out: {'/'.join(defect.path.parts[-4:])}: {defect.problem}")
     if any(row.selected_on_test for row in summary.rows):
         lines.append(
             "‡: the checkpoint was selected by its score on the test set, as s3prl does: better "
@@ -144,11 +146,19 @@ def remarks(summary: Summary) -> list[str]:
 def _untested(summary: Summary) -> list[str]:
     """Return a line per reason why encoders could not be compared on a task."""
     found: dict[str, list[str]] = {}
+    few: dict[str, list[str]] = {}
     for one in summary.comparisons:
+        pair = f"{one.encoder} and {one.other} on {one.task}"
         if one.p is None and one.reason:
-            pair = f"{one.encoder} and {one.other} on {one.task}"
             found.setdefault(one.reason, []).append(pair)
+        elif one.too_few:
+            few.setdefault(one.too_few, []).append(pair)
     return [
+        f"no tie: {', '.join(pairs[:3])}"
+        + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
+        + f": {reason}"
+        for reason, pairs in few.items()
+    ] + [
         f"not compared: {', '.join(pairs[:3])}"
         + (f" and {len(pairs) - 3} more" if len(pairs) > 3 else "")
         + f": {reason}"
@@ -229,9 +239,14 @@ def overall_cells(one: Overall) -> list[str]:
 
 
 def pools(summary: Summary, most: int = 60) -> list[str]:
-    """Return a line per normalisation that names the models it rests on, at most `most`."""
+    """Return a line per normalisation that names the models it rests on, at most `most`.
+
+    One that gives a score to nobody rests on none.
+    """
     lines = {}
     for one in summary.overall:
+        if one.score is None:
+            continue
         names = ", ".join(one.pool[:most])
         more = f" and {len(one.pool) - most} more (report.json)" if len(one.pool) > most else ""
         key = (one.protocol, one.normalisation)
@@ -266,6 +281,7 @@ COMPARISON_HEADINGS = (
 def comparison_cells(one: Comparison) -> list[str]:
     """Return the printed cells of one comparison."""
     mean = shown(one.metric, one.difference)
+    few = f", {one.too_few}" if one.too_few else ""
     return [
         one.protocol,
         one.task,
@@ -273,7 +289,7 @@ def comparison_cells(one: Comparison) -> list[str]:
         mean if one.difference is None or one.difference < 0 else f"+{mean}",
         shown_interval(one.metric, one.boot_low, one.boot_high),
         _p(one.p) if one.p is not None else one.reason or "–",
-        one.reason if one.p is not None and one.reason else _p(one.p_holm),
+        one.reason if one.p is not None and one.reason else _p(one.p_holm) + few,
         _p(one.p_report),
         one.common or "all",
     ]

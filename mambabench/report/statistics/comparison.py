@@ -29,7 +29,7 @@ from mambabench.report.versions import other_versions
 
 __all__ = ["Comparison", "compare"]
 
-_VERSION = 4  # of the tests in the cache: raise it when they change
+_VERSION = 5  # of the tests in the cache: raise it when they change
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class Comparison:
     reason: str | None
     n_permutations: int | None = None  # that p rests on
     n_units: int | None = None  # clips or clusters that could change sides
+    n_moving: int | None = None  # those that differ in what the metric sees; None: not counted
+
+    @property
+    def too_few(self) -> str | None:
+        """Say that what differs is too little for a verdict at .05: the pair is no tie either."""
+        if self.reason or self.n_moving is None or self.n_moving >= FEWEST_UNITS:
+            return None
+        return f"too few clips to separate: {self.n_moving} of {self.n_units} differ"
 
 
 def compare(
@@ -111,6 +119,7 @@ def _compare_task(
                 reason=reasons[pair] or failure or _too_few(evidence[one]),
                 n_permutations=tests[pair].n_permutations if pair in tests else None,
                 n_units=_n_units(evidence[one]) if pair in tests else None,
+                n_moving=tests[pair].n_moving if pair in tests else None,
             )
         )
     return result
@@ -221,7 +230,10 @@ def _stored(file: Path) -> dict[str, ExchangeTest]:
         return {}
     try:
         tests = read_json(file)["tests"].items()
-        return {name: ExchangeTest(float(p), int(n)) for name, (p, n) in tests}
+        return {
+            name: ExchangeTest(float(p), int(n), None if moving is None else int(moving))
+            for name, (p, n, moving) in tests
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -237,9 +249,16 @@ def _test(
     if len(parts) == len(members):
         position = {group: number for number, group in enumerate(members)}
         index = np.array([[position[a], position[b]] for a, b in pairs])
-        p_values = flip_test(np.stack(parts, axis=1), index, test_key)
-        n = min(N_PERMUTATIONS + 1, 2 ** min(len(parts[0]), 60))
-        return [ExchangeTest(float(p), n) for p in p_values]
+        table = np.stack(parts, axis=1)
+        p_values = flip_test(table, index, test_key)
+        n = min(N_PERMUTATIONS + 1, 2 ** min(len(table), 60))
+        moving = [
+            int(
+                (~np.isclose(table[:, a], table[:, b], rtol=1e-9, atol=0.0)).sum()
+            )  # but for rounding
+            for a, b in index
+        ]
+        return [ExchangeTest(float(p), n, m) for p, m in zip(p_values, moving, strict=True)]
     predictions = _PredictionCache()
     found = []
     for one, other in pairs:

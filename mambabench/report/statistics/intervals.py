@@ -5,8 +5,9 @@ docs/report.md states every formula and what each interval covers.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,10 +85,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def tie_groups(names: Sequence[str], differ: set[frozenset[str]]) -> dict[str, str]:
+def tie_groups(
+    names: Sequence[str],
+    differ: set[frozenset[str]],
+    untold: Collection[frozenset[str]] = frozenset(),
+) -> dict[str, str]:
     """Return each name's letters: two names share a letter exactly if they do not differ.
 
-    `names` are in order of rank, best first, so that "a" is the best one's group. Piepho's
+    `names` are in order of rank, best first, so that "a" is the best one's group. A group of which
+    no pair could have been told apart (`untold`) has no letter: it is no tie. Piepho's
     insert-and-absorb algorithm (2004).
     """
     columns: list[frozenset[str]] = [frozenset(names)] if names else []
@@ -98,11 +104,20 @@ def tie_groups(names: Sequence[str], differ: set[frozenset[str]]) -> dict[str, s
         columns = [c for c in unique if c and not any(c < other for other in unique)]
     rank = {name: index for index, name in enumerate(names)}
     columns.sort(key=lambda column: sorted(rank[name] for name in column))
-    letters = [_letter(number) for number in range(len(columns))]
+    letters = [
+        "" if _none_told(column, untold) else _letter(number)
+        for number, column in enumerate(columns)
+    ]
     return {
         name: "".join(x for x, c in zip(letters, columns, strict=True) if name in c)
         for name in names
     }
+
+
+def _none_told(column: frozenset[str], untold: Collection[frozenset[str]]) -> bool:
+    return len(column) > 1 and all(
+        frozenset(pair) in untold for pair in itertools.combinations(column, 2)
+    )
 
 
 def _letter(number: int) -> str:

@@ -38,6 +38,7 @@ class ExchangeTest(NamedTuple):
 
     p: float
     n_permutations: int
+    n_moving: int | None = None  # units that differ in what the metric sees; None: not counted
 
 
 def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: str) -> ExchangeTest:
@@ -47,6 +48,11 @@ def exchange_test(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: st
     hex digits or more, seeds the draws. An exchange that leaves a score undefined counts as
     extreme. Up to fifteen units, all exchanges are tried and p is exact.
     """
+    moving = [units[one.moves()] for one, units in folds]
+    return _tested(folds, n_units, key)._replace(n_moving=len(np.unique(np.concatenate(moving))))
+
+
+def _tested(folds: Sequence[tuple[Exchange, Array]], n_units: int, key: str) -> ExchangeTest:
     work = sum(one.work for one, _ in folds)
     if n_units <= _MOST_UNITS and work * 2 ** (n_units - 1) <= 10 * _WORK:
         return _Test(folds, n_units).every()

@@ -45,6 +45,8 @@ class Exchange:
     slopes: Callable[[], Array]
     """[n_clips] float64: to first order, what each clip adds to the difference, up to a factor."""
     work: float  # elementary steps of one permutation
+    moves: Callable[[], Array]
+    """bool [n_clips]: where the encoders differ in what the metric sees, in any seed."""
 
 
 def exchange(metric: str, one: Sequence[Seed], other: Sequence[Seed]) -> Exchange:
@@ -83,7 +85,10 @@ def _counted(one: Array, other: Array, score: ScoreOfCounts) -> Exchange:
             total += (one[seed] - other[seed]) @ gradient(score, whole[seed] / 2) / n_seeds
         return total
 
-    return Exchange(sides, slopes, 2.0 * n_seeds * k * n_clips / 8)
+    def moves() -> Array:
+        return np.asarray((one != other).any(axis=(0, 2)))
+
+    return Exchange(sides, slopes, 2.0 * n_seeds * k * n_clips / 8, moves)
 
 
 def _ranked(
@@ -115,8 +120,12 @@ def _ranked(
             own = [_PooledClips.of(*pair).slopes(statistic) for pair in pairs[:_SLOPE_SEEDS]]
         return np.asarray(np.mean(own, axis=0))
 
+    def moves() -> Array:
+        differ = [(a["score"] != b["score"]).any(axis=0) for a, b in pairs]
+        return np.asarray(np.any(differ, axis=0))
+
     n_labels, n_clips = pairs[0][0]["order"].shape
-    return Exchange(sides, slopes, float(len(pairs) * n_labels * 2 * n_clips))
+    return Exchange(sides, slopes, float(len(pairs) * n_labels * 2 * n_clips), moves)
 
 
 def _swept(statistic: Ranked, found: Segments, present: float, lanes: Array) -> Array:
@@ -140,9 +149,10 @@ def _plain(statistic: Ranked, one: Seed, other: Seed, present: float, lanes: Arr
 def prepared(metric: str, seed: Seed) -> Seed:
     """Return what `exchange` takes from a seed of a fold, worked out once for all pairs.
 
-    Metrics of ranks: ``positive`` bool, ``order`` int32 (clips by falling key) and ``falling``
-    float64 (the keys in that order: standardised log odds, in the order of the probabilities), each
-    [n_labels, n_clips]; ``hits`` int32 [n_labels, most]: where in the order the positive clips are.
+    Metrics of ranks: ``positive`` bool, ``score`` as stored, ``order`` int32 (clips by falling key)
+    and ``falling`` float64 (the keys in that order: standardised log odds, in the order of the
+    probabilities), each [n_labels, n_clips]; ``hits`` int32 [n_labels, most]: where in the order
+    the positive clips are.
     """
     if not isinstance(METRICS[metric].statistic, Ranked) or "falling" in seed:
         return seed
@@ -152,6 +162,7 @@ def prepared(metric: str, seed: Seed) -> Seed:
     order = falling_order(score)  # keys never rise where scores fall; ties may stand anyhow
     return {
         "positive": positive,
+        "score": score,
         "order": order.astype(np.int32),
         "falling": np.take_along_axis(key, order, axis=1),
         "hits": positive_places(positive, order),
@@ -246,5 +257,10 @@ def _generic(metric: Metric, one: Sequence[Seed], other: Sequence[Seed]) -> Exch
                     scores[side, number] += metric(a["target"], chosen) / len(one)
         return scores[0], scores[1]
 
+    def moves() -> Array:
+        pairs = zip(one, other, strict=True)
+        differ = [(a["probability"] != b["probability"]).any(axis=1) for a, b in pairs]
+        return np.asarray(np.any(differ, axis=0))
+
     n_clips = len(one[0]["target"])
-    return Exchange(sides, lambda: np.zeros(n_clips), 2.0 * len(one) * _WORK_OF_A_CALL)
+    return Exchange(sides, lambda: np.zeros(n_clips), 2.0 * len(one) * _WORK_OF_A_CALL, moves)

@@ -55,7 +55,7 @@ def _versus(
 ) -> Versus:
     ahead, behind, ties = 0, 0, 0
     for one in own:
-        if one.p_holm is None or one.difference is None:
+        if one.p_holm is None or one.difference is None or one.too_few:
             continue
         if one.p_holm >= _LEVEL:
             ties += 1
