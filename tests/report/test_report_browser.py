@@ -10,11 +10,13 @@ import pytest
 from synthetic_results import write_events, write_scene
 
 import mambabench
-from mambabench.files import write_json
+from mambabench.files import sha256_file, write_json
+from mambabench.provenance import provenance
 
 pytestmark = pytest.mark.browser
 ESC = "esc50-v2.0.0-full"
 EVIL = "<img src=x onerror=document.title='broken'>&\"'"
+PROVENANCE = {**provenance(), "started_unix": 1_790_000_000.0, "wall_s": 12.34, "device": "cpu"}
 SKILLS = {"weak": 0.8, "strong": 2.0, EVIL: 1.4}
 
 
@@ -38,6 +40,11 @@ def browser():
     driver.quit()
 
 
+def records(folder, encoder, task=ESC):
+    stems = (folder / "probes" / encoder / task / "ssam2024").glob("seed-*.npz")
+    return [stem.with_suffix(".json") for stem in sorted(stems)]
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
@@ -47,6 +54,7 @@ def out(tmp_path_factory):
     for number, name in enumerate(("weak", "strong", EVIL)):  # what a second of audio took
         run = {"audio_s": 100.0, "worker_s": 10.0**number, "device": "cpu", "precision": "fp32"}
         write_json(folder / "embeddings" / name / ESC / "provenance.json", {"run": run})
+    write_json(records(folder, "strong")[0].with_suffix(".provenance.json"), PROVENANCE)
     mambabench.report(folder)
     return folder
 
@@ -150,6 +158,24 @@ def test_a_number_opens_down_to_its_clips(page, out):
     assert "test-clip" in said
     assert "right in" in said
     assert "cell=" in page.current_url
+
+
+def test_a_number_says_from_which_record_when_where_and_with_what(page, out):
+    open_cell(page, "strong")
+    text = js(page, "document.getElementById('detail').textContent")
+    first = records(out, "strong")[0]
+    assert f"records probes/strong/{ESC}/ssam2024/seed-*.json" in text
+    assert f"SHA-256 of the first {sha256_file(first)}" in text
+    assert "Ran: seed 0 at 2026-09-21 14:13 UTC, 12.3 s" in text
+    assert f"cpu {PROVENANCE['cpu']}, cores {PROVENANCE['cores']}" in text
+    assert f"platform {PROVENANCE['platform']}, device cpu" in text
+    assert f"Versions: python {PROVENANCE['python']}, " in text
+    assert f"mambabench {mambabench.__version__}" in text
+    assert f"numpy {np.__version__}" in text
+    assert "None" not in text  # a package that is not installed
+    open_cell(page, "weak")  # whose provenance says less
+    wait(page, "document.querySelector('#detail h2').textContent.startsWith('weak')")
+    assert "Machine: host here" in js(page, "document.getElementById('detail').textContent")
 
 
 def test_a_clip_tells_its_predictions_and_what_others_made_of_it(page, out):

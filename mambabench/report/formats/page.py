@@ -64,7 +64,7 @@ def as_page(
         "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
         "mean_of": "A mean of several task directories has no details of its own; theirs:",
     }
-    script = _file("page.js") + _file("page_charts.js")
+    script = "".join(map(_file, ("page.js", "page_details.js", "page_charts.js")))
     parts = [
         _first(summary, found, note),
         _bar(found),

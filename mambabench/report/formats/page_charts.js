@@ -1,7 +1,7 @@
 "use strict";
 // The charts: drawn when chosen, each with its numbers in words for who cannot see it.
 (() => {
-  const { $, D, state, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
+  const { started, $, D, state, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
   const COLOR = "#3a7bc8", GREY = "#808080";
 
   const chart = (rows, zero, format, said) => {
@@ -268,4 +268,5 @@
     wire(["score", "price"], drawCost);
     drawCost();
   }
+  document.body.dataset.ms = Math.round(performance.now() - started);
 })();

@@ -11,6 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -137,7 +138,7 @@ def _short(value: float | None) -> float | None:
 def _pairs(
     summary: Summary, cells: Mapping[str, Mapping[str, Any]], block: ClipBytes
 ) -> list[dict[str, Any]]:
-    """Put the comparisons of every task into the block; return where they are (page.js, `pairsIn`).
+    """Put the comparisons of every task into the block; return where they are (page_details.js, `pairsIn`).
 
     Both encoders' numbers; the difference, less that of the means in `cells`; its distances from
     both ends of the interval; p. Steps are of 10^-6, larger where a metric is; p is cut to them.
@@ -184,7 +185,7 @@ def _code(value: float | None, unit: float) -> int:
 def _folds(group: Group, block: ClipBytes) -> dict[str, Any]:
     """Put a row for every seed and fold into the block; return where, and the words in them.
 
-    Columns: numbers of seed, fold and chosen point, epoch and score as codes (page.js, `foldsIn`)
+    Columns: numbers of seed, fold and chosen point, epoch and score as codes (page_details.js, `foldsIn`)
     and the first 32 bits of the head's hash. A score that is a share of the fold's clips is their
     number.
     """
@@ -283,18 +284,38 @@ def _command(group: Group) -> str:
     return " ".join(parts)
 
 
-def _made(group: Group) -> str:
-    """Return what the first run's provenance says of machine and versions, if it is there."""
-    file = group.runs[0].path.with_suffix("").with_suffix(".provenance.json")
-    if not file.is_file():
-        return ""
+def _made(group: Group) -> dict[str, str]:
+    """Return what the first run's provenance says of time, machine and versions, if it is there."""
+    run = group.runs[0]
+    file = run.path.with_suffix("").with_suffix(".provenance.json")
     try:
-        body = read_json(file)
+        body = read_json(file) if file.is_file() else None
     except (OSError, ValueError):
-        return ""  # beside the result, and no part of it
-    words = []
-    for name in ("date", "host", "cpu", "platform", "python", "git_commit", "engine", "device"):
-        value = body.get(name) if isinstance(body, dict) else None
-        if isinstance(value, (str, int, float)):
-            words.append(f"{name} {value}")
-    return ", ".join(words)
+        return {}  # beside the result, and no part of it
+    if not isinstance(body, dict):
+        return {}
+    versions = body.get("versions")
+    own = versions if isinstance(versions, dict) else {}
+    machine = ("host", "cpu", "cores", "platform", "engine", "device")
+    found = {
+        "Ran": _when(body, run.record.seed),
+        "Machine": _said({name: body.get(name) for name in machine}),
+        "Versions": _said({"python": body.get("python"), **own, "commit": body.get("git_commit")}),
+    }
+    return {title: text for title, text in found.items() if text}
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    """Return the names and values that are known, in one line."""
+    known = ((name, value) for name, value in values.items() if isinstance(value, (str, int)))
+    return ", ".join(f"{name} {value}" for name, value in known)
+
+
+def _when(body: Mapping[str, Any], seed: int) -> str:
+    """Return when a seed's probe began and how long it took, as far as that was recorded."""
+    started, wall_s = body.get("started_unix"), body.get("wall_s")
+    if not isinstance(started, (int, float)) or not isinstance(wall_s, (int, float)):
+        return ""
+    return (
+        f"seed {seed} at {datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M} UTC, {wall_s:.1f} s"
+    )
