@@ -6,7 +6,7 @@
   const $ = (id) => document.getElementById(id);
   const D = JSON.parse($("data").textContent);
   const tables = [...document.querySelectorAll("table.matrix")];
-  const state = { sort: "", find: "", family: "", published: "1", hide: "", show: "", cell: "" };
+  const state = { sort: "", find: "", family: "", only: "", published: "1", hide: "", rows: "", cell: "" };
   document.body.classList.add("script");
 
   const el = (tag, text, attributes) => {
@@ -44,18 +44,20 @@
       button.dataset.cell = [D.matrices[t].protocol, column.key, D.matrices[t].rows[row.dataset.r].key].join("|");
     }
   }));
+  const ofProtocol = (protocol) => protocol === state.only || !D.matrices.some((M) => M.protocol === state.only);
   const apply = () => {
-    const hidden = list(state.hide), only = list(state.show);
+    const hidden = list(state.hide), hiddenRows = list(state.rows);
+    for (const part of document.querySelectorAll("[data-protocol]")) {
+      part.hidden = !ofProtocol(part.dataset.protocol);
+    }
     tables.forEach((table, t) => {
       const M = D.matrices[t];
-      const away = M.columns.map((c) => hidden.includes(c.key) ||
-        (only.length > 0 && c.kind === "task" && !only.includes(c.key)) ||
-        (state.family && c.kind === "task" && c.family !== state.family));
+      const away = M.columns.map((c) => hidden.includes(c.key) || (state.family && c.kind === "task" && c.family !== state.family));
       sort(table, t, M);
       for (const row of table.tBodies[0].rows) {
         const R = M.rows[row.dataset.r];
         const text = R.title.toLowerCase() + " " + R.key.toLowerCase();
-        row.hidden = !text.includes(state.find.toLowerCase()) || hidden.includes(R.key) ||
+        row.hidden = !text.includes(state.find.toLowerCase()) || hiddenRows.includes(R.kind + " " + R.key) ||
           (R.kind === "published" && state.published === "0");
       }
       for (const row of table.rows) {
@@ -88,8 +90,9 @@
   };
 
   // ---- what is shown, as text for a paper
-  const shown = () => tables.map((table, t) => {
+  const shown = () => tables.flatMap((table, t) => {
     const M = D.matrices[t];
+    if (!ofProtocol(M.protocol)) return [];
     const visible = (row) => [...row.cells].filter((cell) => !cell.hidden);
     const head = [M.corner, ...M.columns.filter((_, i) => !table.tHead.rows[0].cells[i + 1].hidden)
       .map((c) => c.title)];
@@ -98,7 +101,7 @@
         text: cell.textContent.trim(), best: cell.classList.contains("best"),
         number: cell.querySelector("b")?.textContent ?? cell.textContent.trim(),
       })));
-    return { protocol: M.protocol, head, rows };
+    return [{ protocol: M.protocol, head, rows }];
   });
   const tex = (text) => text.replace(/[\\&%$#_{}~^<>|]/g, (c) => ({
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
@@ -162,10 +165,12 @@
     apply();
   }));
   bind("find", "find"); bind("family", "family"); bind("published", "published");
-  $("columns").addEventListener("change", (event) => {
-    const hidden = new Set(list(state.hide)), key = event.target.value;
+  if ($("only")) bind("only", "only");  // there is more than one protocol
+  const boxes = { columns: "hide", rows: "rows" };
+  for (const [id, name] of Object.entries(boxes)) $(id).addEventListener("change", (event) => {
+    const hidden = new Set(list(state[name])), key = event.target.value;
     hidden[event.target.checked ? "delete" : "add"](key);
-    state.hide = [...hidden].map(encodeURIComponent).join(",");
+    state[name] = [...hidden].map(encodeURIComponent).join(",");
     keep();
     apply();
   });
@@ -174,7 +179,11 @@
     $("find").value = state.find;
     $("family").value = state.family;
     $("published").checked = state.published !== "0";
-    for (const box of $("columns").querySelectorAll("input")) box.checked = !list(state.hide).includes(box.value);
+    if ($("only")) $("only").value = state.only;
+    for (const [id, name] of Object.entries(boxes)) {
+      const hidden = list(state[name]);
+      for (const box of $(id).querySelectorAll("input")) box.checked = !hidden.includes(box.value);
+    }
     apply();
   };
   addEventListener("hashchange", restore);

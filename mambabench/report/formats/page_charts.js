@@ -232,6 +232,10 @@
     const copy = drawn.cloneNode(true), style = getComputedStyle(document.body);
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.querySelectorAll("text").forEach((text) => text.setAttribute("fill", style.color));
+    const accent = getComputedStyle(document.documentElement).getPropertyValue("--acc");
+    for (const name of ["fill", "stroke"]) {
+      copy.querySelectorAll(`[${name}="var(--acc)"]`).forEach((part) => part.setAttribute(name, accent));
+    }
     copy.prepend(svg("rect", { width: "100%", height: "100%", fill: style.backgroundColor }));
     return copy;
   };

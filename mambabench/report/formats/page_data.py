@@ -138,10 +138,11 @@ def _short(value: float | None) -> float | None:
 def _pairs(
     summary: Summary, cells: Mapping[str, Mapping[str, Any]], block: ClipBytes
 ) -> list[dict[str, Any]]:
-    """Put the comparisons of every task into the block; return where they are (page_details.js, `pairsIn`).
+    """Put the comparisons of every task into the block; return where they are.
 
-    Both encoders' numbers; the difference, less that of the means in `cells`; its distances from
-    both ends of the interval; p. Steps are of 10^-6, larger where a metric is; p is cut to them.
+    The page reads them back (page_details.js, `pairsIn`). Both encoders' numbers; the difference,
+    less that of the means in `cells`; its distances from both ends of the interval; p. Steps are of
+    10^-6, larger where a metric is; p is cut to them.
     """
     tasks: dict[tuple[str, str], list[Comparison]] = {}
     for one in summary.comparisons:
@@ -185,9 +186,9 @@ def _code(value: float | None, unit: float) -> int:
 def _folds(group: Group, block: ClipBytes) -> dict[str, Any]:
     """Put a row for every seed and fold into the block; return where, and the words in them.
 
-    Columns: numbers of seed, fold and chosen point, epoch and score as codes (page_details.js, `foldsIn`)
-    and the first 32 bits of the head's hash. A score that is a share of the fold's clips is their
-    number.
+    Columns: numbers of seed, fold and chosen point, epoch and score as codes and the first 32 bits
+    of the head's hash (page_details.js, `foldsIn`). A score that is a share of the fold's clips is
+    their number.
     """
     rows = [(number, fold) for number, run in enumerate(group.runs) for fold in run.record.folds]
     names = list(dict.fromkeys(fold.fold for _, fold in rows))

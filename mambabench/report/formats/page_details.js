@@ -118,8 +118,9 @@
     const ends = [...cell.scores, cell.boot?.[0], cell.boot?.[1], cell.ci?.[0], cell.ci?.[1]]
       .filter((x) => x !== null && x !== undefined);
     const low = Math.min(...ends), high = Math.max(...ends), span = high - low || 1;
-    const x = (v) => 20 + 380 * (v - low) / span;
-    const box = svg("svg", { width: 420, height: 74, viewBox: "0 0 420 74", role: "img",
+    const x = (v) => 20 + 300 * (v - low) / span;
+    const box = svg("svg", { xmlns: "http://www.w3.org/2000/svg", width: 340, height: 74,
+      viewBox: "0 0 340 74", "font-size": 12, "font-family": "sans-serif", role: "img",
       "aria-label": "seeds and intervals from " + percent(cell, low) + " to " + percent(cell, high) });
     const bar = (pair, y, dash) => pair && pair[0] !== null && box.append(svg("line", {
       x1: x(pair[0]), x2: x(pair[1]), y1: y, y2: y, stroke: "var(--acc)", "stroke-width": 4,
@@ -127,12 +128,12 @@
     bar(cell.boot, 14, "0");
     bar(cell.ci, 28, "6 3");
     cell.scores.forEach((score, i) => {
-      const dot = svg("circle", { cx: x(score), cy: 42, r: 4, fill: "none", stroke: "var(--fg)" });
+      const dot = svg("circle", { cx: x(score), cy: 42, r: 4, fill: "none", stroke: "#808080", "stroke-width": 1.5 });
       dot.append(svg("title", {}, "seed " + cell.seeds[i] + ": " + percent(cell, score)));
       box.append(dot);
     });
-    box.append(svg("text", { x: 20, y: 66, "font-size": 11 }, percent(cell, low)),
-      svg("text", { x: 400, y: 66, "font-size": 11, "text-anchor": "end" }, percent(cell, high)));
+    box.append(svg("text", { x: 20, y: 66 }, percent(cell, low)),
+      svg("text", { x: 320, y: 66, "text-anchor": "end" }, percent(cell, high)));
     return box;
   };
   const MOST = 4000;  // squares
@@ -252,7 +253,13 @@
     const notes = el("p", [...cell.flags, cell.reason].filter(Boolean).join("; "), { class: "sub" });
     const cols = el("div", undefined, { class: "cols" });
     const seeds = el("div");
-    seeds.append(el("h3", "Seeds (dots), intervals over clips (solid) and seeds (dashed)"), strip(cell));
+    const saving = el("p", undefined, { class: "bar" }), frame = el("div", undefined,
+      { class: "scroll chart", id: "strip", tabindex: "0", role: "region", "aria-label": "Seeds" });
+    frame.append(strip(cell));
+    for (const kind of ["svg", "png"]) {
+      saving.append(el("button", "Save " + kind.toUpperCase(), { "data-save": "strip", "data-as": kind }));
+    }
+    seeds.append(el("h3", "Seeds (dots), intervals over clips (solid) and seeds (dashed)"), frame, saving);
     cols.append(seeds, rowsOf("Runs", ["seed", "fold", "score", "chosen", "epoch", "head"],
       foldsIn(cell).map(([seed, fold, score, chosen, epoch, head]) =>
         [seed, fold, percent(cell, score), chosen, epoch ?? "–", head ?? "–"])));
