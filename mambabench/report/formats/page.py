@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from html import escape
 from importlib.resources import files
@@ -22,7 +22,7 @@ from mambabench.report.exchange.citations import bibliography
 from mambabench.report.formats.legend import legend, seeds_words
 from mambabench.report.formats.page_audio import Sounds, hardest_sounds
 from mambabench.report.formats.page_charts import charts, ranking
-from mambabench.report.formats.page_data import packed_details
+from mambabench.report.formats.page_data import Packed, packed_details
 from mambabench.report.formats.tables import pools, remarks
 from mambabench.report.matrix import matrices
 from mambabench.report.names import task_family
@@ -46,26 +46,30 @@ def as_page(
     `with_audio` embeds the sound of so many clips of each task, the hardest ones, from the task
     directories `tasks` or below them; never that of restricted tasks.
     """
+    page = _page(summary)
+    packed = packed_details(summary, clips, beside=len(page(Packed("", "", {}), None).encode()))
+    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else None
+    return page(packed, sounds)
+
+
+def _page(summary: Summary) -> Callable[[Packed, Sounds | None], str]:
+    """Return what makes the page of its packed details and sounds."""
     view = View(published=_PUBLISHED)
     found = matrices(summary, view)
-    packed = packed_details(summary, clips)
-    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else None
-    note = " ".join(filter(None, (packed.note, sounds.note if sounds else "")))
     notes = legend(found, summary, view) + remarks(summary)
     data = {
         "matrices": [_data(one) for one in found],
         "caption": " ".join(legend(found, summary, view)),
         "bibtex": bibliography(summary),
-        "clips_note": packed.note,
         "standings": [_standing(summary, one.protocol) for one in found],
         "costs": {one.encoder: [getattr(one, kind) for kind in COLUMNS] for one in summary.costs},
         "cost_names": list(COLUMNS.values()),
         "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
         "mean_of": "A mean of several task directories has no details of its own; theirs:",
     }
+    style = _file("page.css")
     script = "".join(map(_file, ("page.js", "page_details.js", "page_charts.js")))
     parts = [
-        _first(summary, found, note),
         _bar(found),
         *(_table(one, number) for number, one in enumerate(found)),
         '<section id="detail" aria-live="polite" aria-label="Details of a number"></section>',
@@ -74,17 +78,23 @@ def as_page(
         "<h2>How to read</h2>" + _items(notes),
         _provenance(summary),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, sounds)}">'
-        f"<title>mambabench report</title><style>{_file('page.css')}</style></head>\n<body><main>"
-        + "\n".join(parts)
-        + f'</main>\n<script type="application/json" id="data">{_json(data)}</script>\n'
-        f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
-        f"{_embedded(sounds)}"
-        f"<script>{script}</script></body></html>\n"
-    )
+
+    def page(packed: Packed, sounds: Sounds | None) -> str:
+        note = " ".join(filter(None, (packed.note, sounds.note if sounds else "")))
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, sounds)}">'
+            f"<title>mambabench report</title><style>{style}</style></head>\n<body><main>"
+            + "\n".join((_first(summary, found, note), *parts))
+            + '</main>\n<script type="application/json" id="data">'
+            f"{_json({**data, 'clips_note': packed.note})}</script>\n"
+            f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
+            f"{_embedded(sounds)}"
+            f"<script>{script}</script></body></html>\n"
+        )
+
+    return page
 
 
 def matrices_html(summary: Summary) -> str:

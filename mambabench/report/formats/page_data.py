@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Packed", "packed_details"]
 
-_BUDGET = 550_000  # bytes of the packed block
-_LARGE = 4_500_000  # of one with more than `_MANY` clips an encoder
-_MANY = 10_000
+_BUDGET = 1_000_000  # bytes of the page
+_LARGE = 5_000_000  # of one with more than `_MANY` clips an encoder
+_MANY = 55_000  # all of HEAR's tasks have fewer
 _TEXT = 5 / 4  # characters of `as_text` for a byte
 
 
@@ -52,10 +52,11 @@ class Packed(NamedTuple):
     clips: dict[str, TaskClips]  # that are in it
 
 
-def packed_details(summary: Summary, clips: str = "auto") -> Packed:
+def packed_details(summary: Summary, clips: str = "auto", *, beside: int = 0) -> Packed:
     """Pack the details of every cell; per-clip data as far as the budget goes.
 
-    With "auto" predictions go first, then all per-clip data; "all" keeps them whatever the size.
+    `beside` are the bytes of the page without them. With "auto" predictions go first, then all
+    per-clip data; "all" keeps them whatever the size.
     """
     body: dict[str, Any] = {"cells": {}, "tasks": {}}
     block = ClipBytes()
@@ -71,7 +72,7 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
         note = "Clips were left out (--page-clips none)."
         return Packed(_packed(body, {}, block, predictions=False), note, {})
     found = clips_of(groups)
-    most = _LARGE if most_clips(found) > _MANY else _BUDGET
+    most = (_LARGE if most_clips(found) > _MANY else _BUDGET) - beside
     if clips == "all" or estimated_bytes(found) < 2 * most:
         whole = _joined(body, found, block, predictions=True)
         if clips == "all" or _may_fit(whole, most):
@@ -79,10 +80,8 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
             if clips == "all" or len(text) <= most:
                 return Packed(text, "", found)
     text = _packed(body, found, block, predictions=False)
-    if len(text) <= most:
-        note = (
-            "Single predictions were left out to keep the page small; --page-clips all keeps them."
-        )
+    note = "Single predictions were left out to keep the page small; --page-clips all keeps them."
+    if len(text) + 2 * len(note) <= most:  # the page says it twice
         return Packed(text, note, found)
     note = "Clips were left out to keep the page small; --page-clips all keeps them."
     return Packed(_packed(body, {}, block, predictions=False), note, {})
