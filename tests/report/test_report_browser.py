@@ -450,6 +450,7 @@ def test_copies_are_what_is_shown(page):
     assert text.isascii()
     assert "\\textbf{" in text
     assert "\\toprule" in text
+    assert "\\label{tab:mambabench-ssam2024}" in text
     click(page, "[data-copy=bibtex]")
     assert "@misc{mambabench" in js(page, "document.getElementById('copied').value")
     wait(page, "document.getElementById('said').textContent")

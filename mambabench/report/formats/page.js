@@ -112,7 +112,8 @@
   const formats = {
     latex: () => shown().map(({ protocol, head, rows }) =>
       "\\begin{table*}\n\\centering\n\\caption{Protocol \\texttt{" + tex(protocol) + "}. " +
-      tex(D.caption) + "}\n\\scriptsize\n\\setlength{\\tabcolsep}{2.5pt}\n\\begin{tabular}{l" +
+      tex(D.caption) + "}\n\\label{tab:mambabench-" +
+      protocol.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") + "}\n\\scriptsize\n\\setlength{\\tabcolsep}{2.5pt}\n\\begin{tabular}{l" +
       "r".repeat(head.length - 1) + "}\n\\toprule\n" + head.map(tex).join(" & ") +
       " \\\\\n\\midrule\n" + rows.map((row) => row.map((cell, i) => {
         const text = i ? tex(cell.text) : "{" + tex(cell.text) + "}";
