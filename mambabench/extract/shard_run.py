@@ -241,7 +241,8 @@ def provenance_of(work: TaskWork) -> dict[str, Any]:
         "finished_unix_s": round(time.time(), 1),
         "precision": work.plan.spec.precision,
         "device": work.plan.spec.device,
-        "audio_s": round(work.audio_s, 3),
+        "task_audio_s": round(work.plan.duration_s, 3),  # of all its clips
+        "audio_s": round(work.audio_s, 3),  # that this run encoded
         "worker_s": round(work.seconds, 3),
         "times_real_time_per_worker": round(work.audio_s / work.seconds, 2)
         if work.seconds

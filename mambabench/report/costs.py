@@ -23,7 +23,7 @@ from mambabench.store.seal import PROVENANCE
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
 
-__all__ = ["COLUMNS", "costs_of", "front", "read_costs"]
+__all__ = ["COLUMNS", "audio_hours", "costs_of", "front", "read_costs"]
 
 COLUMNS = {
     "parameters": "parameters",
@@ -90,30 +90,52 @@ def _parameters(groups: Sequence[Group]) -> float | None:
 
 def _seconds(groups: Sequence[Group]) -> float | None:
     """Return the seconds that one worker took for a second of audio, over all stores."""
-    spent: dict[Path, dict[str, Any]] = {}
-    for group in groups:
-        path = group.runs[0].path
-        if group.runs[0].source != "mambabench" or len(path.parents) < 5:
-            continue
-        out, key = path.parents[4], path.parents[2].name
-        file = out / "embeddings" / key / group.runs[0].record.task / PROVENANCE
-        if file not in spent and file.is_file():
-            spent[file] = _run(file)
-    runs = [one for one in spent.values() if one]
+    files = {file for group in groups if (file := _store_file(group)) is not None}
+    runs = [one for file in sorted(files) if (one := _run(file))]
     audio = sum(float(one["audio_s"]) for one in runs)
     if audio <= 0 or len({(one["device"], one.get("precision")) for one in runs}) != 1:
         return None
     return sum(float(one["worker_s"]) for one in runs) / audio
 
 
-def _run(file: Path) -> dict[str, Any]:
-    """Return what an extraction took; {} where the file does not say so: it is no result."""
+def audio_hours(summary: Summary) -> float | None:
+    """Return the hours of audio in all splits of all tasks, as the stores beside the records say.
+
+    None where no store of a task says so: those of older versions do not.
+    """
+    known: dict[str, float | None] = {}
+    for group in group_runs(summary.runs):
+        if known.get(group.task) is None:
+            file = _store_file(group)
+            audio_s = _stated(file).get("task_audio_s") if file is not None else None
+            known[group.task] = audio_s if isinstance(audio_s, (int, float)) else None
+    hours = [audio_s / 3600 for audio_s in known.values() if audio_s is not None]
+    return sum(hours) if hours and len(hours) == len(known) else None
+
+
+def _store_file(group: Group) -> Path | None:
+    """Return what is recorded of the extraction that a group's records lie beside, if it is."""
+    path = group.runs[0].path
+    if group.runs[0].source != "mambabench" or len(path.parents) < 5:
+        return None
+    out, key = path.parents[4], path.parents[2].name
+    file = out / "embeddings" / key / group.runs[0].record.task / PROVENANCE
+    return file if file.is_file() else None
+
+
+def _stated(file: Path) -> dict[str, Any]:
+    """Return what an extraction recorded of itself; {} where nothing is: it is no result."""
     try:
-        run = read_json(file)["run"]
-        known = all(isinstance(run[name], (int, float)) for name in ("audio_s", "worker_s"))
-        return dict(run) if known and run["worker_s"] > 0 and "device" in run else {}
+        return dict(read_json(file)["run"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def _run(file: Path) -> dict[str, Any]:
+    """Return what an extraction took; {} where the file does not say so."""
+    run = _stated(file)
+    known = all(isinstance(run.get(name), (int, float)) for name in ("audio_s", "worker_s"))
+    return run if known and run["worker_s"] > 0 and "device" in run else {}
 
 
 def front(points: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -12,6 +12,7 @@ import soundfile
 from mambabench.errors import DataError, EncoderError, MambabenchError, StoreError
 from mambabench.extract.plan import Budget
 from mambabench.extract.verb import BUDGETS, ExtractProgress, extract
+from mambabench.files import read_json
 from mambabench.models.registry import load_encoder
 from mambabench.store.embeddings import encoder_key, read_manifest
 from mambabench.store.open import list_stored_tasks, read_embeddings
@@ -36,6 +37,8 @@ def test_rows_are_what_the_encoder_gives(
     assert [outcome.state for outcome in done.outcomes] == ["sealed"]
     assert done.outcomes[0].n_clips == 15
     assert done.audio_s == pytest.approx(3 * 50000 / 16000)
+    stated = read_json(done.outcomes[0].directory / "provenance.json")["run"]
+    assert stated["task_audio_s"] == pytest.approx(3 * 50000 / 16000, abs=1e-3)
     (stored,) = list_stored_tasks(tmp_path / "out")
     encoder = load_encoder(name)
     assert (stored.encoder, stored.encoder_identity) == (encoder.label, encoder.identity)

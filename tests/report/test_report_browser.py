@@ -10,11 +10,13 @@ import pytest
 from synthetic_results import write_events, write_scene
 
 import mambabench
-from mambabench.files import write_json
+from mambabench.files import sha256_file, write_json
+from mambabench.provenance import provenance
 
 pytestmark = pytest.mark.browser
 ESC = "esc50-v2.0.0-full"
 EVIL = "<img src=x onerror=document.title='broken'>&\"'"
+PROVENANCE = {**provenance(), "started_unix": 1_790_000_000.0, "wall_s": 12.34, "device": "cpu"}
 SKILLS = {"weak": 0.8, "strong": 2.0, EVIL: 1.4}
 
 
@@ -38,6 +40,11 @@ def browser():
     driver.quit()
 
 
+def records(folder, encoder, task=ESC):
+    stems = (folder / "probes" / encoder / task / "ssam2024").glob("seed-*.npz")
+    return [stem.with_suffix(".json") for stem in sorted(stems)]
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
@@ -47,6 +54,7 @@ def out(tmp_path_factory):
     for number, name in enumerate(("weak", "strong", EVIL)):  # what a second of audio took
         run = {"audio_s": 100.0, "worker_s": 10.0**number, "device": "cpu", "precision": "fp32"}
         write_json(folder / "embeddings" / name / ESC / "provenance.json", {"run": run})
+    write_json(records(folder, "strong")[0].with_suffix(".provenance.json"), PROVENANCE)
     mambabench.report(folder)
     return folder
 
@@ -122,6 +130,57 @@ def test_filters_and_hidden_columns_are_kept_in_the_address(page):
     assert len(names(page)) == 3
 
 
+def test_rows_can_be_hidden_and_a_shared_address_keeps_it(page):
+    published = "document.querySelectorAll('tr.published:not([hidden])').length"
+    before = js(page, published)
+    click(page, "#rows input[value='encoder strong']")
+    click(page, "#rows input[value^='published ']")
+    assert names(page) == [EVIL, "weak"]
+    assert js(page, published) == before - 1
+    click(page, "[data-copy=csv]")
+    assert "strong" not in js(page, "document.getElementById('copied').value")
+    address = page.current_url
+    page.get("about:blank")
+    page.get(address)
+    assert names(page) == [EVIL, "weak"]
+    assert js(page, published) == before - 1
+    assert not js(page, "document.querySelector('#rows input[value=\"encoder strong\"]').checked")
+    click(page, "#rows input[value='encoder strong']")
+    assert names(page) == ["strong", EVIL, "weak"]
+    assert js(page, "document.getElementById('only')") is None  # one protocol: nothing to choose
+
+
+def test_one_of_several_protocols_is_chosen_and_a_shared_address_keeps_it(browser, tmp_path):
+    for protocol in ("hear2021", "ssam2024"):
+        for task in (ESC, "tfds_crema_d-1.0.0-full"):
+            for name in ("one", "two"):
+                write_scene(
+                    tmp_path, name, task, skill=1.0, seeds=2, folds={"test": 40}, protocol=protocol
+                )
+    mambabench.report(tmp_path, plot="none")
+    browser.get((tmp_path / "report" / "report.html").as_uri())
+    tables = "[...document.querySelectorAll('table.matrix')].filter((t) => t.offsetParent)"
+    ranks = "[...document.querySelectorAll('h2')].filter((h) => h.offsetParent && "
+    ranks += "h.textContent.startsWith('Mean ranks')).map((h) => h.textContent)"
+    assert js(browser, f"{tables}.length") == len(js(browser, ranks)) == 2
+    choose(browser, "only", "ssam2024")
+    address = browser.current_url
+    assert "only=ssam2024" in address
+    for _ in range(2):
+        captions = js(browser, f"{tables}.map((t) => t.caption.textContent)")
+        assert [caption.split(":")[0] for caption in captions] == ["Protocol ssam2024"]
+        assert js(browser, ranks) == ["Mean ranks, ssam2024"]
+        click(browser, "[data-copy=latex]")
+        text = js(browser, "document.getElementById('copied').value")
+        assert "ssam2024" in text
+        assert text.count("begin{table*}") == 1
+        browser.get("about:blank")
+        browser.get(address)
+    click(browser, "[data-reset]")
+    assert js(browser, f"{tables}.length") == 2
+    assert browser.get_log("browser") == []
+
+
 def test_family_of_tasks_can_be_chosen(page):
     from selenium.webdriver.support.ui import Select
 
@@ -150,6 +209,24 @@ def test_a_number_opens_down_to_its_clips(page, out):
     assert "test-clip" in said
     assert "right in" in said
     assert "cell=" in page.current_url
+
+
+def test_a_number_says_from_which_record_when_where_and_with_what(page, out):
+    open_cell(page, "strong")
+    text = js(page, "document.getElementById('detail').textContent")
+    first = records(out, "strong")[0]
+    assert f"records probes/strong/{ESC}/ssam2024/seed-*.json" in text
+    assert f"SHA-256 of the first {sha256_file(first)}" in text
+    assert "Ran: seed 0 at 2026-09-21 14:13 UTC, 12.3 s" in text
+    assert f"cpu {PROVENANCE['cpu']}, cores {PROVENANCE['cores']}" in text
+    assert f"platform {PROVENANCE['platform']}, device cpu" in text
+    assert f"Versions: python {PROVENANCE['python']}, " in text
+    assert f"mambabench {mambabench.__version__}" in text
+    assert f"numpy {np.__version__}" in text
+    assert "None" not in text  # a package that is not installed
+    open_cell(page, "weak")  # whose provenance says less
+    wait(page, "document.querySelector('#detail h2').textContent.startsWith('weak')")
+    assert "Machine: host here" in js(page, "document.getElementById('detail').textContent")
 
 
 def test_a_clip_tells_its_predictions_and_what_others_made_of_it(page, out):
@@ -329,18 +406,26 @@ def test_charts_of_seeds_published_rows_and_cost(page, out):
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<svg"), ("png", b"\x89PNG")])
 def test_charts_can_be_saved(page, tmp_path, kind, start):
-    import time
-
+    """Drawn by the script, drawn without it, and within a number's details."""
     page.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
     )
-    click(page, f"[data-save=critical][data-as={kind}]")
-    file = tmp_path / f"critical.{kind}"
+    open_cell(page, "strong")
+    for name in ("critical", "ranks0", "strip"):
+        click(page, f"[data-save={name}][data-as={kind}]")
+        data = downloaded(tmp_path / f"{name}.{kind}")
+        assert data.startswith(start)
+        assert b"var(" not in data  # a page's colours, which the picture alone has not
+
+
+def downloaded(file):
+    import time
+
     for _ in range(100):
         if file.is_file() and file.stat().st_size:
             break
         time.sleep(0.1)
-    assert file.read_bytes().startswith(start)
+    return file.read_bytes()
 
 
 def test_injected_markup_stays_text(page):
@@ -365,9 +450,22 @@ def test_copies_are_what_is_shown(page):
     assert text.isascii()
     assert "\\textbf{" in text
     assert "\\toprule" in text
+    assert "\\label{tab:mambabench-ssam2024}" in text
     click(page, "[data-copy=bibtex]")
     assert "@misc{mambabench" in js(page, "document.getElementById('copied').value")
     wait(page, "document.getElementById('said').textContent")
+
+
+TEXT_SIZES = """
+const found = {};  // by tag: pixels that letters have on the screen, scaled drawings too
+for (const one of document.querySelectorAll('main *')) {
+  const own = [...one.childNodes].some((x) => x.nodeType === 3 && x.textContent.trim());
+  const drawn = one.getScreenCTM?.()?.d ?? 1;
+  if (!own || !one.getClientRects().length) continue;
+  (found[one.localName] ??= []).push(drawn * parseFloat(getComputedStyle(one).fontSize));
+}
+return found;
+"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -396,11 +494,16 @@ def test_both_schemes_and_widths(page, scheme, width):
             assert contrast >= 4.5, (part, contrast)
         assert js(page, "document.documentElement.scrollWidth") <= width
         assert js(page, "document.querySelector('tbody td').getBoundingClientRect().top") < 900
-        smallest = (
-            "Math.min(...[...document.querySelectorAll('td,th,small,p')]"
-            ".map((e) => parseFloat(getComputedStyle(e).fontSize)))"
-        )
-        assert js(page, smallest) >= 11
+        for name in ("task", "seedtask"):
+            choose(page, name, "ESC-50 (ssam2024)")
+        for name, encoder in (("first", "strong"), ("second", "weak"), ("ours", "strong")):
+            choose(page, name, encoder)
+        wait(page, "document.querySelectorAll('#twoencoders circle').length")
+        sizes = page.execute_script(TEXT_SIZES)
+        assert len(sizes["text"]) > 60  # letters of charts too
+        assert len(sizes["button"]) > 80  # squares of clips
+        small = {tag: min(found) for tag, found in sizes.items() if min(found) < 12}
+        assert not small
         assert js(page, style.format("tbody th", "position")) == "sticky"
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from html import escape
 from importlib.resources import files
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambabench import __version__
-from mambabench.report.costs import COLUMNS
+from mambabench.report.costs import COLUMNS, audio_hours
 from mambabench.report.exchange.citations import bibliography
 from mambabench.report.formats.legend import legend, seeds_words
 from mambabench.report.formats.page_audio import Sounds, hardest_sounds
-from mambabench.report.formats.page_charts import charts
-from mambabench.report.formats.page_data import packed_details
+from mambabench.report.formats.page_charts import charts, ranking
+from mambabench.report.formats.page_data import Packed, packed_details
 from mambabench.report.formats.tables import pools, remarks
 from mambabench.report.matrix import matrices
 from mambabench.report.names import task_family
@@ -32,7 +32,6 @@ from mambabench.report.view import View
 if TYPE_CHECKING:
     from mambabench.report.matrix import Cell, Head, Line, Matrix
     from mambabench.report.rows import Summary
-    from mambabench.report.statistics.ranks import Rank
 
 __all__ = ["as_page", "matrices_html"]
 
@@ -47,45 +46,55 @@ def as_page(
     `with_audio` embeds the sound of so many clips of each task, the hardest ones, from the task
     directories `tasks` or below them; never that of restricted tasks.
     """
+    page = _page(summary)
+    packed = packed_details(summary, clips, beside=len(page(Packed("", "", {}), None).encode()))
+    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else None
+    return page(packed, sounds)
+
+
+def _page(summary: Summary) -> Callable[[Packed, Sounds | None], str]:
+    """Return what makes the page of its packed details and sounds."""
     view = View(published=_PUBLISHED)
     found = matrices(summary, view)
-    packed = packed_details(summary, clips)
-    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else None
-    note = " ".join(filter(None, (packed.note, sounds.note if sounds else "")))
     notes = legend(found, summary, view) + remarks(summary)
     data = {
         "matrices": [_data(one) for one in found],
         "caption": " ".join(legend(found, summary, view)),
         "bibtex": bibliography(summary),
-        "clips_note": packed.note,
         "standings": [_standing(summary, one.protocol) for one in found],
         "costs": {one.encoder: [getattr(one, kind) for kind in COLUMNS] for one in summary.costs},
         "cost_names": list(COLUMNS.values()),
         "hint": "Choose a number: its seeds, folds, chosen heads, comparisons, clips and command.",
         "mean_of": "A mean of several task directories has no details of its own; theirs:",
     }
-    script = _file("page.js") + _file("page_charts.js")
+    style = _file("page.css")
+    script = "".join(map(_file, ("page.js", "page_details.js", "page_charts.js")))
     parts = [
-        _first(summary, found, note),
         _bar(found),
         *(_table(one, number) for number, one in enumerate(found)),
         '<section id="detail" aria-live="polite" aria-label="Details of a number"></section>',
-        *(_ranking(summary, one) for one in found),
+        *(ranking(summary, one, number) for number, one in enumerate(found)),
         charts(found, bool(summary.costs)),
         "<h2>How to read</h2>" + _items(notes),
         _provenance(summary),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, sounds)}">'
-        f"<title>mambabench report</title><style>{_file('page.css')}</style></head>\n<body><main>"
-        + "\n".join(parts)
-        + f'</main>\n<script type="application/json" id="data">{_json(data)}</script>\n'
-        f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
-        f"{_embedded(sounds)}"
-        f"<script>{script}</script></body></html>\n"
-    )
+
+    def page(packed: Packed, sounds: Sounds | None) -> str:
+        note = " ".join(filter(None, (packed.note, sounds.note if sounds else "")))
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f'<meta http-equiv="Content-Security-Policy" content="{_policy(script, sounds)}">'
+            f"<title>mambabench report</title><style>{style}</style></head>\n<body><main>"
+            + "\n".join((_first(summary, found, note), *parts))
+            + '</main>\n<script type="application/json" id="data">'
+            f"{_json({**data, 'clips_note': packed.note})}</script>\n"
+            f'<script type="application/octet-stream" id="packed">{packed.text}</script>\n'
+            f"{_embedded(sounds)}"
+            f"<script>{script}</script></body></html>\n"
+        )
+
+    return page
 
 
 def matrices_html(summary: Summary) -> str:
@@ -145,21 +154,27 @@ def _data(matrix: Matrix) -> dict[str, Any]:
 
 
 def _first(summary: Summary, found: Sequence[Matrix], note: str) -> str:
-
     rows = [row for row in summary.rows if row.mean is not None]
     n_encoders = len({row.encoder for row in summary.rows})
     n_tasks = len({row.task for row in summary.rows})
     protocols = ", ".join(f"<code>{escape(one.protocol)}</code>" for one in found)
     clips = sum({row.task: row.n_test or 0 for row in rows}.values())
+    hours = audio_hours(summary)
+    audio = "" if hours is None else f"; {_hours(hours)} of audio in all splits"
     baseline = f" Baseline: {escape(summary.baseline)}." if summary.baseline else ""
     flagged = sum(bool(row.flags) for row in rows)
     warning = f" <b>{flagged} numbers are flagged, see the notes.</b>" if flagged else ""
     return (
         f"<h1>mambabench report: {_many(n_encoders, 'encoder')} on {_many(n_tasks, 'task')}</h1>"
-        f'<p class="sub">Protocol {protocols}; {seeds_words(found)}; {clips} test clips; '
+        f'<p class="sub">Protocol {protocols}; {seeds_words(found)}; {clips} test clips{audio}; '
         f"{len(summary.runs)} runs; mambabench {escape(__version__)}, "
         f"{date.today().isoformat()}.{baseline} {escape(note)}{warning}</p>"
     )
+
+
+def _hours(hours: float) -> str:
+    """Return hours in words, to two digits; minutes below one."""
+    return f"{60 * hours:.2g} min" if hours < 1 else f"{float(f'{hours:.2g}'):,g} hours"
 
 
 def _many(count: int, what: str) -> str:
@@ -171,10 +186,8 @@ def _bar(found: Sequence[Matrix]) -> str:
     heads = {head.key: head for one in found for head in one.columns}
     families = sorted({task_family(h.key) for h in heads.values() if h.kind == "task"})
     options = "".join(f"<option>{escape(name)}</option>" for name in families)
-    boxes = "".join(
-        f'<label><input type="checkbox" checked value="{escape(h.key)}">{escape(h.title)}</label> '
-        for h in heads.values()
-    )
+    rows = {f"{line.head.kind} {line.head.key}": line.head for one in found for line in one.lines}
+    protocols = [one.protocol for one in found]
     buttons = "".join(
         f'<button data-copy="{key}">{name}</button>'
         for key, name in (
@@ -185,12 +198,29 @@ def _bar(found: Sequence[Matrix]) -> str:
     return (
         '<div class="bar"><label>Find <input id="find" type="search" size="12"></label>'
         f'<label>Tasks <select id="family"><option value="">all</option>{options}</select></label>'
+        f"{_protocols(protocols) if len(protocols) > 1 else ''}"
         '<label><input id="published" type="checkbox" checked> published rows</label>'
-        f'<details><summary>Columns</summary><div id="columns">{boxes}</div></details>'
+        f"{_boxes('columns', 'Columns', heads)}{_boxes('rows', 'Rows', rows)}"
         f"<span>Copy</span>{buttons}<button data-reset>Reset</button>"
         '<span id="said" role="status"></span></div>'
         '<textarea id="copied" hidden rows="6" cols="60" aria-label="Copied text"></textarea>'
     )
+
+
+def _protocols(names: Sequence[str]) -> str:
+    options = "".join(f"<option>{escape(name)}</option>" for name in names)
+    return (
+        f'<label>Protocol <select id="only"><option value="">all</option>{options}</select></label>'
+    )
+
+
+def _boxes(name: str, title: str, heads: Mapping[str, Head]) -> str:
+    """Return a box to hide each of the heads by its key."""
+    boxes = "".join(
+        f'<label><input type="checkbox" checked value="{escape(key)}">{escape(head.title)}</label> '
+        for key, head in heads.items()
+    )
+    return f'<details><summary>{title}</summary><div id="{name}">{boxes}</div></details>'
 
 
 def _table(matrix: Matrix, number: int) -> str:
@@ -213,7 +243,8 @@ def _table(matrix: Matrix, number: int) -> str:
         )
     label = f"Scores under {escape(matrix.protocol)}"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}" '
+        f'data-protocol="{escape(matrix.protocol)}">'
         f'<table class="matrix" id="m{number}"><caption>Protocol {escape(matrix.protocol)}: '
         "mean and half the interval. Shade: place within the column.</caption>"
         f'<thead><tr><th scope="col"><button data-sort="name">{matrix.corner}</button></th>{heads}'
@@ -276,54 +307,6 @@ def _standing(summary: Summary, protocol: str) -> dict[str, Any] | None:
         return None
     ranks = [[rank.encoder, round(rank.rank, 4)] for rank in one.ranks]
     return {"ranks": ranks, "groups": one.groups, "note": one.note}
-
-
-def _ranking(summary: Summary, matrix: Matrix) -> str:
-    """Return mean ranks with their intervals as a chart and its table in words."""
-    own = [r for r in summary.ranks if r.protocol == matrix.protocol and r.task is None]
-    if not own:
-        return ""
-    own.sort(key=lambda one: (one.rank, one.encoder))
-    text = "".join(_rank_row(one, number) for number, one in enumerate(own))
-    height = 22 * len(own) + 30
-    ticks = "".join(
-        f'<text x="{_rank_x(place, len(own)):.1f}" y="{height - 8}" text-anchor="middle">'
-        f"{place}</text>"
-        for place in _ticks(len(own))
-    )
-    said = ", ".join(f"{one.encoder} {one.rank:.1f}" for one in own[:40])
-    return (
-        f"<h2>Mean ranks, {escape(matrix.protocol)}</h2>"
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Mean ranks">'
-        f'<svg width="760" height="{height}" viewBox="0 0 760 {height}" font-size="12" role="img" '
-        f'aria-label="Mean ranks over {own[0].n_tasks} tasks: {escape(said)}">{text}{ticks}</svg>'
-        "</div>"
-    )
-
-
-def _ticks(count: int) -> list[int]:
-    step = max(1, count // 8)
-    return sorted({1, *range(step, count + 1, step), count})
-
-
-def _rank_x(rank: float, count: int) -> float:
-    return 260 + 440 * (rank - 1) / max(1, count - 1)
-
-
-def _rank_row(one: Rank, number: int) -> str:
-    y, count = 22 * number + 14, one.n_encoders
-    line = ""
-    if one.low is not None and one.high is not None:
-        line = (
-            f'<line x1="{_rank_x(one.low, count):.1f}" x2="{_rank_x(one.high, count):.1f}" '
-            f'y1="{y}" y2="{y}" stroke="var(--acc)" stroke-width="3"/>'
-        )
-    name = one.encoder if len(one.encoder) < 36 else f"{one.encoder[:17]}…{one.encoder[-17:]}"
-    return (
-        f'<text x="0" y="{y + 4}">{escape(name)}</text>{line}'
-        f'<circle cx="{_rank_x(one.rank, count):.1f}" cy="{y}" r="4.5" fill="var(--acc)"/>'
-        f'<text x="715" y="{y + 4}">{one.rank:.1f}</text>'
-    )
 
 
 def _items(lines: Iterable[str]) -> str:

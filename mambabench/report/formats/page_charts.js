@@ -1,7 +1,7 @@
 "use strict";
 // The charts: drawn when chosen, each with its numbers in words for who cannot see it.
 (() => {
-  const { $, D, state, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
+  const { started, $, D, state, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
   const COLOR = "#3a7bc8", GREY = "#808080";
 
   const chart = (rows, zero, format, said) => {
@@ -232,6 +232,10 @@
     const copy = drawn.cloneNode(true), style = getComputedStyle(document.body);
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.querySelectorAll("text").forEach((text) => text.setAttribute("fill", style.color));
+    const accent = getComputedStyle(document.documentElement).getPropertyValue("--acc");
+    for (const name of ["fill", "stroke"]) {
+      copy.querySelectorAll(`[${name}="var(--acc)"]`).forEach((part) => part.setAttribute(name, accent));
+    }
     copy.prepend(svg("rect", { width: "100%", height: "100%", fill: style.backgroundColor }));
     return copy;
   };
@@ -268,4 +272,5 @@
     wire(["score", "price"], drawCost);
     drawCost();
   }
+  document.body.dataset.ms = Math.round(performance.now() - started);
 })();

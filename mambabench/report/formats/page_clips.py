@@ -2,7 +2,7 @@
 
 Clips of a task stand in the order of their difficulty and a prediction as its distance from the
 label (the first seed) or from the first seed (the others): nearly all are 0, and deflate does the
-rest. The page undoes it (page.js, `clipsIn`).
+rest. The page undoes it (page_details.js, `clipsIn`).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Packed", "packed_details"]
 
-_BUDGET = 550_000  # bytes of the packed block
-_LARGE = 4_500_000  # of one with more than `_MANY` clips an encoder
-_MANY = 10_000
+_BUDGET = 1_000_000  # bytes of the page
+_LARGE = 5_000_000  # of one with more than `_MANY` clips an encoder
+_MANY = 55_000  # all of HEAR's tasks have fewer
 _TEXT = 5 / 4  # characters of `as_text` for a byte
 
 
@@ -51,10 +52,11 @@ class Packed(NamedTuple):
     clips: dict[str, TaskClips]  # that are in it
 
 
-def packed_details(summary: Summary, clips: str = "auto") -> Packed:
+def packed_details(summary: Summary, clips: str = "auto", *, beside: int = 0) -> Packed:
     """Pack the details of every cell; per-clip data as far as the budget goes.
 
-    With "auto" predictions go first, then all per-clip data; "all" keeps them whatever the size.
+    `beside` are the bytes of the page without them. With "auto" predictions go first, then all
+    per-clip data; "all" keeps them whatever the size.
     """
     body: dict[str, Any] = {"cells": {}, "tasks": {}}
     block = ClipBytes()
@@ -70,7 +72,7 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
         note = "Clips were left out (--page-clips none)."
         return Packed(_packed(body, {}, block, predictions=False), note, {})
     found = clips_of(groups)
-    most = _LARGE if most_clips(found) > _MANY else _BUDGET
+    most = (_LARGE if most_clips(found) > _MANY else _BUDGET) - beside
     if clips == "all" or estimated_bytes(found) < 2 * most:
         whole = _joined(body, found, block, predictions=True)
         if clips == "all" or _may_fit(whole, most):
@@ -78,10 +80,8 @@ def packed_details(summary: Summary, clips: str = "auto") -> Packed:
             if clips == "all" or len(text) <= most:
                 return Packed(text, "", found)
     text = _packed(body, found, block, predictions=False)
-    if len(text) <= most:
-        note = (
-            "Single predictions were left out to keep the page small; --page-clips all keeps them."
-        )
+    note = "Single predictions were left out to keep the page small; --page-clips all keeps them."
+    if len(text) + 2 * len(note) <= most:  # the page says it twice
         return Packed(text, note, found)
     note = "Clips were left out to keep the page small; --page-clips all keeps them."
     return Packed(_packed(body, {}, block, predictions=False), note, {})
@@ -137,10 +137,11 @@ def _short(value: float | None) -> float | None:
 def _pairs(
     summary: Summary, cells: Mapping[str, Mapping[str, Any]], block: ClipBytes
 ) -> list[dict[str, Any]]:
-    """Put the comparisons of every task into the block; return where they are (page.js, `pairsIn`).
+    """Put the comparisons of every task into the block; return where they are.
 
-    Both encoders' numbers; the difference, less that of the means in `cells`; its distances from
-    both ends of the interval; p. Steps are of 10^-6, larger where a metric is; p is cut to them.
+    The page reads them back (page_details.js, `pairsIn`). Both encoders' numbers; the difference,
+    less that of the means in `cells`; its distances from both ends of the interval; p. Steps are of
+    10^-6, larger where a metric is; p is cut to them.
     """
     tasks: dict[tuple[str, str], list[Comparison]] = {}
     for one in summary.comparisons:
@@ -184,9 +185,9 @@ def _code(value: float | None, unit: float) -> int:
 def _folds(group: Group, block: ClipBytes) -> dict[str, Any]:
     """Put a row for every seed and fold into the block; return where, and the words in them.
 
-    Columns: numbers of seed, fold and chosen point, epoch and score as codes (page.js, `foldsIn`)
-    and the first 32 bits of the head's hash. A score that is a share of the fold's clips is their
-    number.
+    Columns: numbers of seed, fold and chosen point, epoch and score as codes and the first 32 bits
+    of the head's hash (page_details.js, `foldsIn`). A score that is a share of the fold's clips is
+    their number.
     """
     rows = [(number, fold) for number, run in enumerate(group.runs) for fold in run.record.folds]
     names = list(dict.fromkeys(fold.fold for _, fold in rows))
@@ -283,18 +284,38 @@ def _command(group: Group) -> str:
     return " ".join(parts)
 
 
-def _made(group: Group) -> str:
-    """Return what the first run's provenance says of machine and versions, if it is there."""
-    file = group.runs[0].path.with_suffix("").with_suffix(".provenance.json")
-    if not file.is_file():
-        return ""
+def _made(group: Group) -> dict[str, str]:
+    """Return what the first run's provenance says of time, machine and versions, if it is there."""
+    run = group.runs[0]
+    file = run.path.with_suffix("").with_suffix(".provenance.json")
     try:
-        body = read_json(file)
+        body = read_json(file) if file.is_file() else None
     except (OSError, ValueError):
-        return ""  # beside the result, and no part of it
-    words = []
-    for name in ("date", "host", "cpu", "platform", "python", "git_commit", "engine", "device"):
-        value = body.get(name) if isinstance(body, dict) else None
-        if isinstance(value, (str, int, float)):
-            words.append(f"{name} {value}")
-    return ", ".join(words)
+        return {}  # beside the result, and no part of it
+    if not isinstance(body, dict):
+        return {}
+    versions = body.get("versions")
+    own = versions if isinstance(versions, dict) else {}
+    machine = ("host", "cpu", "cores", "platform", "engine", "device")
+    found = {
+        "Ran": _when(body, run.record.seed),
+        "Machine": _said({name: body.get(name) for name in machine}),
+        "Versions": _said({"python": body.get("python"), **own, "commit": body.get("git_commit")}),
+    }
+    return {title: text for title, text in found.items() if text}
+
+
+def _said(values: Mapping[str, Any]) -> str:
+    """Return the names and values that are known, in one line."""
+    known = ((name, value) for name, value in values.items() if isinstance(value, (str, int)))
+    return ", ".join(f"{name} {value}" for name, value in known)
+
+
+def _when(body: Mapping[str, Any], seed: int) -> str:
+    """Return when a seed's probe began and how long it took, as far as that was recorded."""
+    started, wall_s = body.get("started_unix"), body.get("wall_s")
+    if not isinstance(started, (int, float)) or not isinstance(wall_s, (int, float)):
+        return ""
+    return (
+        f"seed {seed} at {datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M} UTC, {wall_s:.1f} s"
+    )
