@@ -73,11 +73,11 @@ def evaluate_encoder(
     Sizes that are not given are measured. It runs on its own device, in evaluation mode, and is
     left as it was: mode, gradients, and the random state of torch, numpy and Python.
 
-    `tasks` is "demo", or folders as of ``--tasks``. `max_clips` a split make tasks of their own,
-    ``TASK.max<N>``. The encoder is called `name` and eight digits of its identity, which is of its
-    weights and behaviour: the next checkpoint is another encoder, and the same one is not embedded
-    twice below `out` (without it, a folder that lasts as long as the process). The columns are
-    those of `load_results`. Raises EncoderError, DataError or ProtocolError.
+    `tasks` is "demo", or folders as of ``--tasks``. `max_clips` a split make limited tasks,
+    ``TASK.max<N>``, which reports keep apart. The encoder is called `name` and eight digits of its
+    identity, which is of its weights and behaviour: the next checkpoint is another encoder, and the
+    same one is not embedded twice below `out` (without it, a folder that lasts as long as the
+    process). The columns are those of `load_results`. Raises EncoderError, DataError or ProtocolError.
     """
     with ExitStack() as stack:
         parts = _parts(model, scene, timestamps)

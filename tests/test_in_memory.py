@@ -13,6 +13,8 @@ import torch
 import mambabench
 from mambabench.benchmarks.demo import generate
 from mambabench.errors import EncoderError
+from mambabench.report.flags import letters
+from mambabench.report.formats import FORMATS
 
 
 class Net(torch.nn.Module):
@@ -103,6 +105,27 @@ def test_three_kinds_of_objects_are_one_encoder(folder: Path, tmp_path: Path) ->
         mambabench.evaluate_encoder(Holder(), folder, **given)["score"].tolist(),
     ]
     assert scores[0] == scores[1] == scores[2]
+
+
+def test_a_quick_look_is_never_mixed_with_full_results(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for name in ("one", "other"):
+        net, given = Net(), {"protocol": "linear", "seeds": 1, "out": tmp_path, "name": name}
+        mambabench.evaluate_encoder(net, folder, scene=net, **given)
+        quick = mambabench.evaluate_encoder(net, folder, scene=net, max_clips=6, **given)
+        assert set(quick["task"]) == {f"{folder.name}.max6"}
+    summary = mambabench.report(tmp_path).summary
+    shown = {row.task: (row.protocol, letters(row.flags)) for row in summary.rows}
+    assert shown == {
+        folder.name: ("linear", ""),
+        f"{folder.name}.max6": ("linear (max 6)", " [L]"),
+    }
+    assert {rank.n_tasks for rank in summary.ranks} <= {1}
+    assert {overall.n_tasks for overall in summary.overall} <= {1}
+    for format in FORMATS:
+        if format != "bibtex" and not FORMATS[format].binary:
+            text = mambabench.report(tmp_path, format).text
+            assert ("max6" if format == "jsonl" else "(max 6)") in text, format
 
 
 def test_what_cannot_be_evaluated_says_why(folder: Path, tmp_path: Path) -> None:
