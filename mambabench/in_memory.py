@@ -71,13 +71,16 @@ def evaluate_encoder(
     methods of the audio; or a torch module, with `scene` (float32 [n, n_samples] to [n, size]) and
     `timestamps` (to [n, n_frames, size] and milliseconds [n, n_frames]; tasks of events need it).
     Sizes that are not given are measured. It runs on its own device, in evaluation mode, and is
-    left as it was: mode, gradients, and the random state of torch, numpy and Python.
+    left as it was: mode, gradients, and the random state of torch, numpy and Python. That holds for
+    the networks that are attributes of the object, or stand there in a list, tuple or dict; what
+    only a closure or a deeper container holds is not seen, nor part of the identity.
 
-    `tasks` is "demo", or folders as of ``--tasks``. `max_clips` a split make tasks of their own,
-    ``TASK.max<N>``. The encoder is called `name` and eight digits of its identity, which is of its
-    weights and behaviour: the next checkpoint is another encoder, and the same one is not embedded
-    twice below `out` (without it, a folder that lasts as long as the process). The columns are
-    those of `load_results`. Raises EncoderError, DataError or ProtocolError.
+    `tasks` is "demo", or folders as of ``--tasks``. `max_clips` a split make limited tasks,
+    ``TASK.max<N>``, which reports keep apart. The encoder is called `name` and eight digits of its
+    identity, which is of its weights and behaviour: the next checkpoint is another encoder, and the
+    same one is not embedded twice below `out` (without it, a folder that lasts as long as the
+    process). The columns are those of `load_results`. Raises EncoderError, DataError or
+    ProtocolError.
     """
     with ExitStack() as stack:
         parts = _parts(model, scene, timestamps)
@@ -153,17 +156,14 @@ def _parts(
 
     if isinstance(model, ModuleType):
         network = _of_module(model)
+        held = _network_of(network)
         one, two = (getattr(model, method) for method in _METHODS)
-        return _Parts(
-            network, lambda a: one(a, network), lambda a: two(a, network), _sizes(network)
-        )
+        return _Parts(held, lambda a: one(a, network), lambda a: two(a, network), _sizes(network))
     if scene is None and all(callable(getattr(model, method, None)) for method in _METHODS):
-        inner = model if isinstance(model, torch.nn.Module) else _network_of(model)
-        return _Parts(
-            inner, model.get_scene_embeddings, model.get_timestamp_embeddings, _sizes(model)
-        )
+        one, two = model.get_scene_embeddings, model.get_timestamp_embeddings
+        return _Parts(_network_of(model), one, two, _sizes(model))
     if isinstance(model, torch.nn.Module) and scene is not None:
-        return _Parts(model, scene, timestamps, _sizes(model))
+        return _Parts(_network_of(model), scene, timestamps, _sizes(model))
     raise EncoderError(
         f"cannot evaluate {type(model).__name__}: give a HEAR module, an object with "
         f"{', '.join((*_ATTRIBUTES, *_METHODS))}, or a torch.nn.Module with scene="
@@ -183,11 +183,16 @@ def _of_module(module: ModuleType) -> torch.nn.Module:
 
 
 def _network_of(model: Any) -> torch.nn.Module:
-    """Gather the torch modules that an object holds, so that weights count and modes are kept."""
+    """Gather the torch modules that an object is or holds: their weights count, modes are kept."""
     import torch
 
-    held = {k: v for k, v in vars(model).items() if isinstance(v, torch.nn.Module)}
-    return torch.nn.ModuleDict(held)
+    known = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    held = known[:1]
+    for value in vars(model).values():
+        inside = value.values() if isinstance(value, dict) else value
+        ones = inside if isinstance(value, dict | list | tuple) else [value]
+        held += [x for x in ones if isinstance(x, torch.nn.Module) and x not in known]
+    return held[0] if known and len(held) == 1 else torch.nn.ModuleList(held)
 
 
 def _sizes(model: Any) -> dict[str, int | None]:
@@ -284,9 +289,12 @@ def _left_as_it_was(network: torch.nn.Module) -> Iterator[None]:
     import torch
 
     modes = [(module, module.training) for module in network.modules()]
-    cuda = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.enable_grad():
+    with (
+        torch.random.fork_rng(devices=_cuda_devices(network)),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         network.eval()
         try:
             with _no_gradients(network):
@@ -296,6 +304,15 @@ def _left_as_it_was(network: torch.nn.Module) -> Iterator[None]:
                 module.training = training
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+def _cuda_devices(network: torch.nn.Module) -> list[int]:
+    """Return the devices whose random states may change: the current one, and all of the model."""
+    import torch
+
+    current = {torch.cuda.current_device()} if torch.cuda.is_initialized() else set()  # type: ignore[no-untyped-call]
+    devices = {tensor.device for tensor in (*network.parameters(), *network.buffers())}
+    return sorted(current | {d.index for d in devices if d.type == "cuda"})
 
 
 @contextmanager

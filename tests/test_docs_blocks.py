@@ -149,6 +149,15 @@ def test_blocks_run_as_printed(page: Path, tmp_path: Path, furnished: Path) -> N
             run(block, tmp_path)
 
 
+def test_an_object_in_memory_takes_ten_lines() -> None:
+    section = (ROOT / "docs" / "adding-an-encoder.md").read_text().partition("## An object in ")[2]
+    printed = FENCE.search(section)
+    assert printed is not None
+    assert "evaluate_encoder" in printed["code"]
+    assert printed["kind"] is None  # nothing goes first, and it runs
+    assert len([line for line in printed["code"].splitlines() if line.strip()]) <= 10
+
+
 def test_every_block_is_seen() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

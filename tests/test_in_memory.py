@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import random
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import mambabench
+from mambabench import in_memory
 from mambabench.benchmarks.demo import generate
 from mambabench.errors import EncoderError
+from mambabench.report.flags import letters
+from mambabench.report.formats import FORMATS
 
 
 class Net(torch.nn.Module):
@@ -103,6 +108,98 @@ def test_three_kinds_of_objects_are_one_encoder(folder: Path, tmp_path: Path) ->
         mambabench.evaluate_encoder(Holder(), folder, **given)["score"].tolist(),
     ]
     assert scores[0] == scores[1] == scores[2]
+
+
+def test_a_quick_look_is_never_mixed_with_full_results(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    for name in ("one", "other"):
+        net, given = Net(), {"protocol": "linear", "seeds": 1, "out": tmp_path, "name": name}
+        mambabench.evaluate_encoder(net, folder, scene=net, **given)
+        quick = mambabench.evaluate_encoder(net, folder, scene=net, max_clips=6, **given)
+        assert set(quick["task"]) == {f"{folder.name}.max6"}
+    summary = mambabench.report(tmp_path).summary
+    shown = {row.task: (row.protocol, letters(row.flags)) for row in summary.rows}
+    assert shown == {
+        folder.name: ("linear", ""),
+        f"{folder.name}.max6": ("linear (max 6)", " [L]"),
+    }
+    assert {rank.n_tasks for rank in summary.ranks} <= {1}
+    assert {overall.n_tasks for overall in summary.overall} <= {1}
+    for format in FORMATS:
+        if format != "bibtex" and not FORMATS[format].binary:
+            text = mambabench.report(tmp_path, format).text
+            assert ("max6" if format == "jsonl" else "(max 6)") in text, format
+
+
+@pytest.mark.parametrize("hold", [lambda n: [n], lambda n: (n,), lambda n: {"a": n}])
+def test_networks_that_an_object_holds_are_seen(
+    folder: Path, tmp_path: Path, hold: Callable[[Net], object]
+) -> None:
+    """Their mode and running statistics are kept, and their weights are the identity."""
+
+    class Normed(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(8)
+
+        def forward(self, audio: torch.Tensor) -> torch.Tensor:
+            return self.norm(super().forward(audio))
+
+    class Holder:
+        sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, 8, 8
+
+        def __init__(self, net: Net) -> None:
+            self.nets = hold(net)
+
+        def get_scene_embeddings(self, audio: torch.Tensor) -> torch.Tensor:
+            return net(audio)
+
+        def get_timestamp_embeddings(self, audio: torch.Tensor) -> None:
+            return None
+
+    class Outer(torch.nn.Module):
+        sample_rate = 16000
+
+        def __init__(self, net: Net) -> None:
+            super().__init__()
+            self.nets = hold(net)
+
+        def forward(self, audio: torch.Tensor) -> torch.Tensor:
+            return net(audio)
+
+    torch.manual_seed(0)
+    net = Normed().train()
+    net.layer.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    given = {"protocol": "linear", "seeds": 1, "max_clips": 6, "out": tmp_path}
+    outer = Outer(net)
+    for model, scene in ((Holder(net), None), (outer, outer)):
+        labels = set()
+        for _ in range(2):
+            frame = mambabench.evaluate_encoder(model, folder, scene=scene, **given)
+            labels |= set(frame["encoder"])
+            assert net.training
+            assert net.norm.training
+            assert not net.layer.training
+            assert net.layer.weight.requires_grad
+            for name, value in net.state_dict().items():
+                assert torch.equal(value, before[name]), name
+            net.norm.running_mean += 1.0
+            before["norm.running_mean"] += 1.0
+        assert len(labels) == 2
+
+
+def test_random_states_of_all_devices_of_a_model_are_kept() -> None:
+    class Spread(torch.nn.Module):
+        def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
+            return iter([SimpleNamespace(device=torch.device(d)) for d in ("cuda:2", "cpu")])  # type: ignore[list-item]
+
+        def buffers(self, recurse: bool = True) -> Iterator[torch.Tensor]:
+            return iter([SimpleNamespace(device=torch.device("cuda:1"))])  # type: ignore[list-item]
+
+    assert set(in_memory._cuda_devices(Spread())) >= {1, 2}
+    if not torch.cuda.is_initialized():
+        assert in_memory._cuda_devices(Net()) == []
 
 
 def test_what_cannot_be_evaluated_says_why(folder: Path, tmp_path: Path) -> None:

@@ -8,23 +8,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import shutil
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from mambabench.benchmarks.hear.clusters import cluster_names
-from mambabench.benchmarks.kinds import KINDS
-from mambabench.benchmarks.layout.clips import SOURCES
-from mambabench.benchmarks.layout.metadata import METADATA
-from mambabench.benchmarks.layout.read import load_task
-from mambabench.benchmarks.subset import cut_clusters, link_audio
+from mambabench.benchmarks.subset import whole_task, write_part
 from mambabench.benchmarks.task import Clip, Task
-from mambabench.errors import DataError, MambabenchError
-from mambabench.files import read_json, write_json
+from mambabench.errors import MambabenchError
 
 __all__ = ["limit_of", "limited_name", "limited_task", "parse_limit", "whole_name"]
 
-_MARK = ".limit-"
+# TASK.limit-100, or TASK.max6 of `subset_task`
+_PART = re.compile(r"(?P<whole>.+)\.(?P<how>limit-|max)(?P<much>[0-9.e-]+)")
 
 
 def parse_limit(text: str) -> int | float:
@@ -48,18 +43,19 @@ def parse_limit(text: str) -> int | float:
 
 def limited_name(task: str, limit: int | float) -> str:
     """Return what a task is called when it is limited: ``TASK.limit-100``, ``TASK.limit-0.05``."""
-    return f"{task}{_MARK}{limit:g}" if isinstance(limit, float) else f"{task}{_MARK}{limit}"
+    return f"{task}.limit-{limit:g}" if isinstance(limit, float) else f"{task}.limit-{limit}"
 
 
 def limit_of(name: str) -> str:
-    """Return the limit in a limited task's name ("100", "0.05"), "" of any other."""
-    found = re.fullmatch(r".+\.limit-([0-9.e-]+)", name)
-    return found[1] if found else ""
+    """Return how a limited task's name limits it ("limit 100", "max 6"), "" of any other."""
+    found = _PART.fullmatch(name)
+    return f"{found['how'].rstrip('-')} {found['much']}" if found else ""
 
 
 def whole_name(name: str) -> str:
     """Return the name of the task that a limited one is a part of; of another its own."""
-    return name.rpartition(_MARK)[0] if limit_of(name) else name
+    found = _PART.fullmatch(name)
+    return found["whole"] if found else name
 
 
 def limited_task(directory: Path, below: Path, limit: int | float) -> Path:
@@ -70,41 +66,10 @@ def limited_task(directory: Path, below: Path, limit: int | float) -> Path:
     everywhere. Raises DataError for tasks whose clips are judged in pairs, or where the folder
     cannot be written.
     """
-    task = load_task(directory)
-    kind = KINDS[task.prediction_type]
-    if any(name.endswith(".csv") for name in kind.relations):
-        raise DataError(
-            f"task {task.name} cannot be limited: its clips are judged together "
-            f"({', '.join(kind.relations)}); leave it out with --task"
-        )
+    task = whole_task(directory)
     target = below / limited_name(task.name, limit)
-    try:
-        _write(task, target, limit)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {target}: {error.strerror or error}; choose another --out"
-        ) from error
+    write_part(task, target, {s: _chosen(task, s, limit) for s in task.splits}, _said(limit))
     return target
-
-
-def _write(task: Task, target: Path, limit: int | float) -> None:
-    directory = task.directory.resolve()
-    metadata = read_json(directory / METADATA)
-    target.mkdir(parents=True, exist_ok=True)
-    for path in directory.iterdir():
-        if path.is_file() and path.name != METADATA and path.stem not in task.splits:
-            shutil.copyfile(path, target / path.name)
-    named: set[str] = set()
-    for split in task.splits:
-        kept = set(_chosen(task, split, limit))
-        labels = {n: v for n, v in read_json(directory / f"{split}.json").items() if n in kept}
-        write_json(target / f"{split}.json", labels)
-        named |= {key for name in kept for key in (name, f"{split}/{name}")}
-        link_audio(directory, target, split, {Path(name).stem for name in kept})
-    cut_clusters(metadata, target, named)
-    if (directory / SOURCES).is_file() and metadata.get("audio_root") is not None:
-        metadata["audio_root"] = str((directory / str(metadata["audio_root"])).resolve())
-    write_json(target / METADATA, {**metadata, "limited": _said(limit)})
 
 
 def _said(limit: int | float) -> str:

@@ -17,6 +17,7 @@ from mambabench.hear_api.check_calls import CHECKS
 from mambabench.hear_api.check_subject import Outcome, Subject, Verdict
 from mambabench.hear_api.factory import HearModel, provider
 from mambabench.hear_api.fence import fenced
+from mambabench.hear_api.graph_sizes import n_weights
 from mambabench.hear_api.other_python import remote_provider
 from mambabench.hear_api.provider import (
     FUNCTIONS,
@@ -221,7 +222,7 @@ class _Opening:
             return Outcome("pass", f"a {type(self._model).__name__}, no torch.nn.Module")
         with foreign_code(provider.name, "its model's parameters were counted", provider.folder):
             n = sum(p.numel() for p in self._model.parameters() if not is_lazy(p))
-        return Outcome("pass", f"{n:,} parameters{_files(self._model)}")
+        return Outcome("pass", _size(self._model, n))
 
     def _loaded(self, otherwise: str) -> Provider:
         if self._provider is None:
@@ -256,12 +257,17 @@ class _Opening:
         return Outcome("pass", "every module is in evaluation mode")
 
 
-def _files(model: Any) -> str:
-    """Say how large the files are that hold weights outside torch, if there are some."""
+def _size(model: Any, n_in_torch: int) -> str:
+    """Say how many parameters there are, and how large the files that hold some outside torch."""
     model = getattr(getattr(model, "encoder", None), "model", model)  # one of ours: what is inside
     files = [Path(path) for path in getattr(model, "weights_files", ())]
-    size = sum(path.stat().st_size for path in files if path.is_file())
-    return f"; {size / 1e6:.1f} MB of weights files" if files else ""
+    if not files:
+        return f"{n_in_torch:,} parameters"
+    files = [path for path in files if path.is_file()]
+    n = n_in_torch + sum(n_weights(path) or 0 for path in files)
+    size = sum(path.stat().st_size for path in files)
+    shown = f"{n:,} parameters" if n else "number of parameters unknown"
+    return f"{shown}; {size / 1e6:.1f} MB of weights files"
 
 
 def _provider_of(encoder: str, device: str) -> tuple[Provider, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ __all__ = ["CHECKS"]
 BATCH_TOLERANCE = 1e-5  # max|a-b| / max|b|: alone, in a batch, in any order
 REPEAT_TOLERANCE = 1e-6
 REGULAR_MS = 1.0  # the published validator's tolerance on the hop
+LONG_CLIP_S = 10.0  # above it, embedding the long clip is slow: a shorter one is advised
+SHORTEST_LONG_S = 5.0
 ADVISED_HOP_MS = 50.0  # HEAR: "we suggest a hop of 50 ms or less"
 
 
@@ -265,6 +268,21 @@ def _fault_of_times(times_ms: torch.Tensor, duration_ms: float) -> Outcome | Non
 
 
 def _drift(s: Subject) -> Outcome:
+    began = perf_counter()
+    outcome = _drift_of_long_clip(s)
+    advice = _shorter_clip(s.long_s, perf_counter() - began)
+    return outcome._replace(message=outcome.message + advice)
+
+
+def _shorter_clip(long_s: float, took_s: float) -> str:
+    """Return which ``--long-s`` would be quick enough, ``""`` where this one is or none is."""
+    shorter = max(SHORTEST_LONG_S, long_s * LONG_CLIP_S // took_s) if took_s else long_s
+    if took_s <= LONG_CLIP_S or shorter >= long_s:
+        return ""
+    return f"; this took {took_s:.0f} s: --long-s {shorter:.0f} is quicker"
+
+
+def _drift_of_long_clip(s: Subject) -> Outcome:
     audio = s.noise(1, s.long_s)
     with torch.no_grad():
         scene, (frames, times) = s.scene(audio), s.timestamps(audio)

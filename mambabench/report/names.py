@@ -48,7 +48,7 @@ def short_task(task: str) -> str:
     """Return a task's short name; an unknown directory keeps its own."""
     title = _titles().get(whole_name(task))
     limit = limit_of(task)
-    return task if title is None else f"{title} limit {limit}" if limit else title
+    return task if title is None else f"{title} {limit}" if limit else title
 
 
 @cache

@@ -195,8 +195,7 @@ def _shown_protocol(record: RunRecord) -> str:
     """Return the protocol; a limited run's is another one, so that nothing compares the two."""
     if not record.limited:
         return record.protocol
-    limit = limit_of(record.task)
-    return f"{record.protocol} (limit {limit})" if limit else f"{record.protocol} (limited)"
+    return f"{record.protocol} ({limit_of(record.task) or 'limited'})"
 
 
 def _names_identity(record: RunRecord) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from mambabench.benchmarks import discover
 from mambabench.benchmarks.demo import generate
+from mambabench.benchmarks.limit import limit_of, whole_name
 from mambabench.benchmarks.subset import subset_task
 from mambabench.errors import DataError
 
@@ -23,7 +24,8 @@ def test_every_demo_task_can_be_cut(folders: list[Path], tmp_path: Path) -> None
     for whole, part in zip(discover(folders), discover(cut), strict=True):  # warnings are errors
         assert part.name == f"{whole.name}.max4"
         assert part.labels == whole.labels
-        assert any("a quick look, not its score" in note for note in part.notes)
+        assert part.limited == "at most 4 clips of each split"
+        assert (whole_name(part.name), limit_of(part.name)) == (whole.name, "max 4")
         for split in whole.splits:
             names = [clip.name for clip in part.clips[split]]
             assert len(names) == min(4, len(whole.clips[split]))

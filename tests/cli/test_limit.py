@@ -12,6 +12,7 @@ from mambabench.benchmarks import demo
 from mambabench.benchmarks.layout.check import check_directory
 from mambabench.benchmarks.layout.read import load_task
 from mambabench.benchmarks.limit import limit_of, limited_task, parse_limit, whole_name
+from mambabench.benchmarks.subset import subset_task
 from mambabench.benchmarks.task import Clip
 from mambabench.errors import DataError, MambabenchError, StoreError
 from mambabench.report.formats import FORMATS
@@ -44,7 +45,7 @@ def test_a_part_is_a_sound_task(tasks: Path, tmp_path: Path, limit: int | float)
     for directory in sorted(tasks.iterdir()):
         whole = load_task(directory)
         part = load_task(limited_task(directory, tmp_path, limit))
-        assert (whole_name(part.name), limit_of(part.name)) == (whole.name, f"{limit:g}")
+        assert (whole_name(part.name), limit_of(part.name)) == (whole.name, f"limit {limit:g}")
         assert part.limited
         assert not whole.limited
         errors = [d for d in check_directory(part.directory).defects if d.severity == "error"]
@@ -125,7 +126,12 @@ def test_tasks_judged_in_pairs_are_refused(tmp_path: Path) -> None:
     task = load_task(next(iter(demo.generate(tmp_path))))
     trials = replace(task, prediction_type="trials")
     with (
-        patch("mambabench.benchmarks.limit.load_task", return_value=trials),
+        patch("mambabench.benchmarks.subset.load_task", return_value=trials),
         pytest.raises(DataError, match="cannot be limited: its clips are judged together"),
     ):
         limited_task(task.directory, tmp_path, 3)
+    with (
+        patch("mambabench.benchmarks.subset.load_task", return_value=trials),
+        pytest.raises(DataError, match="cannot be limited: its clips are judged together"),
+    ):
+        subset_task(task.directory, tmp_path, 3)

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from mambabench.errors import EncoderError
+from mambabench.hear_api.check import check
 from mambabench.hear_api.graph_files import _embed, _laid_out
 from mambabench.hear_api.graph_settings import GraphSettings, read_settings
+from mambabench.hear_api.graph_sizes import n_weights
 from mambabench.hear_api.mel_bank import LogMel
 from mambabench.hear_api.windows import Windows
 from mambabench.models.registry import load_encoder
@@ -136,7 +138,6 @@ def _product(onnx: Any, weight: np.ndarray) -> bytes:
     return data
 
 
-@pytest.mark.peer
 def test_an_onnx_file_runs_without_any_code(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -160,6 +161,60 @@ def test_an_onnx_file_runs_without_any_code(tmp_path: Path) -> None:
         load_encoder(f"onnx@{path}", device="cpu")
 
 
+def test_check_counts_the_weights_of_an_onnx_file(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "net.onnx"
+    weight = np.ones((800, 5), np.float32)
+    path.write_bytes(_product(onnx, weight))
+    path.with_suffix(".toml").write_text(_documented("net.toml"))
+    found = {c.name: c for c in check(f"onnx@{path}", device="cpu", long_s=5.0).checks}
+    assert found["load_model"].message.startswith("4,000 parameters; 0.0 MB of weights files")
+    assert {c.status for c in found.values()} == {"pass"}
+
+
+def test_weights_are_counted_wherever_a_graph_holds_them(tmp_path: Path) -> None:
+    """An initialiser, a constant, and another one in a branch."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+
+    def constant(name: str, *shape: int) -> Any:
+        tensor = onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name)
+        return helper.make_node("Constant", [], [name], value=tensor)
+
+    def branch(*shape: int) -> Any:
+        out = helper.make_tensor_value_info("out", kind, None)
+        return helper.make_graph([constant("out", *shape)], "branch", [], [out])
+
+    choice = helper.make_node(
+        "If", ["which"], ["rows"], then_branch=branch(20, 5), else_branch=branch(300)
+    )
+    graph = helper.make_graph(
+        [constant("c", 7, 3), choice],
+        "net",
+        [helper.make_tensor_value_info("which", onnx.TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info("rows", kind, None)],
+        [onnx.numpy_helper.from_array(np.zeros((2, 1000), np.float32), "w")],
+    )
+    path = tmp_path / "net.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    assert n_weights(path) == 2000 + 21 + 100 + 300
+
+
+@pytest.mark.parametrize("name", ["no.onnx", "no.tflite", "other.npz"])
+def test_weights_that_cannot_be_counted_are_unknown(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x3a\xff no graph")
+    assert n_weights(tmp_path / name) is None
+    module = tmp_path / "my.py"
+    module.write_text(
+        "from mambabench.hear_api.windows import windowed\n"
+        "load_model, get_scene_embeddings, get_timestamp_embeddings = windowed(\n"
+        f"    lambda x: x[:, :4], 16000, 0.1, 4, weights_files=[{str(tmp_path / name)!r}])\n"
+    )
+    found = {c.name: c for c in check(str(module), device="cpu", long_s=5.0).checks}
+    assert found["load_model"].message.startswith("number of parameters unknown; 0.0 MB of weights")
+
+
 DOCS = Path(__file__).parents[2] / "docs" / "adding-an-encoder.md"
 
 
@@ -168,11 +223,10 @@ def _documented(name: str) -> str:
     text = DOCS.read_text(encoding="utf-8")
     (block,) = [b for b in text.split("```toml\n")[1:] if b.startswith(f"# {name}")]
     printed = block.partition("```")[0]
-    assert len(printed.splitlines()) <= 14
+    assert len([line for line in printed.splitlines() if line.strip()]) <= 10
     return printed
 
 
-@pytest.mark.peer
 def test_the_documented_onnx_lines_run(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

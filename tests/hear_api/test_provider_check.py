@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mambabench.cli.check import command
 from mambabench.errors import EncoderError
+from mambabench.hear_api import check_calls
 from mambabench.hear_api.check import CheckReport, check
 
 _spec = importlib.util.spec_from_file_location(
@@ -65,6 +68,22 @@ def test_long_hop_is_a_warning_only(tmp_path: Path) -> None:
     report = check(written(tmp_path, text))
     assert statuses(report)["timestamps"] == "warn", report
     assert report.passed
+
+
+def test_a_slow_long_clip_names_a_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(check_calls, "perf_counter", lambda: 40.0 * next(ticks))
+    path = written(tmp_path, broken.SOUND)
+    slow = CliRunner().invoke(command, [path], catch_exceptions=False)
+    assert "this took 40 s: --long-s 15 is quicker" in " ".join(slow.output.split())
+    least = check(path, long_s=6.0).checks[-1]
+    assert least.message.endswith("this took 40 s: --long-s 5 is quicker")
+    assert least.status == "pass"
+    assert "quicker" not in check(path, long_s=5.0).checks[-1].message
+    monkeypatch.setattr(check_calls, "perf_counter", lambda: 40.0)
+    assert "quicker" not in check(path).checks[-1].message
 
 
 def test_later_checks_do_not_run_without_a_model(tmp_path: Path) -> None:
