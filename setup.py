@@ -9,6 +9,7 @@ setup(
     package_dir=DATA,
     package_data={
         "mambabench": ["py.typed"],
+        "mambabench.report.exchange": ["*.bib"],
         "mambabench.report.formats": ["*.css", "*.js"],
         "mambabench.hear_api.zoo": ["*.toml"],
         "mambabench.recipes": ["*.toml", "README.md"],

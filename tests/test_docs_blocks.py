@@ -5,6 +5,8 @@ above a block may hold code that goes first, or the reason why the block cannot 
 
     <!-- first: x = 1 -->
     <!-- not run: needs a cluster -->
+
+A block of commands is a `sh` block; what a command prints, and its usage, is `text`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ PAGES = [
 ]
 FENCE = re.compile(
     r"(?:<!-- (?P<kind>first|not run): (?P<note>.*?) -->\n+)?"
-    r"^```(?P<language>sh|bash|console|python)\n(?P<code>.*?)^```$",
+    r"^ *```(?P<language>sh|bash|console|python)\n(?P<code>.*?)^ *```$",
     re.DOTALL | re.MULTILINE,
 )
 VOWEL = "demo_vowel-v1-demo"  # what stands for a user's tasks
@@ -161,8 +163,29 @@ def test_an_object_in_memory_takes_ten_lines() -> None:
 def test_every_block_is_seen() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        fences = re.findall(r"^```(?:sh|bash|console|python)\b", text, re.MULTILINE)
+        fences = re.findall(r"^ *```(?:sh|bash|console|python)\b", text, re.MULTILINE)
         assert len(fences) == len(blocks(page)), page
+
+
+def untagged_commands(text: str) -> list[str]:
+    """Return the first commands of those blocks of a page that say nothing of what they are."""
+    found = []
+    for tag, code in re.findall(r"^ *```(.*)\n((?:.*\n)*?) *```$", text, re.MULTILINE):
+        command = re.search(r"^[ $]*((?:python -m )?mambabench .*)$", code, re.MULTILINE)
+        if command and not tag.strip():
+            found.append(command[1])
+    return found
+
+
+def test_every_command_is_run_or_says_why_not() -> None:
+    """No block hides from the tests by having no language."""
+    fences = "```\nmambabench info\n```\n\n```text\nmambabench VERB\n```\n\n```\nplain\n```\n"
+    assert untagged_commands(fences + "- so:\n\n  ```\n  $ mambabench run\n  ```\n") == [
+        "mambabench info",
+        "mambabench run",
+    ]
+    found = {page.name: untagged_commands(page.read_text(encoding="utf-8")) for page in PAGES}
+    assert not {page: commands for page, commands in found.items() if commands}
 
 
 def test_reasons_are_reasons() -> None:

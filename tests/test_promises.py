@@ -131,7 +131,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "a first report writes few files, and a second one reads nothing again": (
         REPORT + "promises::test_a_first_report_writes_few_files",
-        REPORT + "remembered::test_recalled_report_says_the_same_in_every_format",
+        REPORT + "remembered::test_recalled_report_reads_no_predictions_and_draws_nothing",
     ),
     "a baseline and the number of its tests are named": (
         REPORT + "promises::test_the_baseline_and_its_tests_are_named",

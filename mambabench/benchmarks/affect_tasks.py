@@ -55,12 +55,12 @@ def prepare_affect(name: str, data: Path, to: Path) -> Prepared:
 def _rows() -> tuple[TaskRow, ...]:
     """Return the affect tasks as rows of ``tasks list``."""
 
-    titles = {
-        "daic_woz": "DAIC-WOZ depression interviews",
-        "e_daic": "E-DAIC depression interviews",
-        "mosi": "CMU-MOSI sentiment",
-        "mosei": "CMU-MOSEI sentiment",
-        "sims": "CH-SIMS sentiment",
+    known: dict[str, tuple[str, tuple[str, ...]]] = {  # title, sources
+        "daic_woz": ("DAIC-WOZ depression interviews", ("gratch2014daic",)),
+        "e_daic": ("E-DAIC depression interviews", ("gratch2014daic", "ringeval2019avec")),
+        "mosi": ("CMU-MOSI sentiment", ("zadeh2016mosi",)),
+        "mosei": ("CMU-MOSEI sentiment", ("zadeh2018mosei",)),
+        "sims": ("CH-SIMS sentiment", ("yu2020sims",)),
     }
     return tuple(
         TaskRow(
@@ -76,8 +76,9 @@ def _rows() -> tuple[TaskRow, ...]:
             sample_duration_s=None,
             n_clips=None,
             domain="speech",
+            sources=sources,
         )
-        for name, title in titles.items()
+        for name, (title, sources) in known.items()
     )
 
 

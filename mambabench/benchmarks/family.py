@@ -29,6 +29,7 @@ class TaskRow:
     directory: str | None = None  # where it was found
     domain: str = ""  # what is heard: speech, music, sound
     hours: float | None = None  # of audio
+    sources: tuple[str, ...] = ()  # BibTeX keys of what it is made from
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,4 @@ class TaskFamily:
     check: Callable[[str, Path], Iterable[Defect]] | None = None
     score: FamilyScore | None = None
     short_titles: bool = False  # its titles are names that a column of a table has room for
+    sources: tuple[str, ...] = ()  # BibTeX keys of the family as a whole

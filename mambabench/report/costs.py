@@ -15,6 +15,7 @@ from mambabench.errors import nearest_names
 from mambabench.files import read_json
 from mambabench.models.registry import find_entry, is_registered
 from mambabench.reading.tables import read_table
+from mambabench.report.catalogued import store_of
 from mambabench.report.results import group_runs
 from mambabench.report.rows import EncoderCost
 from mambabench.report.runs import Group
@@ -62,6 +63,7 @@ def costs_of(summary: Summary, file: Path | None = None) -> tuple[EncoderCost, .
     """
     encoders = sorted({row.encoder for row in summary.rows})
     given = {} if file is None else read_costs(file, encoders)
+    names = dict(summary.catalogued)
     groups: dict[str, list[Group]] = {}
     for group in group_runs(summary.runs):
         groups.setdefault(group.encoder, []).append(group)
@@ -70,7 +72,7 @@ def costs_of(summary: Summary, file: Path | None = None) -> tuple[EncoderCost, .
         own, members = given.get(encoder, EncoderCost(encoder)), groups.get(encoder, [])
         one = EncoderCost(
             encoder,
-            own.parameters or _parameters(members),
+            own.parameters or _parameters(names.get(encoder)),
             own.gflops,
             own.seconds or _seconds(members),
         )
@@ -79,13 +81,11 @@ def costs_of(summary: Summary, file: Path | None = None) -> tuple[EncoderCost, .
     return tuple(costs)
 
 
-def _parameters(groups: Sequence[Group]) -> float | None:
+def _parameters(name: str | None) -> float | None:
     """Return the elements of the tensors of the published file, where the catalogue knows them."""
-    for group in groups:
-        name = group.runs[0].record.encoder.partition("@")[0].partition(":")[0]
-        if is_registered(name):
-            return float(find_entry(name).n_parameters) or None
-    return None
+    if name is None or not is_registered(name):
+        return None
+    return float(find_entry(name).n_parameters) or None
 
 
 def _seconds(groups: Sequence[Group]) -> float | None:
@@ -115,12 +115,9 @@ def audio_hours(summary: Summary) -> float | None:
 
 def _store_file(group: Group) -> Path | None:
     """Return what is recorded of the extraction that a group's records lie beside, if it is."""
-    path = group.runs[0].path
-    if group.runs[0].source != "mambabench" or len(path.parents) < 5:
-        return None
-    out, key = path.parents[4], path.parents[2].name
-    file = out / "embeddings" / key / group.runs[0].record.task / PROVENANCE
-    return file if file.is_file() else None
+    store = store_of(group)
+    file = store and store / PROVENANCE
+    return file if file and file.is_file() else None
 
 
 def _stated(file: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from mambabench.report.statistics.versus import Versus
 
 __all__ = ["Memory", "Recalled", "look"]
 
-_VERSION = 3  # of the file's layout
+_VERSION = 4  # of the file's layout
 _KIT_FILE = "test.predicted-scores.json"  # results of hear-eval-kit are read anew every time
 _KIT_DEPTH = 3  # folders below an output folder in which they may lie
 _OF = {"probes": 4}  # how deep what our records follow from lies, by the folder's name
@@ -170,6 +170,7 @@ def _program() -> Iterator[tuple[str, int, int]]:
 def _packed(summary: Summary) -> dict[str, Any]:
     body: dict[str, Any] = {"baseline": summary.baseline, "warned": summary.warned}
     body["n_runs"] = len(summary.runs)
+    body["catalogued"] = summary.catalogued
     for part, kind in _PARTS.items():
         names = [field.name for field in fields(kind)]
         rows = [[getattr(one, name) for name in names] for one in getattr(summary, part)]
@@ -197,7 +198,10 @@ def _unpacked(body: dict[str, Any], read: Callable[[], Sequence[Run]]) -> Summar
         parts[part] = tuple(found)
     warned = tuple((encoder, task, tuple(lines)) for encoder, task, lines in body["warned"])
     runs = _Later(int(body["n_runs"]), read)
-    return Summary(baseline=body["baseline"], runs=runs, warned=warned, **parts)
+    catalogued = tuple((encoder, name) for encoder, name in body["catalogued"])
+    return Summary(
+        baseline=body["baseline"], runs=runs, warned=warned, catalogued=catalogued, **parts
+    )
 
 
 class _Later(Sequence[Run]):

@@ -77,6 +77,7 @@ class Summary:
     left_out: tuple[DistrustedFile, ...] = ()  # records of which nothing is known
     beside: tuple[Row, ...] = ()  # scores beside the tasks' own, which count nowhere
     choice: Choice = EVERYTHING  # what of the results it is of
+    catalogued: tuple[tuple[str, str], ...] = ()  # encoder -> its name in the catalogue, if any
 
 
 @dataclass(frozen=True)

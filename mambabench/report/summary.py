@@ -14,6 +14,7 @@ import numpy as np
 from mambabench.engine.choice import Elsewhere
 from mambabench.errors import EncoderError, nearest_names
 from mambabench.report.beside import group_beside, language_models
+from mambabench.report.catalogued import catalogued
 from mambabench.report.choice import EVERYTHING, Choice
 from mambabench.report.exchange.family_scores import family_scores
 from mambabench.report.exchange.overall import overall_scores
@@ -118,6 +119,7 @@ def _summary(
         ranks=ranks_of(placed, groups, evidence),
         warned=_warned(runs),
         beside=beside,
+        catalogued=catalogued(groups),
     )
 
 

@@ -293,14 +293,3 @@ def test_overall_names_pool_and_what_is_missing(tmp_path):
     assert common.pool == ("a", "b", "c", "d")
     assert common.score > scores["hear-leaderboard, common tasks", "b"].score
     assert not any(one.n_imputed for one in overall)
-
-
-def test_every_hear_task_has_a_source_with_an_entry():
-    from mambabench.report.exchange.citations import _ENTRIES, _TASK_KEYS, task_keys
-    from mambabench.report.exchange.overall import LEADERBOARD_COLUMNS
-
-    halves = ["beehive_states_fold0-v2-full", "beehive_states_fold1-v2-full"]
-    for task in [*LEADERBOARD_COLUMNS.values(), *halves]:
-        own = [key for key in task_keys([task]) if key in _TASK_KEYS.values()]
-        assert len(own) == 1, task
-        assert {"author", "title", "year"} <= set(_ENTRIES[own[0]][1])

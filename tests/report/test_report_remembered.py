@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+import threading
 import warnings
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +57,49 @@ def test_recalled_report_says_the_same_in_every_format(out, monkeypatch):
     assert (fresh.overall, fresh.published) == (result.summary.overall, result.summary.published)
     assert {run.path for run in fresh.runs} == {run.path for run in result.summary.runs}
     assert len(fresh.runs) == len(result.summary.runs) == 12
+
+
+@contextmanager
+def executed():
+    """Yield what is executed of this package: "folder/file.py:function", of all threads."""
+    package = str(Path(mambabench.__file__).parent) + os.sep
+    found = set()
+
+    def note(frame, event, argument):
+        code = frame.f_code
+        if code.co_filename.startswith(package) and code.co_name != "<module>":
+            found.add(f"{code.co_filename.removeprefix(package)}:{code.co_name}")
+
+    before = sys.getprofile()
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)
+
+
+def test_recalled_report_reads_no_predictions_and_draws_nothing(tmp_path):
+    """Neither resamples nor plots: by what is executed, which no clock of a busy machine blurs."""
+    for encoder, skill in (("a", 1.0), ("b", 1.5)):
+        write_scene(tmp_path, encoder, "scenes", skill=skill, seeds=2)
+    work = {
+        "store/records.py:read_predictions": "predictions",
+        "store/records.py:parse_record": "records",
+        "report/statistics/evidence.py:gather": "resamples or what is kept of them",
+        "report/statistics/comparison.py:compare": "tests",
+        "report/formats/page.py:as_page": "the page",
+        "report/plots/draw.py:draw": "plots",
+    }
+    with executed() as cold:
+        first = mambabench.report(tmp_path, jobs=1)
+    assert not work.keys() - cold
+    with executed() as warm:
+        again = mambabench.report(tmp_path, jobs=1)
+    assert not {work[one] for one in work.keys() & warm}
+    assert not {one for one in warm if one.startswith(("report/statistics/", "report/plots/d"))}
+    assert (again.text, again.files) == (first.text, first.files)
 
 
 def test_baselines_are_remembered_each(out, monkeypatch):

@@ -20,6 +20,25 @@ _DOMAINS = {
     **dict.fromkeys(("Maestro 5h", "Mridangam Stroke", "Mridangam Tonic"), "music"),
     **dict.fromkeys(("NSynth Pitch 50h", "NSynth Pitch 5h"), "music"),
 }
+# by title: the BibTeX keys of the corpora
+_SOURCES = {
+    "Beehive": "nolasco2019beehive",
+    "Beijing Opera": "tian2014beijing",
+    "CREMA-D": "cao2014crema",
+    "DCASE 2016": "mesaros2018dcase",
+    "ESC-50": "piczak2015esc",
+    "FSD50K": "fonseca2022fsd50k",
+    "GTZAN Genre": "tzanetakis2002musical",
+    "GTZAN Music/Speech": "tzanetakis1999gtzan",
+    "Gunshot": "cooper2020gunshots",
+    "Libricount": "stoter2018libricount",
+    "Maestro 5h": "hawthorne2019maestro",
+    **dict.fromkeys(("Mridangam Stroke", "Mridangam Tonic"), "anantapadmanabhan2013mridangam"),
+    **dict.fromkeys(("NSynth Pitch 50h", "NSynth Pitch 5h"), "engel2017nsynth"),
+    **dict.fromkeys(("Speech commands 5h", "Speech commands full"), "warden2018speech"),
+    "Vocal Imitation": "kim2018vocal",
+    "VoxLingua107 top 10": "valk2021voxlingua",
+}
 
 
 def _hours(task: HearTask) -> float | None:
@@ -44,7 +63,8 @@ def _rows() -> Iterator[TaskRow]:
             n_clips=task.n_clips,
             domain=_DOMAINS.get(task.title, "sound"),
             hours=_hours(task),
+            sources=(_SOURCES[task.title],),
         )
 
 
-FAMILY = TaskFamily("hear", _rows, short_titles=True)
+FAMILY = TaskFamily("hear", _rows, short_titles=True, sources=("turian2022hear",))

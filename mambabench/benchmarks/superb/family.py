@@ -13,6 +13,20 @@ from mambabench.benchmarks.task import Defect
 
 __all__ = ["FAMILY", "SCORE"]
 
+# the BibTeX keys of the corpora
+_SOURCES = {
+    "KS": ("warden2018speech",),
+    "IC": ("lugosch2019fluent",),
+    "SID": ("nagrani2017voxceleb",),
+    "ER": ("busso2008iemocap",),
+    "PR": ("panayotov2015librispeech",),
+    "ASR": ("panayotov2015librispeech",),
+    "SF": ("coucke2018snips", "lai2021semi"),
+    "SD": ("cosentino2020librimix",),
+    "ASV": ("nagrani2017voxceleb",),
+    "QbE": ("anguera2015quesst",),
+}
+
 
 def _rows() -> tuple[TaskRow, ...]:
     return tuple(
@@ -29,6 +43,7 @@ def _rows() -> tuple[TaskRow, ...]:
             sample_duration_s=None,
             n_clips=task.n_clips,
             domain="speech",
+            sources=_SOURCES[task.superb_name],
         )
         for task in TASKS.values()
     )
@@ -64,4 +79,5 @@ FAMILY = TaskFamily(
     check=_check,
     score=SCORE,
     short_titles=True,
+    sources=("yang2021superb",),
 )

@@ -3,224 +3,65 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from mambabench import __version__
-from mambabench.models.registry import find_entry, is_registered
+from mambabench.benchmarks.known import FAMILIES
+from mambabench.benchmarks.limit import whole_name
+from mambabench.models.registry import encoder_entries, find_entry, is_registered
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
 
-__all__ = ["bibliography", "published_key", "task_keys"]
+__all__ = ["bibliography", "entries", "protocol_keys", "published_key", "task_keys"]
 
-# task directory up to its version -> key; "" stands for every HEAR task
-_TASK_KEYS = {
-    "beehive_states_fold0": "nolasco2019beehive",
-    "beehive_states_fold1": "nolasco2019beehive",
-    "beehive_states_mean_of_folds": "nolasco2019beehive",
-    "beijing_opera": "tian2014beijing",
-    "dcase2016_task2": "mesaros2018dcase",
-    "esc50": "piczak2015esc",
-    "fsd50k": "fonseca2022fsd50k",
-    "gunshot_triangulation": "cooper2020gunshots",
-    "libricount": "stoter2018libricount",
-    "maestro": "hawthorne2019maestro",
-    "mridangam_stroke": "anantapadmanabhan2013mridangam",
-    "mridangam_tonic": "anantapadmanabhan2013mridangam",
-    "nsynth_pitch": "engel2017nsynth",
-    "speech_commands": "warden2018speech",
-    "tfds_crema_d": "cao2014crema",
-    "tfds_gtzan": "tzanetakis2002musical",
-    "tfds_gtzan_music_speech": "tzanetakis1999gtzan",
-    "vocal_imitation": "kim2018vocal",
-    "vox_lingua_top10": "valk2021voxlingua",
+# Protocols that others published; linear, knn and sound are this package's own.
+_PROTOCOLS = {
+    "hear2021": ("turian2022hear",),
+    "ssam2024": ("turian2022hear", "yadav2024audiomamba"),
+    "superb": ("yang2021superb",),
+    "superb-clean": ("yang2021superb",),
 }
-_HEAR = "turian2022hear"
-_SUPERB = "yang2021superb"
-_ENTRIES = {
-    _HEAR: (
-        "inproceedings",
-        {
-            "author": "Turian, Joseph and Shier, Jordie and Khan, Humair Raj and Raj, Bhiksha and "
-            "others",
-            "title": "{HEAR}: Holistic Evaluation of Audio Representations",
-            "booktitle": "NeurIPS 2021 Competitions and Demonstrations Track",
-            "year": "2022",
-        },
+_DIGITS = ("jackson2018fsdd",)
+# Corpora that are no task of a family: the name of a directory up to its version -> keys.
+_CORPORA = {
+    "emodb": ("burkhardt2005emodb",),
+    "emodb_speaker": ("burkhardt2005emodb",),
+    "esc10_mix": ("piczak2015esc", "rosen_berlin_noise"),
+    "fsdd_digit": _DIGITS,
+    "fsdd_digit_loso": _DIGITS,
+    "fsdd_speaker": _DIGITS,
+    "instr_pitch": (
+        "dsmolken_double_bass",
+        "freepats_guitar",
+        "freepats_upright_piano",
+        "karoryfer_meatbass",
+        "splendid_grand_piano",
+        "sullivan_e_pianos",
     ),
-    _SUPERB: (
-        "inproceedings",
-        {
-            "author": "Yang, Shu-wen and Chi, Po-Han and Chuang, Yung-Sung and others",
-            "title": "{SUPERB}: Speech Processing Universal {PERformance} Benchmark",
-            "booktitle": "Interspeech",
-            "year": "2021",
-        },
-    ),
-    "tian2014beijing": (
-        "inproceedings",
-        {
-            "author": "Tian, Mi and Srinivasamurthy, Ajay and Sandler, Mark and Serra, Xavier",
-            "title": "A Study of Instrument-wise Onset Detection in Beijing Opera Percussion "
-            "Ensembles",
-            "booktitle": "ICASSP",
-            "pages": "2159--2163",
-            "year": "2014",
-        },
-    ),
-    "nolasco2019beehive": (
-        "inproceedings",
-        {
-            "author": "Nolasco, Ines and Terenzi, Alessandro and Cecchi, Stefania and Orcioni, "
-            "Simone and Bear, Helen L. and Benetos, Emmanouil",
-            "title": "Audio-based Identification of Beehive States",
-            "booktitle": "ICASSP",
-            "pages": "8256--8260",
-            "year": "2019",
-        },
-    ),
-    "mesaros2018dcase": (
-        "article",
-        {
-            "author": "Mesaros, Annamaria and Heittola, Toni and Benetos, Emmanouil and others",
-            "title": "Detection and Classification of Acoustic Scenes and Events: Outcome of the "
-            "{DCASE} 2016 Challenge",
-            "journal": "IEEE/ACM Transactions on Audio, Speech, and Language Processing",
-            "volume": "26",
-            "number": "2",
-            "pages": "379--393",
-            "year": "2018",
-        },
-    ),
-    "cooper2020gunshots": (
-        "misc",
-        {
-            "author": "Cooper, Seth and Shaw, Steven",
-            "title": "Gunshots Recorded in an Open Field Using {iPod} Touch Devices",
-            "howpublished": "Dryad, doi:10.5061/dryad.wm37pvmkc",
-            "year": "2020",
-        },
-    ),
-    "anantapadmanabhan2013mridangam": (
-        "inproceedings",
-        {
-            "author": "Anantapadmanabhan, Akshay and Bellur, Ashwin and Murthy, Hema A.",
-            "title": "Modal Analysis and Transcription of Strokes of the Mridangam Using "
-            "Non-negative Matrix Factorization",
-            "booktitle": "ICASSP",
-            "pages": "181--185",
-            "year": "2013",
-        },
-    ),
-    "piczak2015esc": (
-        "inproceedings",
-        {
-            "author": "Piczak, Karol J.",
-            "title": "{ESC}: Dataset for Environmental Sound Classification",
-            "booktitle": "ACM International Conference on Multimedia",
-            "year": "2015",
-        },
-    ),
-    "fonseca2022fsd50k": (
-        "article",
-        {
-            "author": "Fonseca, Eduardo and Favory, Xavier and Pons, Jordi and Font, Frederic and "
-            "Serra, Xavier",
-            "title": "{FSD50K}: An Open Dataset of Human-Labeled Sound Events",
-            "journal": "IEEE/ACM Transactions on Audio, Speech, and Language Processing",
-            "year": "2022",
-        },
-    ),
-    "stoter2018libricount": (
-        "misc",
-        {
-            "author": r"St{\"o}ter, Fabian-Robert and Chakrabarty, Soumitro and Habets, Emanuel "
-            "and Edler, Bernd",
-            "title": "{LibriCount}, a Dataset for Speaker Count Estimation",
-            "howpublished": "Zenodo, doi:10.5281/zenodo.1216072",
-            "year": "2018",
-        },
-    ),
-    "hawthorne2019maestro": (
-        "inproceedings",
-        {
-            "author": "Hawthorne, Curtis and Stasyuk, Andriy and Roberts, Adam and others",
-            "title": "Enabling Factorized Piano Music Modeling and Generation with the {MAESTRO} "
-            "Dataset",
-            "booktitle": "ICLR",
-            "year": "2019",
-        },
-    ),
-    "engel2017nsynth": (
-        "inproceedings",
-        {
-            "author": "Engel, Jesse and Resnick, Cinjon and Roberts, Adam and others",
-            "title": "Neural Audio Synthesis of Musical Notes with {WaveNet} Autoencoders",
-            "booktitle": "ICML",
-            "year": "2017",
-        },
-    ),
-    "warden2018speech": (
-        "misc",
-        {
-            "author": "Warden, Pete",
-            "title": "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition",
-            "howpublished": "arXiv:1804.03209",
-            "year": "2018",
-        },
-    ),
-    "cao2014crema": (
-        "article",
-        {
-            "author": "Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and others",
-            "title": "{CREMA-D}: Crowd-Sourced Emotional Multimodal Actors Dataset",
-            "journal": "IEEE Transactions on Affective Computing",
-            "volume": "5",
-            "number": "4",
-            "pages": "377--390",
-            "year": "2014",
-        },
-    ),
-    "tzanetakis2002musical": (
-        "article",
-        {
-            "author": "Tzanetakis, George and Cook, Perry",
-            "title": "Musical Genre Classification of Audio Signals",
-            "journal": "IEEE Transactions on Speech and Audio Processing",
-            "year": "2002",
-        },
-    ),
-    "tzanetakis1999gtzan": (
-        "misc",
-        {
-            "author": "Tzanetakis, George",
-            "title": "{GTZAN} Music/Speech Collection",
-            "howpublished": "http://marsyas.info/index.html",
-            "year": "1999",
-        },
-    ),
-    "kim2018vocal": (
-        "inproceedings",
-        {
-            "author": "Kim, Bongjun and Ghei, Madhav and Pardo, Bryan and Duan, Zhiyao",
-            "title": "Vocal Imitation Set: A Dataset of Vocally Imitated Sound Events Using the "
-            "{AudioSet} Ontology",
-            "booktitle": "DCASE Workshop",
-            "pages": "148--152",
-            "year": "2018",
-        },
-    ),
-    "valk2021voxlingua": (
-        "inproceedings",
-        {
-            "author": r"Valk, J{\"o}rgen and Alum{\"a}e, Tanel",
-            "title": "{VoxLingua107}: A Dataset for Spoken Language Recognition",
-            "booktitle": "IEEE Spoken Language Technology Workshop",
-            "year": "2021",
-        },
-    ),
+    "spoken_digit": _DIGITS,
+    "wakeword6": ("picovoice_wakeword",),
 }
+
+
+@cache
+def entries() -> dict[str, str]:
+    """Return every known BibTeX entry by its key: those of sources.bib and of the encoders."""
+    text = files(__package__).joinpath("sources.bib").read_text(encoding="ascii")
+    own = [entry.bibtex for entry in encoder_entries().values() if entry.bibtex]
+    return {_key(one): one.strip() + "\n" for one in (*_split(text), *map(_ascii, own))}
+
+
+def _split(text: str) -> list[str]:
+    return re.findall(r"^@.*?^\}$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def _key(entry: str) -> str:
+    found = re.match(r"\s*@\w+\{\s*([^,\s]+)", entry)
+    return found.group(1) if found else entry  # another package's, and no BibTeX
 
 
 def published_key(citation: str) -> str:
@@ -231,19 +72,37 @@ def published_key(citation: str) -> str:
     return "".join(words[:3]).lower() + (year.group(1) if year else "")
 
 
-def task_keys(tasks: Iterable[str]) -> list[str]:
-    """Return the keys of what is known of the sources of these task directories."""
-    found = []
-    for task in tasks:
-        name = re.split(r"-(?:v?\d|hear2021)", task)[0]
-        found += [key for start, key in _TASK_KEYS.items() if name == start]
-    return sorted(set(found))
+def task_keys(tasks: Iterable[str]) -> set[str]:
+    """Return the keys of what is known of the sources of these task directories.
+
+    Other versions of a known task, parts of it and its frames have its sources; a user's own task
+    has none.
+    """
+    wanted = {_base(task) for task in tasks}
+    found = {key for name in wanted for key in _CORPORA.get(name, ())}
+    for name in FAMILIES:
+        family = FAMILIES[name]
+        for row in family.rows():
+            if _base(row.name) in wanted:
+                found.update(row.sources, family.sources)
+    return found
+
+
+def _base(task: str) -> str:
+    """Return a directory's name without version, mode, fold and kind of embedding."""
+    name = re.split(r"-(?:v?\d|hear2021)", whole_name(task))[0]
+    return re.sub(r"_(?:fold\d|mean_of_folds|frames)$", "", name)
+
+
+def protocol_keys(protocols: Iterable[str]) -> set[str]:
+    """Return the keys of published protocols, whatever their grid, stream or limit."""
+    names = {re.split(r"[/+ ]", protocol)[0] for protocol in protocols}
+    return {key for name in names for key in _PROTOCOLS.get(name, ())}
 
 
 def bibliography(summary: Summary) -> str:
     """Return a BibTeX file, pure ASCII: each source once, sorted by its key."""
-
-    entries = {
+    shown = {
         "mambabench": _entry(
             "misc",
             "mambabench",
@@ -254,32 +113,21 @@ def bibliography(summary: Summary) -> str:
             },
         )
     }
-    tasks = {row.task for row in summary.rows}
-    keys = task_keys(tasks)
-    if any(row.protocol.startswith(("hear2021", "ssam2024")) for row in summary.rows) or keys:
-        keys.append(_HEAR)
-    if any(row.protocol.startswith("superb") for row in summary.rows):
-        keys.append(_SUPERB)
-    entries |= {key: _entry(_ENTRIES[key][0], key, _ENTRIES[key][1]) for key in keys}
+    keys = task_keys({row.task for row in summary.rows})
+    keys |= protocol_keys({row.protocol for row in summary.rows})
+    keys |= set(_encoder_keys(summary))
+    shown |= {key: text for key, text in entries().items() if key in keys}
     for row in summary.published:
         key = published_key(row.citation)
-        entries[key] = _entry("misc", key, {"title": f"{{{_plain(row.citation)}}}"})
-    entries |= _of_encoders({row.encoder for row in summary.rows})
-    return "\n".join(entries[key] for key in sorted(entries, key=str.lower))
+        shown[key] = _entry("misc", key, {"title": f"{{{_plain(row.citation)}}}"})
+    return "\n".join(shown[key] for key in sorted(shown, key=str.lower))
 
 
-def _of_encoders(labels: Iterable[str]) -> dict[str, str]:
-    """Return the catalogue's own entries of the encoders in it, by their keys."""
-
-    found = {}
-    for label in labels:
-        name = label.partition("@")[0]
-        entry = find_entry(name) if is_registered(name) else None
-        if entry is not None and entry.bibtex:
-            key = re.search(r"@\w+\{\s*([^,\s]+)", entry.bibtex)
-            text = entry.bibtex.strip() + "\n"
-            found[key.group(1) if key else label] = text.encode("ascii", "replace").decode()
-    return found
+def _encoder_keys(summary: Summary) -> Iterator[str]:
+    """Yield the keys of the catalogue's encoders, whatever they are called here."""
+    for _, name in summary.catalogued:
+        if is_registered(name) and (bibtex := find_entry(name).bibtex):
+            yield _key(_ascii(bibtex))
 
 
 def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
@@ -289,5 +137,8 @@ def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
 
 def _plain(text: str) -> str:
     """Escape what TeX takes for a command."""
-    text = re.sub(r"([&%$#_{}])", r"\\\1", text)
+    return _ascii(re.sub(r"([&%$#_{}])", r"\\\1", text))
+
+
+def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
