@@ -17,7 +17,7 @@ from mambabench.hear_api.check_calls import CHECKS
 from mambabench.hear_api.check_subject import Outcome, Subject, Verdict
 from mambabench.hear_api.factory import HearModel, provider
 from mambabench.hear_api.fence import fenced
-from mambabench.hear_api.graph_sizes import n_weights
+from mambabench.hear_api.graph_sizes import GRAPHS, n_weights
 from mambabench.hear_api.other_python import remote_provider
 from mambabench.hear_api.provider import (
     FUNCTIONS,
@@ -264,9 +264,10 @@ def _size(model: Any, n_in_torch: int) -> str:
     if not files:
         return f"{n_in_torch:,} parameters"
     files = [path for path in files if path.is_file()]
-    n = n_in_torch + sum(n_weights(path) or 0 for path in files)
+    own = [n_weights(path) for path in files if path.suffix in GRAPHS]
+    known = n_in_torch + sum(n or 0 for n in own)
+    shown = f"{known:,} parameters" if known and None not in own else "number of parameters unknown"
     size = sum(path.stat().st_size for path in files)
-    shown = f"{n:,} parameters" if n else "number of parameters unknown"
     return f"{shown}; {size / 1e6:.1f} MB of weights files"
 
 
