@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from mambabench.provenance import provenance
 
 pytestmark = pytest.mark.browser
 ESC = "esc50-v2.0.0-full"
+OWN_SOURCES = {  # of ESC-50, CREMA-D, HEAR and ssam2024
+    "cao2014crema", "mambabench", "piczak2015esc", "turian2022hear", "yadav2024audiomamba",
+}  # fmt: skip
 EVIL = "<img src=x onerror=document.title='broken'>&\"'"
 PROVENANCE = {**provenance(), "started_unix": 1_790_000_000.0, "wall_s": 12.34, "device": "cpu"}
 SKILLS = {"weak": 0.8, "strong": 2.0, EVIL: 1.4}
@@ -84,6 +88,13 @@ def names(page):
 
 def click(page, selector):
     page.execute_script("arguments[0].click()", page.find_element("css selector", selector))
+
+
+def cited(page):
+    """Return the keys of the BibTeX that is copied."""
+    click(page, "[data-copy=bibtex]")
+    text = js(page, "document.getElementById('copied').value")
+    return set(re.findall(r"^@\w+\{([^,]+)", text, flags=re.MULTILINE))
 
 
 def wait(page, code):
@@ -451,8 +462,11 @@ def test_copies_are_what_is_shown(page):
     assert "\\textbf{" in text
     assert "\\toprule" in text
     assert "\\label{tab:mambabench-ssam2024}" in text
-    click(page, "[data-copy=bibtex]")
-    assert "@misc{mambabench" in js(page, "document.getElementById('copied').value")
+    assert cited(page) == OWN_SOURCES
+    click(page, "[data-reset]")
+    assert cited(page) > OWN_SOURCES  # those of published rows too
+    click(page, f"#columns input[value='{ESC}']")
+    assert "piczak2015esc" not in cited(page)
     wait(page, "document.getElementById('said').textContent")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from synthetic_results import write_scene
 
 import mambabench
 from mambabench.benchmarks.affect_tasks import FAMILY as AFFECT
@@ -15,7 +16,6 @@ from mambabench.benchmarks.known import known_rows
 from mambabench.models.registry import encoder_entries
 from mambabench.probe.protocols import PROTOCOLS
 from mambabench.report.exchange.citations import entries, protocol_keys, task_keys
-from tests.report.synthetic_results import write_scene
 from tests.test_docs_blocks import small_tasks
 
 # without a source, and why

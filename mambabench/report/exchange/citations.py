@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -16,7 +17,15 @@ from mambabench.models.registry import encoder_entries, find_entry, is_registere
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
 
-__all__ = ["bibliography", "entries", "protocol_keys", "published_key", "task_keys"]
+__all__ = [
+    "Sources",
+    "bibliography",
+    "entries",
+    "protocol_keys",
+    "published_key",
+    "sources_of",
+    "task_keys",
+]
 
 # Protocols that others published; linear, knn and sound are this package's own.
 _PROTOCOLS = {
@@ -100,34 +109,51 @@ def protocol_keys(protocols: Iterable[str]) -> set[str]:
     return {key for name in names for key in _PROTOCOLS.get(name, ())}
 
 
+@dataclass(frozen=True)
+class Sources:
+    """BibTeX entries by key, sorted, and of what they are the sources: name -> keys."""
+
+    entries: dict[str, str]
+    encoders: dict[str, list[str]]
+    tasks: dict[str, list[str]]
+    protocols: dict[str, list[str]]
+    published: dict[str, list[str]]  # by model
+
+
 def bibliography(summary: Summary) -> str:
     """Return a BibTeX file, pure ASCII: each source once, sorted by its key."""
-    shown = {
-        "mambabench": _entry(
-            "misc",
-            "mambabench",
-            {
-                "author": "{The mambabench authors}",
-                "title": "mambabench: How Good Is an Audio Encoder?",
-                "note": f"Version {__version__}",
-            },
-        )
+    return "\n".join(sources_of(summary).entries.values())
+
+
+def sources_of(summary: Summary) -> Sources:
+    """Return the sources of all that a report shows; this package's own entry belongs to all."""
+    own = {
+        "author": "{The mambabench authors}",
+        "title": "mambabench: How Good Is an Audio Encoder?",
+        "note": f"Version {__version__}",
     }
-    keys = task_keys({row.task for row in summary.rows})
-    keys |= protocol_keys({row.protocol for row in summary.rows})
-    keys |= set(_encoder_keys(summary))
-    shown |= {key: text for key, text in entries().items() if key in keys}
+    texts = {**entries(), "mambabench": _entry("misc", "mambabench", own)}
+    published: dict[str, set[str]] = {}
     for row in summary.published:
         key = published_key(row.citation)
-        shown[key] = _entry("misc", key, {"title": f"{{{_plain(row.citation)}}}"})
-    return "\n".join(shown[key] for key in sorted(shown, key=str.lower))
+        published.setdefault(row.model, set()).add(key)
+        texts[key] = _entry("misc", key, {"title": f"{{{_plain(row.citation)}}}"})
+    encoders = {encoder: [key] for encoder, key in _encoder_keys(summary)}
+    tasks = {task: sorted(task_keys([task])) for task in {row.task for row in summary.rows}}
+    protocols = {one: sorted(protocol_keys([one])) for one in {r.protocol for r in summary.rows}}
+    models = {model: sorted(keys) for model, keys in published.items()}
+    used = {
+        key for of in (encoders, tasks, protocols, models) for keys in of.values() for key in keys
+    }
+    shown = sorted((used | {"mambabench"}) & texts.keys(), key=str.lower)
+    return Sources({key: texts[key] for key in shown}, encoders, tasks, protocols, models)
 
 
-def _encoder_keys(summary: Summary) -> Iterator[str]:
-    """Yield the keys of the catalogue's encoders, whatever they are called here."""
-    for _, name in summary.catalogued:
+def _encoder_keys(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Yield (encoder, key) for those of the catalogue, whatever they are called here."""
+    for encoder, name in summary.catalogued:
         if is_registered(name) and (bibtex := find_entry(name).bibtex):
-            yield _key(_ascii(bibtex))
+            yield encoder, _key(_ascii(bibtex))
 
 
 def _entry(kind: str, key: str, fields: dict[str, str]) -> str:

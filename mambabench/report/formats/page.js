@@ -127,7 +127,21 @@
     csv: () => shown().map(({ head, rows }) =>
       [head, ...rows.map((row) => row.map((cell) => cell.text))]
         .map((row) => row.map(csv).join(",") + "\n").join("")).join("\n"),
-    bibtex: () => D.bibtex,
+    bibtex: () => {
+      const B = D.bibtex, keys = new Set(["mambabench"]);
+      const add = (found) => (found || []).forEach((key) => keys.add(key));
+      tables.forEach((table, t) => {
+        const M = D.matrices[t];
+        if (!ofProtocol(M.protocol)) return;
+        add(B.protocols[M.protocol]);
+        M.columns.forEach((c, i) => table.tHead.rows[0].cells[i + 1].hidden || add(B.tasks[c.key]));
+        for (const row of table.tBodies[0].rows) {
+          const R = M.rows[row.dataset.r];
+          if (!row.hidden) add(B[R.kind === "published" ? "published" : "encoders"][R.key]);
+        }
+      });
+      return Object.keys(B.entries).filter((key) => keys.has(key)).map((key) => B.entries[key]).join("\n");
+    },
   };
   const copy = async (what) => {
     const text = formats[what]();

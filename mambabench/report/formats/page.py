@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date
 from html import escape
 from importlib.resources import files
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench import __version__
 from mambabench.report.costs import COLUMNS, audio_hours
-from mambabench.report.exchange.citations import bibliography
+from mambabench.report.exchange.citations import sources_of
 from mambabench.report.formats.legend import legend, seeds_words
 from mambabench.report.formats.page_audio import Sounds, hardest_sounds
 from mambabench.report.formats.page_charts import charts, ranking
@@ -60,7 +61,7 @@ def _page(summary: Summary) -> Callable[[Packed, Sounds | None], str]:
     data = {
         "matrices": [_data(one) for one in found],
         "caption": " ".join(legend(found, summary, view)),
-        "bibtex": bibliography(summary),
+        "bibtex": asdict(sources_of(summary)),
         "standings": [_standing(summary, one.protocol) for one in found],
         "costs": {one.encoder: [getattr(one, kind) for kind in COLUMNS] for one in summary.costs},
         "cost_names": list(COLUMNS.values()),
