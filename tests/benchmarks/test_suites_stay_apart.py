@@ -21,7 +21,7 @@ ALLOWED = {
     "benchmarks/known.py": "the registry of families",
     "report/exchange/citations.py": "a table of citations",
     "report/exchange/published.py": "the list of published tables",
-    "train/corpora.py": "IEMOCAP for fine-tuning has the folds and the split that the suite's ER has",
+    "train/corpora.py": "IEMOCAP for fine-tuning has ER's folds and split",
 }
 
 

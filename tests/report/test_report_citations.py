@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from synthetic_results import write_scene
+from test_docs_blocks import small_tasks
 
 import mambabench
 from mambabench.benchmarks.affect_tasks import FAMILY as AFFECT
@@ -16,7 +17,6 @@ from mambabench.benchmarks.known import known_rows
 from mambabench.models.registry import encoder_entries
 from mambabench.probe.protocols import PROTOCOLS
 from mambabench.report.exchange.citations import entries, protocol_keys, task_keys
-from tests.test_docs_blocks import small_tasks
 
 # without a source, and why
 UNCITED_TASKS = {
