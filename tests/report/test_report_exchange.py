@@ -161,7 +161,9 @@ def test_broken_kit_result_names_the_file(tmp_path):
     write_kit(folder, {"test": 0.5})
     file = folder / "test.predicted-scores.json"
     file.write_text("{}")
-    with pytest.raises(StoreError, match=r"test\.predicted-scores\.json is no result of hear-eval"):
+    with pytest.raises(
+        StoreError, match=r"test\.predicted-scores\.json: is no result of hear-eval"
+    ):
         mambabench.load_results(tmp_path)
 
 
