@@ -389,13 +389,14 @@ def table(facts: dict) -> str:  # type: ignore[type-arg]
         "95 % intervals over clips; below, above: intervals that lie wholly below or above the "
         "truth; given: rows with an interval.",
         "",
-        "| score | sets | given | coverage | below | above | mean width | zero width | commit |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| score | sets | given | coverage | below | above | mean width | zero width | commit "
+        "| note beside the first row that has one |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {one['name']} | {one['sets']} | {one['given']} | {one['coverage']:.3f} | "
         f"{one['below']} | {one['above']} | {one['width']:.3f} | {one['zero_width']} | "
-        f"{one.get('commit', 'earlier')} |"
+        f"{one.get('commit', 'earlier')} | {one['note'] or ''} |"
         for one in facts["coverages"]
     ]
     lines += [
