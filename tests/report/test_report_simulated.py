@@ -20,13 +20,18 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_written_set_has_its_p_value_and_its_interval(simulation: Any) -> None:
     null = simulation.Null("few", "top1_acc", simulation.classes(20, (0.5, 0.5)))
-    row = simulation.rejections(null, 2)
-    assert row["sets"] == 2
-    assert 0 <= row["at_01"] <= row["at_05"] <= row["at_50"] <= 1
+    rejected = simulation.rejections(null, 2)
+    assert rejected["sets"] == 2
+    assert 0 <= rejected["at_01"] <= rejected["at_05"] <= rejected["at_50"] <= 1
     case = simulation.Coverage("few", "top1_acc", simulation.accuracy(20, 0.5), truth=0.5)
     row = simulation.covered(case, 2)
     assert row["given"] == row["sets"] == 2
     assert row["width"] > 0
+    facts = {"nulls": [rejected | {"commit": "abc"}], "coverages": [row], "command": "x"}
+    lines = simulation.table(facts).splitlines()
+    assert [line for line in lines if line.startswith("| few | 2 | ") and "| abc |" in line]
+    assert row["note"]
+    assert [line for line in lines if line.endswith(f"| earlier | {row['note']} |")]
     wrong = simulation.Coverage("few", "top1_acc", simulation.accuracy(20, 0.5), truth=2.0)
     assert simulation.covered(wrong, 2)["below"] == 2
 
