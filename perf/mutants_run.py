@@ -1,9 +1,10 @@
 """Find the tests of every line, and run them on a tree with one fault in it.
 
 Everything happens in a copy of the tree. One run of the tests under coverage, with a context per
-test, tells which tests execute a line and how long each takes. A mutant is then tested in a forked
-process, in which the libraries are imported already, by the tests of its line alone, the shortest
-first, to the first failure.
+test, tells which tests execute a line and how much processor time each takes. A mutant is then
+tested in a forked process, in which the libraries are imported already, by the tests of its line
+alone, the shortest first, to the first failure or to a limit of processor time, which a busy
+machine does not shorten.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mutants_make import Site, mutated
 
@@ -37,6 +38,8 @@ LIBRARIES = (
     *("soxr", "click", "rich.progress", "safetensors", "pytest"),
 )
 MEMORY_BYTES = 16 << 30  # of a mutant: one that fills the memory ends itself
+LEAST_WALL_S = 60
+BUSY = 10.0  # wall time that a mutant may take, in its processor time: others run beside it
 SETUP = "setup|"
 
 
@@ -44,8 +47,11 @@ SETUP = "setup|"
 class Outcome:
     """What became of a mutant."""
 
-    status: str  # "killed", "timeout", "survived" or "untested"
-    seconds: float
+    # "killed", "exceeded" (the limit of processor time, which the tests keep without the fault),
+    # "survived", "untested", or undecided: "unsure" (they exceed it without the fault too) or
+    # "stalled" (by the clock alone)
+    status: str
+    seconds: float  # of processor time
     n_tests: int
     by: str  # the test that failed, where one is known
 
@@ -54,7 +60,7 @@ class Outcome:
 class Baseline:
     """What the tests execute: of a tree without a fault."""
 
-    seconds: dict[str, float]  # passed test -> its duration
+    seconds: dict[str, float]  # passed test -> its processor time
     lines: dict[str, dict[int, list[str]]]  # file -> line -> contexts
     users: dict[str, list[str]]  # file -> contexts that import from it when they run
     failed: list[str]  # left out of every selection
@@ -138,8 +144,22 @@ def warm_up() -> None:
             importlib.import_module(name)
 
 
-def _forked(work: Callable[[], int], log: Path, limit_s: float) -> tuple[int | None, float]:
-    """Run `work` in a process and a process group of its own; its exit code, None at the limit."""
+class _Ended(NamedTuple):
+    code: int | None  # None: stopped by the clock
+    seconds: float  # of processor time, with the processes that it waited for
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether it took more processor time than it may."""
+        return self.code == -signal.SIGXCPU
+
+
+def _forked(work: Callable[[], int], log: Path, cpu_s: float) -> _Ended:
+    """Run `work` in a process and a process group of its own, to its limit of processor time.
+
+    A process that it starts has the same limit. By the clock it may take `BUSY` times as long, and
+    `LEAST_WALL_S`: it may wait for something that never comes.
+    """
     started = time.monotonic()
     sys.stdout.flush()
     pid = os.fork()
@@ -147,6 +167,8 @@ def _forked(work: Callable[[], int], log: Path, limit_s: float) -> tuple[int | N
         code = 70
         try:
             os.setsid()
+            limit = max(1, round(cpu_s))
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 60))
             with log.open("wb") as output:
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
@@ -158,18 +180,16 @@ def _forked(work: Callable[[], int], log: Path, limit_s: float) -> tuple[int | N
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    status: int | None = None
-    while status is None and time.monotonic() - started < limit_s:
-        done, found = os.waitpid(pid, os.WNOHANG)
-        if done:
-            status = os.waitstatus_to_exitcode(found)
-            break
+    done, status, used = 0, 0, None
+    while not done and time.monotonic() - started < LEAST_WALL_S + BUSY * cpu_s:
         time.sleep(0.02)
+        done, status, used = os.wait4(pid, os.WNOHANG)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)  # with what the tests have started
-    if status is None:
-        os.waitpid(pid, 0)
-    return status, time.monotonic() - started
+    code = os.waitstatus_to_exitcode(status) if done else None
+    if used is None or not done:
+        used = os.wait4(pid, 0)[2]
+    return _Ended(code, used.ru_utime + used.ru_stime)
 
 
 def _pytest(tree: Tree, arguments: Sequence[str], plugins: Sequence[Any] = ()) -> int:
@@ -200,12 +220,16 @@ def _pytest(tree: Tree, arguments: Sequence[str], plugins: Sequence[Any] = ()) -
 
 
 class _Contexts:
-    """A pytest plugin: tells coverage which test runs, and notes durations and failures."""
+    """A pytest plugin: tells coverage which test runs, and notes processor times and failures."""
 
     def __init__(self, coverage: Any) -> None:
         self._coverage = coverage
         self.seconds: dict[str, float] = defaultdict(float)
         self.failed: set[str] = set()
+        self._started = 0.0
+
+    def pytest_runtest_logstart(self) -> None:
+        self._started = sum(os.times()[:4])
 
     def pytest_runtest_setup(self, item: Any) -> None:
         self._coverage.switch_context(SETUP + item.nodeid)
@@ -216,16 +240,16 @@ class _Contexts:
     def pytest_runtest_teardown(self, item: Any) -> None:
         self._coverage.switch_context(SETUP + item.nodeid)
 
-    def pytest_runtest_logfinish(self) -> None:
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.seconds[nodeid] += sum(os.times()[:4]) - self._started
         self._coverage.switch_context("")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self.seconds[report.nodeid] += report.duration
         if report.failed or report.skipped:
             self.failed.add(report.nodeid)
 
 
-def measure(tree: Tree, tests: Sequence[str], folder: Path, limit_s: float) -> Baseline:
+def measure(tree: Tree, tests: Sequence[str], folder: Path, cpu_s: float) -> Baseline:
     """Run the tests once under coverage; kept in `folder` for the same tree and tests."""
     told = hashlib.sha256(" ".join(tests).encode())
     for path in sorted((*tree.folder.glob("mambabench/**/*.py"), *tree.folder.glob("tests/**/*"))):
@@ -234,11 +258,11 @@ def measure(tree: Tree, tests: Sequence[str], folder: Path, limit_s: float) -> B
     kept = folder / f"baseline-{told.hexdigest()[:16]}.json"
     if not kept.exists():
         code, seconds = _forked(
-            lambda: _measured(tree, tests, kept), folder / "baseline.log", limit_s
+            lambda: _measured(tree, tests, kept), folder / "baseline.log", cpu_s
         )
         if code not in (0, 1) or not kept.exists():
             raise SystemExit(f"the tests did not come to an end: see {folder / 'baseline.log'}")
-        print(f"tests under coverage: {seconds:.0f} s", flush=True)
+        print(f"tests under coverage: {seconds:.0f} s of processor time", flush=True)
     body = json.loads(kept.read_text())
     names: list[str] = body["contexts"]
     lines = {
@@ -310,14 +334,23 @@ def try_mutant(
         else 0.0
     )
     log = folder / "mutant.log"
+
+    def tested() -> _Ended:
+        limit_s = 20 + compiling + 5 * expected
+        return _forked(lambda: _pytest(tree, ["-x", "--no-header", *tests]), log, limit_s)
+
     with tree.planted(site):
-        code, seconds = _forked(
-            lambda: _pytest(tree, ["-x", "--no-header", *tests]), log, 20 + compiling + 5 * expected
-        )
-    if code is None:
-        return Outcome("timeout", seconds, len(tests), "")
-    status = "survived" if code in (0, 5) else "killed"
-    return Outcome(status, seconds, len(tests), _failed(log) if status == "killed" else "")
+        ended = tested()
+    failed = ""
+    if ended.code is None:
+        status = "stalled"
+    elif ended.exceeded:
+        status = "unsure" if tested().exceeded else "exceeded"
+    elif ended.code in (0, 5):
+        status = "survived"
+    else:
+        status, failed = "killed", _failed(log)
+    return Outcome(status, ended.seconds, len(tests), failed)
 
 
 def passes_alone(tree: Tree, baseline: Baseline, test: str, folder: Path) -> bool:
@@ -325,8 +358,7 @@ def passes_alone(tree: Tree, baseline: Baseline, test: str, folder: Path) -> boo
     nothing about a fault either."""
     arguments = ["-x", "--no-header", test]
     limit_s = 150 + 5 * baseline.seconds.get(test, 0.0)
-    code, _ = _forked(lambda: _pytest(tree, arguments), folder / "alone.log", limit_s)
-    return code == 0
+    return _forked(lambda: _pytest(tree, arguments), folder / "alone.log", limit_s).code == 0
 
 
 def _failed(log: Path) -> str:

@@ -195,20 +195,86 @@ def test_a_run_goes_on_and_its_table_names_what_was_not_noticed(tmp_path: Path) 
     assert [line.split()[1] for line in again] == ["survived"] * 4
 
 
-def test_a_fault_without_an_end_is_ended(tmp_path: Path, running: Any) -> None:
+def test_a_fault_is_ended_by_processor_time_and_only_late_by_the_clock(
+    tmp_path: Path, running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def endless() -> int:
-        subprocess.Popen([sys.executable, "-c", f"open({str(tmp_path / 'child')!r}, 'w')"]).wait()
         while True:
-            time.sleep(0.01)
+            pass
 
-    code, seconds = running._forked(endless, tmp_path / "log", 1.5)
-    assert code is None
-    assert seconds >= 1.5
-    code, _ = running._forked(lambda: 3, tmp_path / "log", 30)
-    assert code == 3
-    code, _ = running._forked(lambda: 1 // 0, tmp_path / "log", 30)
-    assert code == 70
+    ended = running._forked(endless, tmp_path / "log", 1)
+    assert ended.exceeded
+    assert 0.9 <= ended.seconds < 3
+    # a machine on which others run: the clock goes on, the processor's time does not
+    ended = running._forked(lambda: time.sleep(1.5) or 3, tmp_path / "log", 1)
+    assert (ended.code, ended.exceeded) == (3, False)
+    assert ended.seconds < 1
+    monkeypatch.setattr(running, "LEAST_WALL_S", 0)
+    monkeypatch.setattr(running, "BUSY", 1.0)
+
+    def waiting() -> int:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).wait()
+        return 0
+
+    ended = running._forked(waiting, tmp_path / "log", 1)
+    assert ended.code is None
+    assert not ended.exceeded
+    ended = running._forked(lambda: 1 // 0, tmp_path / "log", 30)
+    assert ended.code == 70
     assert "ZeroDivisionError" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("with_fault", "without", "status"),
+    [
+        ((0, 1.0), None, "survived"),
+        ((1, 1.0), None, "killed"),
+        ((None, 1.0), None, "stalled"),
+        ((-24, 90.0), (0, 1.0), "exceeded"),
+        ((-24, 90.0), (-24, 90.0), "unsure"),
+    ],
+)
+def test_what_exceeds_its_processor_time_counts_where_it_does_not_without_the_fault(
+    with_fault: Any,
+    without: Any,
+    status: str,
+    make: Any,
+    running: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "tree/mambabench").mkdir(parents=True)
+    planted = tmp_path / "tree/mambabench/a.py"
+    planted.write_text("0\n")
+    tree = running.Tree.__new__(running.Tree)
+    tree.root, tree.folder = tmp_path, tmp_path / "tree"
+    seen = []
+
+    def forked(work: Any, log: Path, cpu_s: float) -> Any:
+        seen.append((planted.read_text(), cpu_s))
+        log.write_text("")
+        return running._Ended(*(with_fault if len(seen) == 1 else without))
+
+    monkeypatch.setattr(running, "_forked", forked)
+    baseline = running.Baseline({"t": 4.0}, {"mambabench/a.py": {1: ["t"]}}, {}, [])
+    outcome = running.try_mutant(tree, baseline, _site(make, 1), budget_s=30, folder=tmp_path)
+    assert (outcome.status, outcome.seconds) == (status, with_fault[1])
+    assert seen == [("1\n", 40.0), ("0\n", 40.0)][: 1 + (without is not None)]
+
+
+def test_the_clock_alone_notices_nothing_and_is_tried_again() -> None:
+    sys.path.insert(0, str(ROOT / "perf"))
+    try:
+        import mutants
+    finally:
+        sys.path.pop(0)
+    rows = [
+        {"status": status, "file": "mambabench/a.py"}
+        for status in ("killed", "exceeded", "survived", "untested", "stalled", "unsure", "timeout")
+    ]
+    assert [mutants.noticed(row) for row in rows] == [True, True, *[False] * 5]
+    counted = mutants._counted(rows, "mambabench/")
+    assert (counted["n"], counted["noticed"], counted["undecided"]) == (7, 2, 3)
 
 
 def test_the_sample_is_the_same_and_grows_at_its_end() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from mambabench.benchmarks.task import AudioPart
 from mambabench.errors import DataError, StoreError
 from mambabench.extract import unit
 from mambabench.extract.plan import Budget, plan_task
@@ -21,7 +23,7 @@ from mambabench.extract.verb import BUDGETS, Extracted, extract
 from mambabench.files import canonical_json
 from mambabench.store import sources
 from mambabench.store.open import list_stored_tasks, read_embeddings
-from mambabench.store.plan import EncoderSpec
+from mambabench.store.plan import EncoderSpec, PlannedClip
 
 Make = Callable[..., Path]
 Provide = Callable[..., str]
@@ -278,6 +280,12 @@ def test_the_command_says_what_changed(make_task: Make, provider: Provide, tmp_p
     done = CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
     assert "18 clips, stored; 1 changed clip: shard 8 encoded anew" in done.stdout
     assert "test/test003.wav: its audio is not what was encoded before" in done.stderr
+
+
+def test_a_planned_clip_comes_to_a_worker_as_it_was() -> None:
+    whole = PlannedClip(3, "a.wav", "/a.wav", 16000, 32044)
+    for one in (whole, replace(whole, part=AudioPart(0.5, 1.0), seen=(1, 2, 3))):
+        assert unit.clip_of(json.loads(json.dumps(asdict(one)))) == one
 
 
 def test_a_shard_follows_from_the_sizes_of_its_files(make_task: Make) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mambabench.extract.estimate as module
+from mambabench.extract.away import files_of_encoder
 from mambabench.extract.estimate import pieces_of
+from mambabench.extract.outcome import Extracted
+from mambabench.probe.done import ProbeRun
+from mambabench.store.estimate import Estimate
 from mambabench.store.plan import PlannedClip, Shard
 
 
@@ -35,6 +40,26 @@ def test_a_single_batch_is_encoded_twice_by_everyone() -> None:
     shard = _shard("train", 1)
     for worker in pieces_of([shard], 3):
         assert [piece.clips for piece in worker] == [shard.clips, shard.clips]
+
+
+def test_a_notebook_shows_what_a_dry_run_estimates(tmp_path: Path) -> None:
+    rows = (Estimate("probe", "enc", "a task", 3, 12.4, 2 * 10**9, 10**9, "as said"),)
+    shown = (
+        ProbeRun(tmp_path, 0, 0, (), (), rows)._repr_html_(),
+        Extracted(tmp_path, (), 0.0, 0.0, rows)._repr_html_(),
+    )
+    for text in shown:
+        assert "nothing was stored" in text
+        assert all(word in text for word in ("enc", "a task", "12", "as said"))
+
+
+def test_files_beside_an_encoder_travel_with_it(tmp_path: Path) -> None:
+    assert files_of_encoder("logmel_stats") == {}
+    for name in ("own", "beside"):
+        (tmp_path / f"{name}.py").write_text(f"# {name}\n")
+    (tmp_path / "other.txt").write_text("no Python")
+    found = files_of_encoder(f"{tmp_path / 'own.py'}@weights")
+    assert found == {"own.py": "# own\n", "beside.py": "# beside\n"}
 
 
 def test_a_worker_times_what_follows_its_first_piece(monkeypatch: pytest.MonkeyPatch) -> None:

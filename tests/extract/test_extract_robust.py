@@ -60,8 +60,13 @@ def test_any_number_of_jobs_and_shares_gives_equal_bytes(
     assert result_bytes(tmp_path / "shares") == reference
 
 
+@pytest.mark.parametrize("replace", [False, True])
 def test_committed_shards_are_not_encoded_again(
-    make_task: Make, provider: Provide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_task: Make,
+    provider: Provide,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    replace: bool,
 ) -> None:
     directory, name = make_task(lengths=LENGTHS), provider()
     run(name, directory, tmp_path / "out", shard="1/2")
@@ -74,7 +79,7 @@ def test_committed_shards_are_not_encoded_again(
 
     monkeypatch.setattr(unit, "commit_shard", spy)
     committed = {path.stem for path in (tmp_path / "out").rglob("*.rows")}
-    done = run(name, directory, tmp_path / "out")
+    done = run(name, directory, tmp_path / "out", replace=replace)
     assert done.outcomes[0].state == "sealed"
     assert committed
     assert encoded

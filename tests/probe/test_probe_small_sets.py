@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mambabench.cli.progress import Display
+from mambabench.probe.trainer import batch_edges
 from mambabench.probe.verb import probe
 from mambabench.store.records import RunRecord, read_record, record_paths
 from mambabench.store.small_sets import hardly_trained
@@ -87,3 +88,17 @@ def test_the_terminal_shows_the_warning_once_for_all_seeds(
     assert len(lines) == 2
     assert lines[0].startswith("warning: toy one-v1-full ssam2024: one optimiser step an epoch")
     assert all("--protocol sound" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("n", "edges"),
+    [
+        (1, [(0, 1)]),
+        (9, [(0, 4), (4, 9)]),
+        (5, [(0, 5)]),
+        (10, [(0, 4), (4, 8), (8, 10)]),
+        (13, [(0, 4), (4, 8), (8, 13)]),
+    ],
+)
+def test_a_last_batch_of_one_joins_the_one_before(n: int, edges: list[tuple[int, int]]) -> None:
+    assert batch_edges(n, 4) == edges

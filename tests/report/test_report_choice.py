@@ -12,7 +12,7 @@ import mambabench
 from mambabench.cli.report import command
 from mambabench.errors import MambabenchError
 from mambabench.pipeline import read_experiment
-from tests.report.synthetic_results import write_scene
+from tests.report.synthetic_results import write_run, write_scene
 
 
 @pytest.fixture
@@ -105,6 +105,11 @@ def test_seeds_that_nobody_has_are_answered(tmp_path: Path) -> None:
         path.with_suffix(".npz").unlink()
     with pytest.raises(MambabenchError, match="no results of these seeds; there are seeds 2"):
         mambabench.report(tmp_path, seeds=2)
+    for seed in (16, 1):
+        result = [("test", {"top1_acc": 0.5}, 10)]
+        write_run(tmp_path, "b", "scenes", seed, result, {}, metric="top1_acc", n_labels=2)
+    with pytest.raises(MambabenchError, match="there are seeds 1, 2, 16"):
+        mambabench.report(tmp_path, seeds=1)
 
 
 def test_a_file_of_a_run_knows_all_of_it(tmp_path: Path) -> None:

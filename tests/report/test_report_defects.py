@@ -15,6 +15,7 @@ from synthetic_results import write_events, write_scene
 import mambabench
 from mambabench.errors import StoreError
 from mambabench.files import canonical_json, sha256_file
+from mambabench.report.checked import check_records
 from mambabench.report.results import collect, group_runs
 from mambabench.store.records import read_predictions, read_record, record_bytes, record_paths
 
@@ -69,6 +70,22 @@ def test_a_score_written_by_hand_is_refused(tmp_path, paths, warm):
     refused = frame[(frame.encoder == "good") & (frame.task == "task") & (frame.seed == 1)]
     assert refused.score.isna().all()
     assert refused.reason.str.contains("refused: seed-001.json").all()
+
+
+def test_a_refused_record_keeps_its_row_where_no_other_seed_tells_what_it_was(tmp_path):
+    (path,) = write_scene(tmp_path, "lone", "task", skill=1.0, seeds=1)
+    write_scene(tmp_path, "other", "task", skill=1.0, seeds=1)
+    edit(path, score=0.99)
+    row = rows(tmp_path)["lone", "task"]
+    assert (row.metric, row.n_seeds, row.mean) == ("top1_acc", 1, None)
+    assert row.reason.startswith("seed 0: refused: seed-000.json was edited or damaged")
+
+
+def test_records_are_checked_without_a_memory_and_with_a_damaged_one(tmp_path, paths):
+    memory = tmp_path / "verified.json"
+    memory.write_text("{")
+    for cache in (None, memory):
+        assert [one.defect for one in check_records(paths, cache)] == [None] * 3
 
 
 @pytest.mark.parametrize("changes", [{"score": 0.99}, {"folds": "0.99"}, {"folds": "n_test"}])

@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import click
@@ -606,6 +607,18 @@ def test_long_table_says_what_bold_and_letters_mean(tmp_path):
     text = " ".join(mambabench.report(tmp_path, "markdown", table="long").text.split())
     assert "Bold: best mean of the task (all of equal ones)" in text
     assert "Encoders that share a letter do not differ on this task" in text
+
+
+def test_one_score_selected_on_the_test_set_is_enough_to_say_what_its_mark_means(tmp_path):
+    from mambabench.report.formats.tables import remarks
+
+    for task in ("one", "two"):
+        write_scene(tmp_path, "a", task, skill=1.0, seeds=1)
+    summary = mambabench.report(tmp_path).summary
+    assert "‡" not in "".join(remarks(summary))
+    first, second = summary.rows
+    marked = replace(summary, rows=(first, replace(second, selected_on_test=True)))
+    assert "‡: the checkpoint was selected by its score on the test set" in "".join(remarks(marked))
 
 
 @pytest.mark.parametrize(

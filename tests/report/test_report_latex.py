@@ -10,6 +10,7 @@ import pytest
 from synthetic_results import write_scene
 
 import mambabench
+from mambabench.report.formats.latex import _width
 
 ODD = "odd_&%#$<>{}~^[x]\\é"
 TASKS = (
@@ -129,3 +130,9 @@ def test_compiles_without_overfull_boxes(out, names, tmp_path, options, view):
     assert "undefined" not in log
     assert "Too many unprocessed floats" not in log
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
+
+
+def test_a_line_is_as_wide_as_its_letters():
+    assert _width("iiii") < _width("0000") < _width("MMMM")
+    assert _width("0i0M") == pytest.approx(_width("M0i0"))
+    assert _width("0000", "12") > _width("0000")

@@ -195,6 +195,19 @@ def test_lower_is_better_is_ranked_the_other_way_round(tmp_path):
     assert [line.cells[0].second for line in one.lines] == [False, True, False]
 
 
+@pytest.mark.parametrize(("task", "metric"), [("superb_asv", "eer"), ("superb_ks", "top1_acc")])
+def test_published_rows_stand_the_best_first_whichever_way_is_better(tmp_path, task, metric):
+    own = {"metric": metric, "n_labels": 2, "protocol": "superb"}
+    path = write_run(tmp_path, "a", task, 0, [("test", {metric: 0.5}, 10)], {}, **own)
+    path.with_suffix(".npz").unlink()
+    summary = mambabench.report(tmp_path).summary
+    (one,) = matrices(summary, View(published=6))
+    shown = [line.cells[0].value for line in one.lines if line.head.kind == "published"]
+    scores = [row.score for row in summary.published if row.protocol == "superb"]
+    assert shown == sorted(scores, reverse=metric != "eer")[:6]
+    assert len(set(shown)) > 3
+
+
 def test_rank_intervals_are_those_of_a_plain_loop():
     rng = np.random.default_rng(0)
     tasks = {

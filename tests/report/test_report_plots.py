@@ -97,6 +97,12 @@ def test_groups_are_maximal_runs_without_a_pair_that_differs(summary):
     assert found.groups == ((1, 2),)  # middle and equal, drawn from one distribution
 
 
+def test_ranks_over_few_tasks_are_called_coarse(out, summary):
+    assert "coarse" not in standing(summary, "ssam2024").note
+    few = mambabench.report(out, task="task0[0-3]", plot="none").summary
+    assert "Only 4 tasks: ranks are coarse." in standing(few, "ssam2024").note
+
+
 def test_joined_tests_are_stouffers(summary):
     from scipy import stats
 
@@ -189,6 +195,57 @@ def test_points_of_the_front_are_filled(out):
     dots = {tuple(line.get_xydata()[0]): line for line in panel.lines if line.get_marker() == "o"}
     filled = {point: line.get_markerfacecolor() for point, line in dots.items()}
     assert filled == {(0.01, 50.0): ONE, (1.0, 60.0): ONE, (2.0, 55.0): "white"}
+
+
+def test_a_panel_has_every_mean_with_its_intervals_and_a_dash_for_what_is_missing(summary):
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots.canvas import Canvas
+    from mambabench.report.plots.scores import in_order, score_figures
+
+    lacking = ("task00", "weak")
+    panels = [
+        [row for row in summary.rows if row.task == task and (task, row.encoder) != lacking]
+        for task in ("task00", "task01")
+    ]
+    encoders = in_order(panels)
+    for size, legend in (("page", "ends); pale bar"), ("column", "ends);\npale bar")):
+        canvas = Canvas(PlotOptions(figure=size))
+        with canvas.style():
+            (figure,) = score_figures(canvas, panels)
+        assert legend in figure.get_supxlabel()
+        drawn = [axes for axes in figure.axes if axes.axison]
+        for axes, rows in zip(drawn, panels, strict=True):
+            means, spans = {}, {}
+            for line in axes.lines:
+                encoder = encoders[int(line.get_ydata()[0])]
+                if line.get_marker() == "o":
+                    means[encoder] = line.get_xdata()[0]
+                else:
+                    spans.setdefault(encoder, []).append(tuple(line.get_xdata()))
+            assert means == pytest.approx({row.encoder: 100 * row.mean for row in rows})
+            for row in rows:  # two seeds: no interval over them
+                assert spans[row.encoder] == [(100 * row.boot_low, 100 * row.boot_high)]
+            dashes = [text.get_position()[1] for text in axes.texts if text.get_text() == "–"]
+            assert [encoders[y] for y in dashes] == sorted(SKILLS.keys() - means.keys())
+
+
+def test_shades_of_the_heat_map_are_shares_of_the_others_that_are_worse(summary):
+    pytest.importorskip("matplotlib")
+    from mambabench.report.plots.canvas import Canvas
+    from mambabench.report.plots.heat import heat_figures
+
+    rows = [row for row in summary.rows if row.task == "task00"]
+    canvas = Canvas(PlotOptions())
+    with canvas.style():
+        (figure,) = heat_figures(canvas, [rows])
+    (axes,) = figure.axes
+    (image,) = axes.images
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    means = {row.encoder: row.mean for row in rows}
+    worse = [sum(one < means[name] for one in means.values()) / 3 for name in names]
+    assert image.get_array()[:, 0].tolist() == pytest.approx(worse)
+    assert {0.0, 1.0} <= set(worse)
+    assert [label.get_rotation() for label in axes.get_xticklabels()] == [45]
 
 
 def test_a_heat_map_is_one_figure_where_there_is_room(summary):

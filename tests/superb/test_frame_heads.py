@@ -84,6 +84,21 @@ def test_margin_loss_by_its_formula():
     assert float(head(features, speakers)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_without_crops_every_row_is_a_clip_of_its_own():
+    rng = np.random.default_rng(1)
+    rows = [rng.normal(size=(20, 1, 6)).astype(np.float32) for _ in range(6)]
+    settings = FrameSettings(
+        learning_rate=1e-3, total_steps=4, batch_size=3, accumulation=1, gradient_norm=1e3
+    )
+    training = rows, np.arange(6) % 2
+    own, numbered, joined = (
+        fh.train_speakers(training, settings, 0, crops=crops)[0].state_dict()
+        for crops in (None, np.arange(6), np.zeros(6, np.int64))
+    )
+    assert all(torch.equal(own[name], numbered[name]) for name in own)
+    assert not all(torch.equal(own[name], joined[name]) for name in own)
+
+
 def test_speakers_are_told_apart_on_new_ones():
     """Chance is .5; ten fits (six seeds, one and two threads, two processors) gave .00 to .14."""
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mambabench.benchmarks.metrics.mtwv import maximum_term_weighted_value
 from mambabench.benchmarks.superb import ks
 from mambabench.benchmarks.superb.family import SCORE
 from mambabench.benchmarks.superb.score import points
+from mambabench.probe.families import queries
 from mambabench.probe.heads import query_search
 
 
@@ -144,6 +146,28 @@ def test_query_is_found_where_it_was_spoken():
     scores = query_search.query_scores(query, documents, batch=2)
     assert scores.argmax() == 1
     assert query_search.query_scores(query[:4], documents).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_scores_of_a_query_have_zero_mean_and_unit_deviation():
+    scores = np.random.default_rng(5).normal(3.0, 7.0, size=(3, 20))
+    scores[1] = 4.0
+    found = query_search.z_normalise(scores)
+    assert found.mean(axis=1) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+    assert found.std(axis=1) == pytest.approx([1.0, 0.0, 1.0])
+
+
+def test_queries_are_found_alike_whatever_the_scale_of_a_dimension():
+    rng = np.random.default_rng(6)
+    frames = [rng.normal(size=(n, 1, 4)) for n in (30, 25, 20, 8, 9)]
+
+    def scores(scale: np.ndarray) -> np.ndarray:
+        made = [one * scale for one in frames]
+        sides = (SimpleNamespace(frames=lambda own=own: own) for own in (made[:3], made[3:]))
+        return queries._layer_scores(*sides, layer=0)
+
+    found = scores(np.array([0.01, 1.0, 100.0, 0.3]))
+    assert found == pytest.approx(scores(np.ones(4)), abs=1e-9)
+    assert found.std() > 0.1
 
 
 def test_hash_rule_on_names_worked_out_by_hand():

@@ -131,6 +131,10 @@ def test_slot_types_and_values():
     reference = "PLAY B-artist SADE E-artist B-timeRange NOW E-timeRange"
     assert slot_texts.type_f1_of(reference, "PLAY B-artist SAD E-artist") == pytest.approx(2 / 3)
     assert slot_texts.value_errors(reference, "PLAY B-artist SAD E-artist") == (1 + 3, 7)
+    # markers in a value: taken out of a hypothesis, not of a reference
+    nested = "B-artist B-x SADE E-artist"
+    assert slot_texts.value_errors(nested, "B-artist SADE E-artist") == (4, 8)
+    assert slot_texts.value_errors("B-artist SADE E-artist", nested) == (0, 4)
     assert slot_texts.type_f1_of("HELLO", "HELLO") == 1.0
     assert math.isnan(slot_texts.value_rate(["HELLO"], ["HELLO"]))
     assert math.isnan(slot_texts.type_f1([], []))
