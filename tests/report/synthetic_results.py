@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from mambabench.benchmarks.metrics import METRICS
-from mambabench.store.records import FoldResult, RunRecord, record_stem, write_record
+from mambabench.store.records import (
+    FoldResult,
+    RunRecord,
+    read_record,
+    record_bytes,
+    record_stem,
+    write_record,
+)
 
 FOLDS = {"test": 240}
 
@@ -149,3 +156,10 @@ def write_run(
     stem = record_stem(out, key, task, protocol, seed)
     write_record(stem, record, arrays, {"host": "here"})
     return stem.with_suffix(".json")
+
+
+def without_predictions(path: Path) -> Path:
+    """Make of a record one that never had predictions: it states no hash of any."""
+    path.with_suffix(".npz").unlink()
+    path.write_bytes(record_bytes(read_record(path), ""))
+    return path

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from synthetic_results import write_run, write_scene
+from synthetic_results import without_predictions, write_run, write_scene
 
 import mambabench
 from mambabench.cli.clips import command as clips
@@ -100,7 +100,7 @@ def test_margin_counts_points_whichever_way_the_metric_runs(tmp_path):
     for name, error in (("base", 0.30), ("near", 0.31), ("far", 0.34)):
         results = [("test", {"segment_1s_er": error}, 10)]
         path = write_run(tmp_path, name, "t", 0, results, {}, metric="segment_1s_er", n_labels=2)
-        path.with_suffix(".npz").unlink()
+        without_predictions(path)
     summary = mambabench.report(tmp_path, baseline="base").summary
     assert drops(summary) == ()
     (one,) = drops(summary, margin=2.0)
@@ -139,7 +139,7 @@ def test_rows_of_one_older_version_are_held_against_the_margin(tmp_path):
             )
             record = replace(read_record(path), protocol_version=version)
             write_record(path.with_suffix(""), record, {}, {})
-            path.with_suffix(".npz").unlink()
+            without_predictions(path)
     found = drops(mambabench.report(tmp_path, baseline="base").summary, margin=2.0)
     assert {one.encoder: one.why for one in found} == {
         "near": "margin",

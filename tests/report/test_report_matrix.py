@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from synthetic_results import write_run, write_scene
+from synthetic_results import without_predictions, write_run, write_scene
 
 import mambabench
 from mambabench.errors import DataError, MambabenchError
@@ -186,7 +186,7 @@ def test_lower_is_better_is_ranked_the_other_way_round(tmp_path):
     for name, value in (("a", 0.9), ("b", 0.3), ("c", 0.5)):
         results = [("test", {"segment_1s_er": value}, 10)]
         path = write_run(tmp_path, name, "t", 0, results, {}, metric="segment_1s_er", n_labels=2)
-        path.with_suffix(".npz").unlink()
+        without_predictions(path)
     summary = mambabench.report(tmp_path).summary
     assert {rank.encoder: rank.rank for rank in summary.ranks} == {"b": 1, "c": 2, "a": 3}
     (one,) = matrices(summary, View(sort="t"))
@@ -199,7 +199,7 @@ def test_lower_is_better_is_ranked_the_other_way_round(tmp_path):
 def test_published_rows_stand_the_best_first_whichever_way_is_better(tmp_path, task, metric):
     own = {"metric": metric, "n_labels": 2, "protocol": "superb"}
     path = write_run(tmp_path, "a", task, 0, [("test", {metric: 0.5}, 10)], {}, **own)
-    path.with_suffix(".npz").unlink()
+    without_predictions(path)
     summary = mambabench.report(tmp_path).summary
     (one,) = matrices(summary, View(published=6))
     shown = [line.cells[0].value for line in one.lines if line.head.kind == "published"]
