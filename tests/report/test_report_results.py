@@ -58,7 +58,7 @@ def test_json_contract(out):
     body, rows = rows_of(out)
     assert (
         *("schema", "rows", "beside", "overall", "pairs", "ranks", "costs", "comparisons"),
-        *("published", "baseline", "chosen", "version"),
+        *("published", "left_out", "baseline", "chosen", "version"),
     ) == tuple(body)
     (one,) = body["comparisons"]
     assert {one["encoder"], one["other"]} == {"weak", "strong"}
