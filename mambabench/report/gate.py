@@ -11,6 +11,8 @@ from mambabench.report.versions import same_version
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Summary
+    from mambabench.report.runs import Flag
+    from mambabench.report.statistics.comparison import Comparison
 
 __all__ = ["Drop", "drops", "drops_text"]
 
@@ -25,9 +27,9 @@ class Drop:
     task: str
     protocol: str
     metric: str
-    loss: float  # how much worse, above 0 whichever way the metric runs; "version": either
+    loss: float  # how much worse, above 0 whichever way the metric runs; not compared: either
     p_holm: float | None
-    why: str  # "p" (significantly worse), "margin", "missing" or "version"
+    why: str  # "p" (significantly worse), "margin", "missing", "version" or "changed"
 
 
 def drops(summary: Summary, margin: float | None = None) -> tuple[Drop, ...]:
@@ -36,13 +38,14 @@ def drops(summary: Summary, margin: float | None = None) -> tuple[Drop, ...]:
     That is what is significantly so (Holm within the task, .05), and, with `margin` (points: a
     hundredth of a share, or of a unit of other metrics), what is worse by more than it, tested or
     not. A task that the encoder lacks and the baseline has is worse by all of it. Numbers of two
-    versions of a protocol are never compared: that one of them must be probed again is a drop too.
+    versions of a protocol are never compared, nor one whose predictions are gone: that one of them
+    must be probed again is a drop too.
     """
     better = {row.metric: row.higher_is_better for row in summary.rows}
     found = []
-    for one in summary.comparisons:
-        if one.difference is None:
-            continue
+    compared = _compared(summary)
+    for one in compared:
+        assert one.difference is not None
         forward = one.other == summary.baseline
         loss = -one.difference if forward else one.difference
         loss = loss if better[one.metric] else -loss
@@ -52,10 +55,27 @@ def drops(summary: Summary, margin: float | None = None) -> tuple[Drop, ...]:
             why = "p" if significant else "margin"
             head = (name, one.task, one.protocol, one.metric)
             found.append(Drop(*head, loss, one.p_holm, why))
-    return (*found, *_untested(summary, margin))
+    return (*found, *_untested(summary, margin, compared))
 
 
-def _untested(summary: Summary, margin: float | None) -> list[Drop]:
+def _compared(summary: Summary) -> list[Comparison]:
+    """Return the comparisons with a difference between numbers that have their predictions."""
+    gone = {(row.encoder, row.task, row.protocol) for row in summary.rows if _gone(row.flags)}
+    return [
+        one
+        for one in summary.comparisons
+        if one.difference is not None
+        and not gone & {(name, one.task, one.protocol) for name in (one.encoder, one.other)}
+    ]
+
+
+def _gone(flags: Sequence[Flag]) -> bool:
+    return any(flag.code == "changed" for flag in flags)
+
+
+def _untested(
+    summary: Summary, margin: float | None, comparisons: Sequence[Comparison]
+) -> list[Drop]:
     """Return what no comparison covers: missing tasks and, with a margin, plain differences."""
     base = {
         (row.task, row.protocol): row
@@ -63,10 +83,7 @@ def _untested(summary: Summary, margin: float | None) -> list[Drop]:
         if row.encoder == summary.baseline and row.mean is not None
     }
     compared = {
-        (name, one.task, one.protocol)
-        for one in summary.comparisons
-        if one.difference is not None
-        for name in (one.encoder, one.other)
+        (name, one.task, one.protocol) for one in comparisons for name in (one.encoder, one.other)
     }
     found = []
     for row in summary.rows:
@@ -81,6 +98,9 @@ def _untested(summary: Summary, margin: float | None) -> list[Drop]:
             continue
         loss = reference.mean - row.mean
         loss = loss if row.higher_is_better else -loss
+        if _gone(row.flags) or _gone(reference.flags):
+            found.append(Drop(*head, loss, None, "changed"))
+            continue
         if not same_version(row.flags, reference.flags):
             found.append(Drop(*head, loss, None, "version"))
             continue
@@ -102,6 +122,8 @@ def drops_text(found: Sequence[Drop], baseline: str) -> str:
             "missing": f"no score, and {baseline} has one",
             "version": f"another version of {one.protocol} than {baseline}'s, so not compared: "
             "probe the older one again",
+            "changed": f"its predictions, or {baseline}'s, are not there, so not compared: "
+            "probe again",
         }[one.why]
         lines.append(f"gate: {one.encoder} on {one.task} ({one.protocol}), {one.metric}: {why}\n")
     return "".join(lines)

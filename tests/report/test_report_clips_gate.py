@@ -148,6 +148,20 @@ def test_rows_of_one_older_version_are_held_against_the_margin(tmp_path):
     }
 
 
+@pytest.mark.parametrize("gone", ["base", "new"])
+def test_gate_takes_no_score_whose_predictions_are_gone(tmp_path, gone):
+    for name in ("base", "new"):
+        paths = write_scene(tmp_path, name, "t", skill=1.0, seeds=2)
+        if name == gone:
+            paths[0].with_suffix(".npz").unlink()
+    result = run(report, "--out", tmp_path, "--baseline", "base", "--gate", "--margin", 90)
+    assert result.return_value == 1
+    assert [line for line in result.stderr.splitlines() if line.startswith("gate: ")] == [
+        "gate: new on t (ssam2024), top1_acc: its predictions, or base's, are not there, "
+        "so not compared: probe again"
+    ]
+
+
 def test_gate_needs_a_baseline(out):
     assert "--gate needs --baseline" in str(run(report, "--out", out, "--gate").exception)
     result = run(report, "--out", out, "--margin", 1)
