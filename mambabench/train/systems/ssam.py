@@ -171,17 +171,17 @@ def _pretrain(
     settings: SsamSettings, data: MelData, seed: int, folder: Path, call: Call, twin: bool
 ) -> PreparedTraining:
     published = settings.mode == "published"
-    if published:
+    n = (settings.samples or len(data.records)) if published else len(data.records)
+    n_steps = orders.steps_per_epoch(n, settings.batch_size)
+    order = _order(settings, data, seed, n_steps)
+    if published:  # what cannot run as published is refused before the first step
+        if n_steps:
+            order(0)  # too few tars
         check_lengths(data.records, settings.n_frames, N_BANDS)
     model = SsamEncoder(configuration(settings, twin))
     _fill(model, settings, seed, call)
     recompute(model, settings.checkpointing)
     model.to(call.device)
-    n = (settings.samples or len(data.records)) if published else len(data.records)
-    n_steps = orders.steps_per_epoch(n, settings.batch_size)
-    order = _order(settings, data, seed, n_steps)
-    if published and n_steps:
-        order(0)  # refuses too few tars before the first step
     c = model.configuration
     n_noise = c.grid[0] if c.masking_mode == "timestep" else c.n_patches
     reader = MelReader(data.records, settings.n_frames, N_BANDS, n_noise, seed, published)
