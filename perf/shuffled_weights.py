@@ -147,7 +147,7 @@ def main() -> None:
 
 def table(out: Path, names: list[str]) -> str:
     summary = summarise([out])
-    scores = {(row.task, row.encoder): row.mean for row in summary.rows}
+    scores = {(r.task, r.encoder): r.mean for r in summary.rows if r.mean is not None}
     lines = []
     for name in names:
         task = next(t for t, e in scores if e == name)
