@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import json
 import os
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import soundfile
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -31,11 +33,13 @@ from mambabench.models.blocks.initialise import initialise
 from mambabench.models.encoders.aum import AumConfiguration, AumEncoder
 from mambabench.models.encoders.ssam import SsamConfiguration, SsamEncoder
 from mambabench.models.scan.backends import VARIABLE
-from mambabench.train.encoder_settings import SsamSettings
+from mambabench.train.encoder_settings import AumSettings, SsamSettings
+from mambabench.train.loop import Work
 from mambabench.train.optimise import adamw, all_in_one
 from mambabench.train.ranks import Ranks
 from mambabench.train.supervised import recompute
 from mambabench.train.system import Call
+from mambabench.train.systems.aum import SYSTEM as AUM
 from mambabench.train.systems.ssam import SYSTEM
 from mambabench.train.tars import write_tar
 
@@ -143,38 +147,71 @@ def steps(quick: bool) -> Iterator[str]:
 
 def loading(quick: bool) -> Iterator[str]:
     """Share of the loop's time in which the compute thread is not waiting for clips."""
-    rng = np.random.default_rng(0)
+    yield "| training | workers | share of the time that computes | clips/s |"
+    yield "|---|---|---|---|"
     with tempfile.TemporaryDirectory() as folder:
-        n = 64 if quick else 256
-        for t in range(4):
-            rows = (
-                (f"c{t}x{i}", rng.standard_normal((1001, 80)).astype(np.float32), np.array([0]))
-                for i in range(n // 4)
-            )
-            write_tar(Path(folder) / f"{t}.tar", rows)
-        yield "| workers | share of the time that computes | clips/s |"
-        yield "|---|---|---|"
+        tars, audio = Path(folder, "tars"), Path(folder, "audio")
+        log_mels(tars, 64 if quick else 256)
+        waves(audio, 12 if quick else 24)
         for workers in (0, 2):
             settings = SsamSettings(depth=2, batch_size=16, epochs=1, ranks=1, workers=workers)
-            data = SYSTEM.open_data(settings, [folder])
+            data = SYSTEM.open_data(settings, [str(tars)])
             prepared = SYSTEM.prepare(settings, data, "", 0, Path(folder), Call())
-            work = prepared.work
-            work.model.train()
-            waited = 0.0
-            begun = last = time.perf_counter()
-            for i, step in enumerate(work.source.steps(0, 0, Ranks(), 1)):
-                now = time.perf_counter()
-                if i == 0:  # the workers' start
-                    begun = now
-                else:
-                    waited += now - last
-                for batch in step.parts:
-                    work.objective(work.model, batch).loss.backward()
-                work.optimiser.step()
-                work.optimiser.zero_grad(set_to_none=True)
-                last = time.perf_counter()
-            total = last - begun
-            yield f"| {workers} | {1 - waited / total:.3f} | {n / total:.1f} |"
+            yield f"| SSAM, 2 blocks, log-mels from tars | {workers} | {computing(prepared.work)} |"
+        for workers in (0, 2):
+            augmented = AumSettings(
+                batch_size=4, epochs=1, workers=workers, mixup=0.5, freqm=48, timem=192, noise=True
+            )
+            lists = AUM.open_data(augmented, [str(audio)])
+            prepared = AUM.prepare(augmented, lists, lists.folds[0], 0, Path(folder), Call())
+            yield f"| AuM-tiny, waves of 10 s, mixup | {workers} | {computing(prepared.work)} |"
+
+
+def computing(work: Work) -> str:
+    """Run an epoch; return the share of its time without waits, and clips a second."""
+    work.model.train()
+    waited = 0.0
+    begun = last = time.perf_counter()
+    n_steps = 0
+    for step in work.source.steps(0, 0, Ranks(), 1):
+        now = time.perf_counter()
+        if n_steps == 0:  # the workers' start
+            begun = now
+        else:
+            waited += now - last
+        n_steps += 1
+        for batch in step.parts:
+            work.objective(work.model, batch).loss.backward()
+        work.optimiser.step()
+        work.optimiser.zero_grad(set_to_none=True)
+        last = time.perf_counter()
+    total = last - begun
+    return f"{1 - waited / total:.3f} | {n_steps * work.source.batch_size / total:.1f}"
+
+
+def log_mels(folder: Path, n: int) -> None:
+    """Write `n` log-mels of 10 s in four tars."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for t in range(4):
+        rows = (
+            (f"c{t}x{i}", rng.standard_normal((1001, 80)).astype(np.float32), np.array([0]))
+            for i in range(n // 4)
+        )
+        write_tar(folder / f"{t}.tar", rows)
+
+
+def waves(folder: Path, n: int) -> None:
+    """Write `n` waves of 10 s of two classes, and lists of them."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    rows = []
+    for i in range(n):
+        soundfile.write(folder / f"{i}.wav", 0.1 * rng.standard_normal(160_000), 16000)
+        rows.append({"wav": f"{i}.wav", "labels": f"/m/{i % 2}"})
+    for name, own in (("train", rows), ("valid", rows[:2])):
+        (folder / f"{name}.json").write_text(json.dumps({"data": own}))
+    (folder / "labels.csv").write_text("index,mid,display_name\n0,/m/0,a\n1,/m/1,b\n")
 
 
 def memory(quick: bool) -> Iterator[str]:
