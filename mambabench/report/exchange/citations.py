@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mambabench.report.rows import Summary
 
 __all__ = [
-    "Sources",
+    "Bibliography",
     "bibliography",
     "entries",
     "protocol_keys",
@@ -110,7 +110,7 @@ def protocol_keys(protocols: Iterable[str]) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Sources:
+class Bibliography:
     """BibTeX entries by key, sorted, and of what they are the sources: name -> keys."""
 
     entries: dict[str, str]
@@ -125,7 +125,7 @@ def bibliography(summary: Summary) -> str:
     return "\n".join(sources_of(summary).entries.values())
 
 
-def sources_of(summary: Summary) -> Sources:
+def sources_of(summary: Summary) -> Bibliography:
     """Return the sources of all that a report shows; this package's own entry belongs to all."""
     own = {
         "author": "{The mambabench authors}",
@@ -146,7 +146,7 @@ def sources_of(summary: Summary) -> Sources:
         key for of in (encoders, tasks, protocols, models) for keys in of.values() for key in keys
     }
     shown = sorted((used | {"mambabench"}) & texts.keys(), key=str.lower)
-    return Sources({key: texts[key] for key in shown}, encoders, tasks, protocols, models)
+    return Bibliography({key: texts[key] for key in shown}, encoders, tasks, protocols, models)
 
 
 def _encoder_keys(summary: Summary) -> Iterator[tuple[str, str]]:
