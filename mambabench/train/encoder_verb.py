@@ -18,7 +18,7 @@ from mambabench.files import read_json, write_json
 from mambabench.train.encoder_settings import EncoderSettings
 from mambabench.train.finish import finish_fold, finish_folds
 from mambabench.train.initial import initial_path
-from mambabench.train.log import RunLog, SentNames
+from mambabench.train.log import RunLog
 from mambabench.train.loop import LoopEvent, Progress, Tick, Work, run_training
 from mambabench.train.probing import Probing
 from mambabench.train.ranks import Ranks, find_ranks, joined
@@ -220,16 +220,13 @@ class EncoderRun:
 
     def train_fold(self, fold: Any, name: str, below: Path) -> dict[str, Any]:
         """Train one fold from where it stands and return what its record says."""
-        sent = (
-            self.system.sent(self.settings) if self.system.sent else SentNames(self.system.project)
-        )
         folder = self.system.run_name(self.settings, self.row.name, self.seed)
         with ExitStack() as stack:
             log = stack.enter_context(
                 RunLog(
                     below,
                     self.options.log if self.ranks.first else (),
-                    sent,
+                    self.system.sent(self.settings),
                     f"{folder} {name}".strip(),
                     settings_json(self.settings, self.seed, self.options.init),
                     write=self.ranks.first,

@@ -64,10 +64,8 @@ class System:
     open_data: Callable[[Any, Sequence[str]], EncoderData]
     build: Callable[[Any, int], nn.Module]  # settings, number of classes -> an empty model
     prepare: Callable[[Any, EncoderData, Any, int, Path, Call], PreparedTraining]
-    project: str  # at Weights & Biases
+    sent: Callable[[Any], SentNames]  # settings -> what project and numbers are called elsewhere
     run_name: Callable[[Any, str, int], str]  # settings, row, seed -> folder
-    # settings -> what the authors call project and numbers there; None: they log nowhere
-    sent: Callable[[Any], SentNames] | None = None
 
 
 def dimension(settings: EncoderSettings) -> int:

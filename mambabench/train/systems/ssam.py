@@ -264,7 +264,7 @@ def make_system(name: str, twin: bool) -> System:
             return _pretrain(settings, data, seed, folder, call, twin)
         return _classify(settings, data, fold, seed, folder, call, twin)
 
-    return System(name, open_data, build, prepare, SENT.project, _run_name, lambda _: SENT)
+    return System(name, open_data, build, prepare, lambda _: SENT, _run_name)
 
 
 SYSTEM = make_system("ssam", twin=False)

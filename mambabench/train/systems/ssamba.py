@@ -336,8 +336,8 @@ def _run_name(settings: SsambaSettings, row: str, seed: int) -> str:
 def _sent(settings: SsambaSettings) -> SentNames:
     """Return the authors' names; their validation loss is the error of what is regenerated."""
     loss = "eval_nce" if settings.target == "mpc" else "eval_mse"
-    project = PROJECTS.get(settings.task, SYSTEM.project)
+    project = PROJECTS.get(settings.task, "amba_final")
     return SentNames(project, {**SENT_NAMES, loss: "Validation Loss"}, every=100)
 
 
-SYSTEM = System("ssamba", _open, _build, _prepare, "amba_final", _run_name, _sent)
+SYSTEM = System("ssamba", _open, _build, _prepare, _sent, _run_name)
