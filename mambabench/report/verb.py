@@ -17,6 +17,7 @@ from mambabench.report.costs import costs_of
 from mambabench.report.formats import FORMATS
 from mambabench.report.formats.json_text import as_json
 from mambabench.report.formats.page import matrices_html
+from mambabench.report.formats.page_audio import AUDIO_FOLDER
 from mambabench.report.names import chosen, read_names, warn_of_unknown
 from mambabench.report.plots.options import PLOTS, PlotOptions
 from mambabench.report.remembered import can_draw, look
@@ -109,7 +110,7 @@ def report(
     memory = look(outs, baseline, choice, whole) if whole else None
     made_with = [
         page_clips,
-        [with_audio, *map(str, audio)],
+        [with_audio, *map(str, audio), *_audio_beside(folder)],
         sorted(export),
         can_draw(),
         *_drawn_with(wanted, highlight, seen, costs),
@@ -158,6 +159,12 @@ def _result(
     if isinstance(text, bytes):
         return ReportResult("", summary, tuple(files), note, text)
     return ReportResult(text, summary, tuple(files), note)
+
+
+def _audio_beside(folder: Path | None) -> list[str]:
+    """Return the names of what may be heard from beside the page."""
+    beside = None if folder is None else folder / AUDIO_FOLDER
+    return sorted(path.name for path in beside.iterdir()) if beside and beside.is_dir() else []
 
 
 def _runs(outs: Sequence[Path], choice: Choice) -> tuple[Run, ...]:

@@ -98,7 +98,7 @@ def _write(
             write_text(folder / "comparisons.csv", comparisons_csv(summary))
         ],
         "references.bib": lambda: [write_text(folder / "references.bib", bibliography(summary))],
-        "report.html": lambda: [write_text(folder / "report.html", _page(summary, wanted))],
+        "report.html": lambda: [write_text(folder / "report.html", _page(summary, wanted, folder))],
         "hear_leaderboard.*.csv": lambda: write_leaderboard(folder, rows),
         "plots": lambda: draw_plots(folder, summary, wanted.plots, json_text, drawing),
     }
@@ -129,8 +129,14 @@ def _below(folder: Path, error: OSError) -> bool:
     return error.filename is None or Path(error.filename).is_relative_to(folder)
 
 
-def _page(summary: Summary, wanted: Wanted) -> str:
-    return as_page(summary, wanted.page_clips, with_audio=wanted.with_audio, tasks=wanted.tasks)
+def _page(summary: Summary, wanted: Wanted, folder: Path) -> str:
+    return as_page(
+        summary,
+        wanted.page_clips,
+        with_audio=wanted.with_audio,
+        tasks=wanted.tasks,
+        folder=folder,
+    )
 
 
 @contextmanager

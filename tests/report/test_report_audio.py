@@ -17,6 +17,8 @@ import mambabench
 from mambabench.benchmarks import demo
 from mambabench.errors import MambabenchError
 from mambabench.report.formats import page_audio
+from mambabench.report.formats.page_audio import Beside, sounds_beside
+from mambabench.report.formats.page_clips import TaskClips
 from mambabench.store.records import read_predictions, read_record, record_paths, write_record
 
 VOWEL, PITCH = "demo_vowel-v1-demo", "demo_pitch-v1-demo"
@@ -101,6 +103,77 @@ def test_sounds_end_at_the_limit_and_missing_tasks_are_named(out, tmp_path, monk
     assert f"No sound found of {VOWEL} (--tasks DIR says where)." in text
     with pytest.raises(MambabenchError, match="with_audio is -1; it is 0 or more"):
         mambabench.report(out, with_audio=-1)
+
+
+def test_audio_beside_the_page_is_heard_and_that_of_a_restricted_task_is_not(out, tmp_path):
+    folder = tmp_path / "page"
+    _, text, sounds = page_of(out, to=folder)
+    assert sounds is None
+    (folder / "audio").symlink_to(out / "tasks")  # made after the page: the report sees it
+    mambabench.report(out, plot="none", to=folder)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    sounds = json.loads(re.search(r'id="sounds">([^<]*)<', text).group(1))
+    n_clips = len(mambabench.load_clips(out, task=VOWEL)["clip"].unique())
+    assert sounds["beside"] == {
+        VOWEL: {"folder": f"audio/{VOWEL}/16000", "splits": [["test", n_clips]]}
+    }
+    assert sounds["clips"] == {}
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text).group(1)
+    assert policy.endswith("; media-src 'self' file:")
+
+
+@pytest.mark.parametrize(
+    ("rates", "heard"),
+    [((48000, 16000), 16000), ((8000, 22050, 44100), 22050), ((4000, 8000), 8000)],
+)
+def test_the_lowest_rate_beside_the_page_that_keeps_the_band_is_heard(tmp_path, rates, heard):
+    own = TaskClips(["a.wav", "b.wav", "c.wav"], ["x", "x", "y"], np.zeros(3, int), None, 1, False)
+    for rate in rates:
+        (tmp_path / "audio" / "t" / str(rate) / "x").mkdir(parents=True)
+        (tmp_path / "audio" / "t" / str(rate) / "x" / "a.wav").touch()
+    (tmp_path / "audio" / "t" / "16k").mkdir()
+    found = sounds_beside({"t": own, "elsewhere": own}, tmp_path)
+    assert found == {"t": Beside(f"audio/t/{heard}", [("x", 2), ("y", 1)])}
+    (tmp_path / "audio" / "t" / str(heard) / "x" / "a.wav").unlink()
+    others = [rate for rate in rates if rate != heard]
+    assert sounds_beside({"t": own}, tmp_path)["t"].folder != f"audio/t/{heard}"
+    for rate in others:
+        (tmp_path / "audio" / "t" / str(rate) / "x" / "a.wav").unlink()
+    assert sounds_beside({"t": own}, tmp_path) == {}
+    assert sounds_beside({"t": replace(own, restricted=True)}, tmp_path) == {}
+
+
+@pytest.mark.browser
+def test_a_browser_plays_what_lies_beside_the_page(out, tmp_path):
+    from test_report_browser import make_browser
+
+    folder = tmp_path / "page #1"
+    (folder / "audio").mkdir(parents=True)
+    (folder / "audio" / VOWEL).symlink_to(out / "tasks" / VOWEL)
+    mambabench.report(out, plot="none", to=folder)
+    driver = make_browser("--autoplay-policy=no-user-gesture-required")
+    try:
+        driver.get((folder / "report.html").as_uri())
+        play = (
+            "const done = arguments[1]; [...document.querySelectorAll('[data-cell]')]"
+            ".find((b) => b.dataset.cell.includes(arguments[0])).click();"
+            "const ready = () => document.querySelector('.clips button');"
+            "const wait = () => ready() ? play() : setTimeout(wait, 20);"
+            "const play = () => { document.querySelectorAll('.clips button')[5].click();"
+            "const sound = document.querySelector('#detail audio'); sound.muted = true;"
+            "sound.addEventListener('timeupdate', () => sound.currentTime > 0 && "
+            "done([sound.duration, sound.ariaLabel, decodeURIComponent(sound.src)]));"
+            "sound.addEventListener('error', () => done([0, sound.error.message, sound.src]));"
+            "sound.play(); }; wait();"
+        )
+        duration, label, source = driver.execute_async_script(play, VOWEL)
+        assert 0.9 < duration < 1.2, (label, source)
+        name = label.removeprefix("Sound of ")
+        assert source.endswith(f"/audio/{VOWEL}/16000/test/{name}")
+        assert driver.execute_script("return document.querySelectorAll('.heard').length") == 0
+        assert driver.get_log("browser") == []
+    finally:
+        driver.quit()
 
 
 @pytest.mark.browser

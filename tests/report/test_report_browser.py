@@ -356,6 +356,43 @@ def test_charts_of_a_task_and_of_two_encoders(page, out):
     assert drawn == pytest.approx(expected, abs=0.051)
 
 
+def test_what_the_charts_show_is_kept_in_the_address(page):
+    price = js(page, "document.querySelector('#price').options[0].text")
+    for name, text in (
+        ("task", "ESC-50 (ssam2024)"),
+        ("seedtask", "CREMA-D (ssam2024)"),
+        ("first", EVIL),
+        ("second", "weak"),
+        ("ours", "strong"),
+        ("score", "CREMA-D (ssam2024)"),
+        ("price", price),  # the first one is chosen anyway: not in the address
+    ):
+        choose(page, name, text)
+    frames = ("onetask", "seeds", "twoencoders", "beside", "cost")
+    wait(page, "document.querySelectorAll('#twoencoders circle').length")
+    wait(page, "document.querySelectorAll('#seeds circle').length")
+    wait(page, "document.querySelectorAll('#onetask circle').length")
+    shown = {name: marks(page, name) for name in frames}
+    address = page.current_url
+    assert "price" not in address
+    page.get("about:blank")
+    page.get(address)
+    for name in frames:
+        wait(page, f"document.querySelectorAll('#{name} text').length")
+    assert {name: marks(page, name) for name in frames} == shown
+    click(page, "[data-reset]")
+    wait(page, "document.querySelector('#task').value === ''")
+    left = {name: marks(page, name) for name in ("onetask", "seeds", "twoencoders", "beside")}
+    assert not any(left.values())
+    assert marks(page, "cost") != shown["cost"]
+    assert "charts" not in page.current_url
+    foreign = address.split("#")[0] + "#charts=" + "task%3D99%257C99%26first%3Dstrong"
+    page.get("about:blank")
+    page.get(foreign)  # a task that this page does not have: nothing is chosen
+    assert js(page, "document.querySelector('#task').value") == ""
+    assert js(page, "document.querySelector('#first').value") == "strong"
+
+
 def only_one(page, out):
     """The clips that most seeds of one encoder get right, counted again from the records."""
     rows = "[...document.querySelectorAll('#twoencoders table:first-of-type tbody tr')]"

@@ -6,7 +6,7 @@
   const $ = (id) => document.getElementById(id);
   const D = JSON.parse($("data").textContent);
   const tables = [...document.querySelectorAll("table.matrix")];
-  const state = { sort: "", find: "", family: "", only: "", published: "1", hide: "", rows: "", cell: "" };
+  const state = { sort: "", find: "", family: "", only: "", published: "1", hide: "", rows: "", cell: "", charts: "" };
   document.body.classList.add("script");
 
   const el = (tag, text, attributes) => {

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from html import escape
 from importlib.resources import files
@@ -21,7 +21,7 @@ from mambabench import __version__
 from mambabench.report.costs import COLUMNS, audio_hours
 from mambabench.report.exchange.citations import sources_of
 from mambabench.report.formats.legend import legend, seeds_words
-from mambabench.report.formats.page_audio import Sounds, hardest_sounds
+from mambabench.report.formats.page_audio import Sounds, hardest_sounds, sounds_beside
 from mambabench.report.formats.page_charts import charts, ranking
 from mambabench.report.formats.page_data import Packed, packed_details
 from mambabench.report.formats.tables import pools, remarks
@@ -40,20 +40,30 @@ _PUBLISHED = 20  # rows of others in the matrix, at most
 
 
 def as_page(
-    summary: Summary, clips: str = "auto", *, with_audio: int = 0, tasks: Sequence[Path] = ()
+    summary: Summary,
+    clips: str = "auto",
+    *,
+    with_audio: int = 0,
+    tasks: Sequence[Path] = (),
+    folder: Path | None = None,
 ) -> str:
     """Return the page; `clips` is "auto", "all" or "none". Restricted tasks' clips have no name.
 
     `with_audio` embeds the sound of so many clips of each task, the hardest ones, from the task
-    directories `tasks` or below them; never that of restricted tasks.
+    directories `tasks` or below them; never that of restricted tasks. Where `folder`, in which the
+    page is to lie, has task directories in a folder ``audio``, every clip of theirs can be heard.
     """
     page = _page(summary)
-    packed = packed_details(summary, clips, beside=len(page(Packed("", "", {}), None).encode()))
-    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else None
+    packed = packed_details(
+        summary, clips, beside=len(page(Packed("", "", {}), Sounds("")).encode())
+    )
+    sounds = hardest_sounds(packed.clips, with_audio, tasks) if with_audio else Sounds("")
+    if folder is not None:
+        sounds = replace(sounds, beside=sounds_beside(packed.clips, folder))
     return page(packed, sounds)
 
 
-def _page(summary: Summary) -> Callable[[Packed, Sounds | None], str]:
+def _page(summary: Summary) -> Callable[[Packed, Sounds], str]:
     """Return what makes the page of its packed details and sounds."""
     view = View(published=_PUBLISHED)
     found = matrices(summary, view)
@@ -80,8 +90,8 @@ def _page(summary: Summary) -> Callable[[Packed, Sounds | None], str]:
         _provenance(summary),
     ]
 
-    def page(packed: Packed, sounds: Sounds | None) -> str:
-        note = " ".join(filter(None, (packed.note, sounds.note if sounds else "")))
+    def page(packed: Packed, sounds: Sounds) -> str:
+        note = " ".join(filter(None, (packed.note, sounds.note)))
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -112,18 +122,20 @@ def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _embedded(sounds: Sounds | None) -> str:
-    if sounds is None or not sounds.clips:
+def _embedded(sounds: Sounds) -> str:
+    if not (sounds.clips or sounds.beside):
         return ""
-    data = {"kind": sounds.kind, "clips": sounds.clips}
+    beside = {task: asdict(one) for task, one in sounds.beside.items()}
+    data = {"kind": sounds.kind, "clips": sounds.clips, "beside": beside}
     return f'<script type="application/json" id="sounds">{_json(data)}</script>\n'
 
 
-def _policy(script: str, sounds: Sounds | None = None) -> str:
+def _policy(script: str, sounds: Sounds) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    if sounds is not None and sounds.clips:
-        allowed += "; media-src data:"
+    media = ["data:"] * bool(sounds.clips) + ["'self'", "file:"] * bool(sounds.beside)
+    if media:  # what lies beside the page is its own, from a disk and from a server
+        allowed += f"; media-src {' '.join(media)}"
     return f"default-src 'none'; {allowed}"
 
 

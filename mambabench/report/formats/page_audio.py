@@ -1,6 +1,7 @@
-"""The sound of the hardest clips, for the page: short, mono, 16 kHz, Opus where libsndfile can.
+"""The page's sound: of the hardest clips within it, of every clip where the audio lies beside it.
 
-Clips of restricted tasks have none.
+Within it they are short, mono, 16 kHz, Opus where libsndfile can. Clips of restricted tasks have
+none.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +25,23 @@ from mambabench.report.formats.page_clips import TaskClips
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["MOST_BYTES", "MOST_S", "Sounds", "hardest_sounds"]
+__all__ = [
+    "AUDIO_FOLDER", "MOST_BYTES", "MOST_S", "Beside", "Sounds", "hardest_sounds", "sounds_beside",
+]  # fmt: skip
+
+AUDIO_FOLDER = "audio"  # beside the page: task directories in HEAR's layout, or a link to some
 
 MOST_S = 5.0  # of one clip
 MOST_BYTES = 10_000_000  # of all sounds of a page, as base64
 _RATE_HZ = 16_000
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Where a task's audio lies: FOLDER/SPLIT/CLIP, seen from the page."""
+
+    folder: str
+    splits: list[tuple[str, int]]  # of the clips in their order, and of how many that one is
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Sounds:
     kind: str  # their media type
     clips: dict[str, dict[int, str]] = field(default_factory=dict)
     note: str = ""
+    beside: dict[str, Beside] = field(default_factory=dict)  # by task: the files of all its clips
 
 
 def hardest_sounds(found: Mapping[str, TaskClips], count: int, folders: Sequence[Path]) -> Sounds:
@@ -76,6 +91,31 @@ def hardest_sounds(found: Mapping[str, TaskClips], count: int, folders: Sequence
                 total += len(text)
                 sounds.setdefault(name, {})[clip] = text
     return Sounds(kind, sounds, _note(missing, cut))
+
+
+def sounds_beside(found: Mapping[str, TaskClips], page_folder: Path) -> dict[str, Beside]:
+    """Return where audio lies below `AUDIO_FOLDER` in the page's folder, by task; not restricted.
+
+    Of several rates the lowest one that keeps the band of 16 kHz is heard. A task whose first clip
+    is not there is left out.
+    """
+    sounds = {}
+    for name, own in found.items():
+        if own.restricted or not own.names or not (page_folder / AUDIO_FOLDER / name).is_dir():
+            continue
+        for rate in _by_rate(page_folder / AUDIO_FOLDER / name):
+            folder = f"{AUDIO_FOLDER}/{name}/{rate}"
+            if (page_folder / folder / own.splits[0] / own.names[0]).is_file():
+                runs = [(split, len(list(clips))) for split, clips in groupby(own.splits)]
+                sounds[name] = Beside(folder, runs)
+                break
+    return sounds
+
+
+def _by_rate(folder: Path) -> list[int]:
+    """Return the rates of a task directory, the one to be heard first."""
+    rates = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    return sorted(rates, key=lambda rate: (rate < _RATE_HZ, abs(rate - _RATE_HZ)))
 
 
 def _note(missing: Sequence[str], cut: bool) -> str:

@@ -1,7 +1,7 @@
 "use strict";
 // The charts: drawn when chosen, each with its numbers in words for who cannot see it.
 (() => {
-  const { started, $, D, state, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
+  const { started, $, D, state, keep, el, svg, unpack, clipsIn, rowsOf } = globalThis.mambabenchPage;
   const COLOR = "#3a7bc8", GREY = "#808080";
 
   const chart = (rows, zero, format, said) => {
@@ -30,7 +30,7 @@
   };
   const drawTask = async () => {
     const [t, index] = $("task").value.split("|").map(Number);
-    if ($("task").value === "") return;
+    if ($("task").value === "") return $("onetask").replaceChildren();
     const all = await unpack(), M = D.matrices[t], column = M.columns[index];
     let scale = 100;
     const rows = M.rows.flatMap((R) => {
@@ -46,7 +46,7 @@
   };
   const drawPair = async () => {
     const a = $("first").value, b = $("second").value;
-    if (!a || !b || a === b) return;
+    if (!a || !b || a === b) return $("twoencoders").replaceChildren();
     const all = await unpack();
     const rows = all.pairs.filter((p) => (p[2] === a && p[3] === b) || (p[2] === b && p[3] === a)).map((p) => {
       const sign = p[2] === a ? 1 : -1, ends = [p[5], p[6]].map((v) => v === null ? null : sign * v).sort((x, y) => x - y);
@@ -121,7 +121,7 @@
 
   // ---- every seed of every encoder on one task
   const drawSeeds = async () => {
-    if ($("seedtask").value === "") return;
+    if ($("seedtask").value === "") return $("seeds").replaceChildren();
     const [t, index] = $("seedtask").value.split("|").map(Number);
     const all = await unpack(), M = D.matrices[t], key = M.columns[index].key;
     const cells = M.rows.map((R) => all.cells[M.protocol + "|" + key + "|" + R.key]).filter((c) => c && c.scores.length);
@@ -152,7 +152,7 @@
   // ---- one encoder beside the published rows, task by task
   const drawBeside = () => {
     const name = $("ours").value;
-    if (!name) return;
+    if (!name) return $("beside").replaceChildren();
     const rows = [];
     D.matrices.forEach((M) => {
       const own = M.rows.find((R) => R.kind === "encoder" && R.key === name);
@@ -258,7 +258,32 @@
     const button = event.target.closest("button[data-save]");
     if (button) save(button.dataset.save, button.dataset.as);
   });
-  const wire = (ids, draw) => ids.forEach((id) => $(id).addEventListener("change", draw));
+
+  // ---- what is chosen is kept in the address
+  const wired = [];  // of every chart its controls, what they are without a choice, and what draws it
+  const wire = (ids, draw) => {
+    wired.push({ ids, plain: ids.map((id) => $(id).value), draw });
+    ids.forEach((id) => $(id).addEventListener("change", () => {
+      const parts = new URLSearchParams();
+      for (const one of wired) one.ids.forEach((id, i) => $(id).value === one.plain[i] || parts.set(id, $(id).value));
+      state.charts = String(parts);
+      keep();
+      draw();
+    }));
+  };
+  const restore = () => {  // page.js has read the address
+    const parts = new URLSearchParams(state.charts);
+    for (const { ids, plain, draw } of wired) {
+      let changed = false;
+      ids.forEach((id, i) => {
+        const before = $(id).value, wanted = parts.get(id);
+        const known = [...$(id).options].some((option) => option.value === wanted);
+        $(id).value = known ? wanted : plain[i];  // of another page's address: what it is without
+        changed ||= $(id).value !== before;
+      });
+      if (changed) draw();
+    }
+  };
   wire(["protocol"], drawRanks);
   wire(["task"], drawTask);
   wire(["seedtask"], drawSeeds);
@@ -272,5 +297,7 @@
     wire(["score", "price"], drawCost);
     drawCost();
   }
+  addEventListener("hashchange", restore);
+  restore();
   document.body.dataset.ms = Math.round(performance.now() - started);
 })();

@@ -138,6 +138,12 @@
   };
   const MOST = 4000;  // squares
   const sounds = JSON.parse($("sounds")?.textContent ?? '{"clips":{}}');
+  const besideOf = (task, T) => {  // where the files of its clips lie, seen from the page
+    const found = sounds.beside?.[task];
+    if (!found) return [];
+    const splits = found.splits.flatMap(([split, count]) => new Array(count).fill(split));
+    return T.names.map((name, i) => [...found.folder.split("/"), splits[i], name].map(encodeURIComponent).join("/"));
+  };
   const clipsOf = (cell, T, all) => {
     const box = el("div");
     box.append(el("h3", "Clips"));
@@ -154,15 +160,17 @@
     bar.append(label, el("span", "Number and shade: how many of " + n + " seeds were right." +
       (right.length > MOST ? ` The first ${MOST} of ${right.length} are shown.` : ""), { class: "sub" }));
     const grid = el("div", undefined, { class: "clips" }), said = el("p", "", { "aria-live": "polite" });
-    const heard = sounds.clips[cell.task] || {}, player = el("p");
-    if (Object.keys(heard).length) bar.append(el("span", "Underlined: with sound.", { class: "sub" }));
+    const held = sounds.clips[cell.task] || {}, beside = besideOf(cell.task, T), player = el("p");
+    const heard = (i) => held[i] ? "data:" + sounds.kind + ";base64," + held[i] : beside[i];
+    if (beside.length) bar.append(el("span", "A clip that is opened can be heard: its audio lies beside the page.", { class: "sub" }));
+    else if (Object.keys(held).length) bar.append(el("span", "Underlined: with sound.", { class: "sub" }));
     const fill = () => {
       const by = { difficulty: (i) => right[i], label: (i) => T.targets[i], cluster: (i) => T.clusters[i] }[choice.value];
       order.sort((a, b) => by(a) - by(b) || a - b);
       grid.replaceChildren(...order.slice(0, MOST).map((i) => {
         const share = right[i] / n, square = el("button", right[i], { "data-i": i,
-          "aria-label": "clip " + (i + 1) + ": " + right[i] + " of " + n + " seeds right" + (heard[i] ? ", with sound" : "") });
-        if (heard[i]) square.classList.add("heard");
+          "aria-label": "clip " + (i + 1) + ": " + right[i] + " of " + n + " seeds right" + (heard(i) ? ", with sound" : "") });
+        if (heard(i) && !beside.length) square.classList.add("heard");
         square.style.background = `rgb(${190 - 160 * share} ${60 + 20 * share} ${40 + 130 * share})`;
         return square;
       }));
@@ -176,8 +184,7 @@
         .map((other) => other.name + " " + other.hits[i] + "/" + other.seeds.length).slice(0, 12);
       said.textContent = name + ": label " + T.targets[i] + "; right in " + right[i] + " of " + n + " seeds" + seeds +
         (others.length ? "; others: " + others.join(", ") : "");
-      player.replaceChildren(...(heard[i] ? [el("audio", undefined, { controls: "", "aria-label": "Sound of " + name,
-        src: "data:" + sounds.kind + ";base64," + heard[i] })] : []));
+      player.replaceChildren(...(heard(i) ? [el("audio", undefined, { controls: "", "aria-label": "Sound of " + name, src: heard(i) })] : []));
     });
     choice.addEventListener("change", fill);
     fill();
