@@ -184,7 +184,12 @@
         .map((other) => other.name + " " + other.hits[i] + "/" + other.seeds.length).slice(0, 12);
       said.textContent = name + ": label " + T.targets[i] + "; right in " + right[i] + " of " + n + " seeds" + seeds +
         (others.length ? "; others: " + others.join(", ") : "");
-      player.replaceChildren(...(heard(i) ? [el("audio", undefined, { controls: "", "aria-label": "Sound of " + name, src: heard(i) })] : []));
+      player.replaceChildren();
+      if (!heard(i)) return;
+      const sound = el("audio", undefined, { controls: "", "aria-label": "Sound of " + name });
+      sound.addEventListener("error", () => player.replaceChildren(el("span", "No sound: " + (held[i] ? name : decodeURIComponent(beside[i])) + " is missing, or this browser cannot play it.")));
+      sound.src = heard(i);
+      player.append(sound);
     });
     choice.addEventListener("change", fill);
     fill();
