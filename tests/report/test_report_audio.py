@@ -174,8 +174,9 @@ def test_a_browser_plays_what_lies_beside_the_page(out, tmp_path):
         (folder / "audio" / VOWEL).unlink()  # the page was passed on without its audio
         failed = (
             "const done = arguments[0]; document.querySelectorAll('.clips button')[7].click();"
-            "const wait = () => { const told = document.querySelector('#detail p span')?.textContent;"
-            "told?.startsWith('No sound') ? done(told) : setTimeout(wait, 20); }; wait();"
+            "const told = () => document.querySelector('#detail p span')?.textContent ?? '';"
+            "const wait = () => told().startsWith('No sound') ? done(told()) : "
+            "setTimeout(wait, 20); wait();"
         )
         said = driver.execute_async_script(failed)
         assert said.startswith(f"No sound: audio/{VOWEL}/16000/test/test")
