@@ -9,7 +9,8 @@ band's mean over time taken off every frame, then mean absolute deviation and me
 a constant channel is left). Of Silero its probability of speech alone, its embedding of clips at
 one level, and the same network with the entries of every weight array shuffled; of AuM with random
 weights its class token and the mean of its columns, and how alike embeddings of different clips
-are. Last, what each encoder gets right of every emotion.
+are. Last, what each encoder gets right of every emotion, and how many notes PESTO names rightly
+by itself, without any probe.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from shuffled_weights import shuffle_onnx, shuffler
 
 import mambabench
+from mambabench.benchmarks.layout.read import load_task
+from mambabench.benchmarks.task import clip_path
+from mambabench.extract.audio import decode
 from mambabench.store.open import list_stored_tasks, read_embeddings
 
 PLAIN = """
@@ -94,6 +99,7 @@ def get_timestamp_embeddings(audio, model):
     return rows[:, :, 0, 128:], times
 """
 OF_SILERO = ("speech", "even")
+NOTES = "instr_pitch-v1-full"
 ENCODERS = {
     "fsdd_speaker-v1.0.9-full": ["ssam_tiny_random"],
     "emodb_speaker-v1-full": ["ssam_tiny_random"],
@@ -143,6 +149,31 @@ def alike(out: Path) -> None:
         print(f"{stored.task.name} {stored.encoder}: cosine {cosine:.5f}, directions {rank:.1f}")
 
 
+def notes(folder: Path) -> None:
+    """Print the share of a task's test clips whose note PESTO names.
+
+    Of a clip the median over the three tenths of the frames of which it is surest, in semitones.
+    """
+    from mambabench.hear_api.zoo import pesto_pitch
+
+    pesto_pitch.load_model()  # knows how to import it without torchaudio
+    import pesto
+
+    network = pesto.load_model("mir-1k_g7", step_size=50.0, sampling_rate=16000).eval()
+    task = load_task(folder)
+    off = []
+    for clip in task.clips["test"]:
+        samples = decode(clip_path(task, 16000, "test", clip.name), 16000).samples
+        with torch.no_grad():
+            pitch, confidence, *_ = (x[0].numpy() for x in network(torch.from_numpy(samples)[None]))
+        sure = confidence >= np.quantile(confidence, 0.7)
+        off.append(float(np.median(pitch[sure])) - float(clip.labels[0]))
+    wrong = np.abs(np.array(off))
+    octaves = np.abs((np.array(off) + 6) % 12 - 6)
+    print(f"PESTO on {len(off)} notes: {(wrong < 0.5).mean():.3f} named, but for octaves", end=" ")
+    print(f"{(octaves < 0.5).mean():.3f}; too high {(np.array(off) > 0.5).sum()}")
+
+
 def main(tasks: Path, out: Path, *only: str) -> None:
     """Embed, probe, print; `only` some of the tasks."""
     out.mkdir(parents=True, exist_ok=True)
@@ -165,6 +196,8 @@ def main(tasks: Path, out: Path, *only: str) -> None:
     print(table[["task", "encoder", "score"]].to_string())
     emotions(out)
     alike(out)
+    if not only or NOTES in only:
+        notes(tasks / NOTES)
 
 
 if __name__ == "__main__":
