@@ -99,7 +99,6 @@ def get_timestamp_embeddings(audio, model):
     return rows[:, :, 0, 128:], times
 """
 OF_SILERO = ("speech", "even")
-NOTES = "instr_pitch-v1-full"
 ENCODERS = {
     "fsdd_speaker-v1.0.9-full": ["ssam_tiny_random"],
     "emodb_speaker-v1-full": ["ssam_tiny_random"],
@@ -196,8 +195,8 @@ def main(tasks: Path, out: Path, *only: str) -> None:
     print(table[["task", "encoder", "score"]].to_string())
     emotions(out)
     alike(out)
-    if not only or NOTES in only:
-        notes(tasks / NOTES)
+    if not only:
+        notes(tasks / "instr_pitch-v1-full")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ told markdown > "$out/table.md"
 told csv > "$out/scores.csv"
 told json > "$work/report.json"
 cp "$work/report/report.html" "$out/"
+rm -f "$out"/heat*.png
 for page in "$work"/report/heat.sound*.png; do # of many tasks there are several
   name=$(basename "$page")
   cp "$page" "$out/heat${name#heat.sound}"

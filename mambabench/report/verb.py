@@ -162,9 +162,8 @@ def _result(
 
 
 def _audio_beside(folder: Path | None) -> list[str]:
-    """Return the names of what may be heard from beside the page."""
-    beside = None if folder is None else folder / AUDIO_FOLDER
-    return sorted(path.name for path in beside.iterdir()) if beside and beside.is_dir() else []
+    """Return what may be heard from beside the page: tasks and their rates."""
+    return [] if folder is None else sorted(map(str, (folder / AUDIO_FOLDER).glob("*/*")))
 
 
 def _runs(outs: Sequence[Path], choice: Choice) -> tuple[Run, ...]:

@@ -103,7 +103,8 @@ def sounds_beside(found: Mapping[str, TaskClips], page_folder: Path) -> dict[str
     for name, own in found.items():
         if own.restricted or not own.names or not (page_folder / AUDIO_FOLDER / name).is_dir():
             continue
-        for rate in _by_rate(page_folder / AUDIO_FOLDER / name):
+        task = page_folder / AUDIO_FOLDER / name
+        for rate in _to_be_heard(int(one.name) for one in task.iterdir() if one.name.isdecimal()):
             folder = f"{AUDIO_FOLDER}/{name}/{rate}"
             if (page_folder / folder / own.splits[0] / own.names[0]).is_file():
                 runs = [(split, len(list(clips))) for split, clips in groupby(own.splits)]
@@ -112,9 +113,8 @@ def sounds_beside(found: Mapping[str, TaskClips], page_folder: Path) -> dict[str
     return sounds
 
 
-def _by_rate(folder: Path) -> list[int]:
-    """Return the rates of a task directory, the one to be heard first."""
-    rates = (int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+def _to_be_heard(rates: Iterable[int]) -> list[int]:
+    """Return rates in order of choice: the lowest that keeps the band, else the highest."""
     return sorted(rates, key=lambda rate: (rate < _RATE_HZ, abs(rate - _RATE_HZ)))
 
 
@@ -166,11 +166,10 @@ def _samples(task: Task, split: str, clip: Clip) -> tuple[npt.NDArray[np.float32
         path = find_file(clip.source.path)
         start, seconds = clip.source.start_s, min(MOST_S, clip.source.duration_s or MOST_S)
     else:
-        above = [rate for rate in task.sample_rates_hz if rate >= _RATE_HZ]
-        if not task.sample_rates_hz:
+        rates = _to_be_heard(task.sample_rates_hz)
+        if not rates:
             return None, 0
-        rate = min(above) if above else max(task.sample_rates_hz)
-        path = clip_path(task, rate, split, clip.name)
+        path = clip_path(task, rates[0], split, clip.name)
     audio = read_audio(path)
     first = int(start * audio.sample_rate_hz)
     end = first + int(seconds * audio.sample_rate_hz)
