@@ -4,9 +4,11 @@
 
 TASKS is a folder of tasks in HEAR's layout. Of every encoder whose weights are a file of torch,
 ONNX or TFLite a copy of its package is written in which the entries of every float array of that
-file have changed places: the architecture stays, and the distribution of each array. Both are
-embedded, and probed with `linear`, one seed, on thirty clips a fold (notes whole); p is of the
-paired test. OUT keeps everything; the table goes to DIR/shuffled_weights.md (results/leaderboard).
+file have changed places: the architecture stays, and the distribution of each array. The encoders
+with an environment of their own (musicnn, aiSFX) get a wrapper that does the same once their
+weights are read. Both are embedded, and probed with `linear`, one seed, on thirty clips a fold
+(notes whole); p is of the paired test. OUT keeps everything; the table goes to
+DIR/shuffled_weights.md (results/leaderboard).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import torch
 import mambabench
 from mambabench.benchmarks.subset import subset_task
 from mambabench.models.registry import encoder_entries
+from mambabench.models.weights.in_packages import interpreter
 from mambabench.report.summary import summarise
 
 FIELDS = {
@@ -38,6 +41,33 @@ FIELDS = {
     "basic_pitch": "instr_pitch-v1-full",
     "crepe_tiny": "instr_pitch-v1-full",
     "pesto_pitch": "instr_pitch-v1-full",
+    "musicnn": "esc50-v2.0.0-esc10",
+    "aisfx": "esc50-v2.0.0-esc10",
+}
+# appended to the wrapper that runs in the encoder's own environment
+EXCHANGE = """
+
+import numpy
+
+RNG = numpy.random.RandomState(0)  # what an old numpy has too
+read = load_model
+
+
+def load_model(model_file_path=""):
+    model = read()
+{body}
+    return model
+"""
+EXCHANGES = {
+    "musicnn": """
+    for variable in tf.compat.v1.global_variables():
+        rows = model.run(variable)
+        if rows.size > 1:
+            variable.load(RNG.permutation(rows.ravel()).reshape(rows.shape), model)""",
+    "aisfx": """
+    for value in model.state_dict().values():
+        if value.is_floating_point() and value.numel() > 1:
+            value.copy_(torch.from_numpy(RNG.permutation(value.numpy().ravel())).view_as(value))""",
 }
 WHOLE = ("instr_pitch-v1-full",)
 Shuffle = Callable[[np.ndarray], np.ndarray]
@@ -117,6 +147,17 @@ def shadow(name: str, below: Path) -> None:
     kinds.get(weights.suffix, shuffle_torch)(weights, shuffler())
 
 
+def shadow_module(name: str, path: Path) -> Path:
+    """Write the wrapper of an encoder with its own environment, its weights shuffled once read.
+
+    Return the interpreter of that environment.
+    """
+    entry = encoder_entries()[name]
+    wrapper = Path(mambabench.__file__).parent / f"hear_api/zoo/{entry.module}.py"
+    path.write_text(wrapper.read_text() + EXCHANGE.format(body=EXCHANGES[name].strip("\n")))
+    return interpreter(entry)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("tasks", type=Path)
@@ -130,12 +171,17 @@ def main() -> None:
         if task.name not in WHOLE:
             task = subset_task(task, options.out / "part", 30)
         below = options.out / "shuffled" / name
-        if not below.is_dir():
+        chosen = ["--encoder", f"{name}_shuffled={name}"]
+        if name in EXCHANGES:
+            below.mkdir(parents=True, exist_ok=True)
+            path = below / f"{name}_shuffled.py"
+            chosen = ["--encoder", str(path), "--python", str(shadow_module(name, path))]
+        elif not below.is_dir():
             shadow(name, below)
         mambabench.extract(encoder=name, tasks=[task], out=out, jobs=1)
-        embed = ["-m", "mambabench", "extract", "--encoder", f"{name}_shuffled={name}"]
+        embed = [sys.executable, "-m", "mambabench", "extract", *chosen]
         subprocess.run(
-            [sys.executable, *embed, "--tasks", str(task), "--out", str(out), "--jobs", "1"],
+            [*embed, "--tasks", str(task), "--out", str(out), "--jobs", "1"],
             check=True,
             env={**os.environ, "PYTHONPATH": str(below)},
         )

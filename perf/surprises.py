@@ -2,14 +2,17 @@
 
     python perf/surprises.py TASKS OUT [TASK]...     # TASKS: a folder of tasks in HEAR's layout
 
-Protocol `linear`. Four encoders without weights: `loudness` (three numbers), `spectrum` (the mean
+Protocol `linear`. Five encoders without weights: `loudness` (three numbers), `spectrum` (the mean
 log power of 64 bands, its own mean taken off, so that no loudness is left), `quiet` (the same of
 the tenth of the frames that are most quiet: room and microphone rather than voice), `flat` (each
 band's mean over time taken off every frame, then mean absolute deviation and mean step: nothing of
-a constant channel is left). Of Silero its probability of speech alone, its embedding of clips at
+a constant channel is left), `pace` (each band's mean, deviation and mean steps over 10, 50, 200 and
+800 ms). Of Silero its probability of speech alone, its embedding of clips at
 one level, and the same network with the entries of every weight array shuffled; of AuM with random
 weights its class token and the mean of its columns, and how alike embeddings of different clips
-are. Last, what each encoder gets right of every emotion, and how many notes PESTO names rightly
+are; of musicnn and aiSFX the same networks with shuffled weights. Then what each encoder gets
+right of every emotion, which events of the demo log-mel statistics, musicnn and `ordered` find
+(log-mel statistics that know before from after), and how many notes PESTO names rightly
 by itself, without any probe.
 """
 
@@ -21,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from shuffled_weights import shuffle_onnx, shuffler
+from shuffled_weights import EXCHANGES, shadow_module, shuffle_onnx, shuffler
 
 import mambabench
 from mambabench.benchmarks.layout.read import load_task
@@ -29,6 +32,7 @@ from mambabench.benchmarks.task import clip_path
 from mambabench.extract.audio import decode
 from mambabench.store.open import list_stored_tasks, read_embeddings
 
+SIZES = {"loudness": 3, "spectrum": 64, "quiet": 64, "flat": 128, "pace": 384}
 PLAIN = """
 import torch
 
@@ -55,6 +59,9 @@ def get_scene_embeddings(audio, model):
     if WHAT == "flat":
         rows = rows - rows.mean(1, keepdim=True)
         return torch.cat([rows.abs().mean(1), rows.diff(dim=1).abs().mean(1)], 1)
+    if WHAT == "pace":
+        steps = [(rows[:, n:] - rows[:, :-n]).abs().mean(1) for n in (1, 5, 20, 80)]
+        return torch.cat([rows.mean(1), rows.std(1), *steps], 1)
     if WHAT == "quiet":  # clips are padded with zeros: those frames are none of the recording
         return torch.stack([quietest(*one) for one in zip(rows, level)])
     mean = rows.mean(1)
@@ -99,13 +106,47 @@ def get_timestamp_embeddings(audio, model):
     return rows[:, :, 0, 128:], times
 """
 OF_SILERO = ("speech", "even")
+# log-mel statistics' narrow window, and the means of what lies before and after: the same size
+ORDERED = """
+import torch
+
+from mambabench.models.registry import load_encoder
+
+BASE = load_encoder("logmel_stats", device="cpu")
+HALF = 25  # frames of 10 ms
+
+
+class Model:
+    sample_rate, scene_embedding_size, timestamp_embedding_size = 16000, 240, 240
+
+
+def load_model(path=""):
+    return Model()
+
+
+def get_scene_embeddings(audio, model):
+    return BASE.scene(audio, None)[:, 0]
+
+
+def get_timestamp_embeddings(audio, model):
+    rows, times = BASE.timestamps(audio, None)
+    bands = BASE.model.frontend.raw(audio).transpose(1, 2)  # [n, 80, frames]
+    means = torch.nn.functional.pad(bands, (HALF, HALF), "replicate").unfold(2, HALF, 1).mean(3)
+    centres = torch.arange(times.shape[1]) * 5 + 2
+    before, after = means[:, :, centres], means[:, :, centres + HALF + 1]
+    halves = torch.cat([before, after], 1).transpose(1, 2)
+    return torch.cat([rows[:, :, 0, :80], halves], 2), times
+"""
+EVENTS = "demo_events-v1-demo"
+ONSETS = "event_onset_200ms_fms"
 ENCODERS = {
     "fsdd_speaker-v1.0.9-full": ["ssam_tiny_random"],
     "emodb_speaker-v1-full": ["ssam_tiny_random"],
-    "emodb-v1-full": ["silero_vad"],
+    "emodb-v1-full": ["silero_vad", "musicnn", "aisfx"],
     "wakeword6-v1-full": ["musicnn", "ssam_tiny_random"],
     "esc50-v2.0.0-esc10": [
         "silero_vad",
+        "musicnn",
         "ssamba_tiny_random",
         "aum_tiny_random",
         "columns=aum_tiny_random:pooling=columns",
@@ -130,6 +171,21 @@ def emotions(out: Path) -> None:
     """Print the recall of every emotion."""
     clips = mambabench.load_clips(out, task="emodb-v1*")
     print(clips.groupby(["encoder", "target"])["right"].mean().unstack().round(3).to_string())
+
+
+def events(out: Path) -> None:
+    """Embed and probe the demo's events (`sound`, three seeds); print each label's F measure."""
+    (out / "ordered.py").write_text(ORDERED)
+    encoders = ("logmel_stats", str(out / "ordered.py"), "musicnn")
+    mambabench.extract(encoder=encoders, task=(EVENTS,), out=out, jobs=1)
+    path = out / "musicnn_shuffled.py"
+    python = shadow_module("musicnn", path)
+    mambabench.extract(encoder=str(path), task=(EVENTS,), out=out, python=python, jobs=1)
+    mambabench.probe(3, "sound", task=(EVENTS,), out=out, jobs=1)
+    for folder in sorted((out / "probes").glob(f"*/{EVENTS}/sound")):
+        counts = [np.load(p)[f"test/event_counts:{ONSETS}"] for p in folder.glob("*.npz")]
+        hits, there, found = np.sum(counts, axis=0).T
+        print(f"{folder.parents[1].name}:", (2 * hits / (there + found)).round(3))
 
 
 def alike(out: Path) -> None:
@@ -177,23 +233,32 @@ def main(tasks: Path, out: Path, *only: str) -> None:
     """Embed, probe, print; `only` some of the tasks."""
     out.mkdir(parents=True, exist_ok=True)
     plain = []
-    for what, size in (("loudness", 3), ("spectrum", 64), ("quiet", 64), ("flat", 128)):
+    for what, size in SIZES.items():
         plain.append(out / f"{what}.py")
         plain[-1].write_text(PLAIN.format(what=what, size=size))
     of_silero = [out / f"{what}.py" for what in OF_SILERO]
     for path in of_silero:
         path.write_text(SILERO.replace("{what}", path.stem))
     of_silero = [*of_silero, shuffled(out)]
-    for task, names in ENCODERS.items():
-        if only and task not in only:
-            continue
+    if not only or EVENTS in only:
+        events(out)
+    chosen = [task for task in ENCODERS if not only or task in only]
+    for task in chosen:
+        names = ENCODERS[task]
         own = [*names, *(of_silero if "silero_vad" in names else [])]
         encoders = [str(e) for e in (*plain, "logmel_stats", *own)]
         mambabench.extract(encoder=encoders, tasks=[tasks / task], out=out, jobs=1)
+        for name in [n for n in names if n in EXCHANGES]:
+            path = out / f"{name}_shuffled.py"
+            python = shadow_module(name, path)
+            mambabench.extract(
+                encoder=str(path), tasks=[tasks / task], out=out, python=python, jobs=1
+            )
         mambabench.probe(1, "linear", out=out, jobs=1)
     table = mambabench.load_results(out)
     print(table[["task", "encoder", "score"]].to_string())
-    emotions(out)
+    if "emodb-v1-full" in chosen:
+        emotions(out)
     alike(out)
     if not only:
         notes(tasks / "instr_pitch-v1-full")
