@@ -13,7 +13,7 @@ weights its class token and the mean of its columns, and how alike embeddings of
 are; of musicnn and aiSFX the same networks with shuffled weights. Then what each encoder gets
 right of every emotion, which events of the demo log-mel statistics, musicnn and `ordered` find
 (log-mel statistics that know before from after), and how many notes PESTO names rightly
-by itself, without any probe.
+by itself, without any probe, and with its columns each standardised or left in one scale.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from shuffled_weights import EXCHANGES, shadow_module, shuffle_onnx, shuffler
+from sklearn.linear_model import LogisticRegression
 
 import mambabench
 from mambabench.benchmarks.layout.read import load_task
@@ -229,6 +230,33 @@ def notes(folder: Path) -> None:
     print(f"{(octaves < 0.5).mean():.3f}; too high {(np.array(off) > 0.5).sum()}")
 
 
+def scales(folder: Path, out: Path) -> None:
+    """Print of notes what a logistic regression gets with each column standardised, and without.
+
+    Without, all columns are divided by one number; C is chosen on the validation clips.
+    """
+    mambabench.extract(encoder="pesto_pitch", tasks=[folder], out=out, jobs=1)
+    (stored,) = (s for s in list_stored_tasks(out) if s.encoder == "pesto_pitch")
+    rows, notes = {}, {}
+    for split in stored.task.splits:
+        read = np.asarray(read_embeddings(stored, split).embeddings, np.float64)
+        rows[split] = read.reshape(len(read), -1)
+        notes[split] = [str(clip.labels[0]) for clip in stored.task.clips[split]]
+    deviation = rows["train"].std(0)
+    print(f"PESTO's columns deviate by {np.quantile(deviation, [0, 0.5, 1])}")
+    for name, scale in (
+        ("standardised", np.where(deviation > 0, deviation, 1)),
+        ("one scale", rows["train"].std()),
+    ):
+        scaled = {split: (one - rows["train"].mean(0)) / scale for split, one in rows.items()}
+        found = []
+        for strength in (0.01, 0.1, 1, 10, 100):
+            head = LogisticRegression(C=strength, max_iter=2000)
+            head.fit(scaled["train"], notes["train"])
+            found.append([head.score(scaled[split], notes[split]) for split in ("valid", "test")])
+        print(f"PESTO on notes, {name}: {max(found, key=lambda pair: pair[0])[1]:.3f}")
+
+
 def main(tasks: Path, out: Path, *only: str) -> None:
     """Embed, probe, print; `only` some of the tasks."""
     out.mkdir(parents=True, exist_ok=True)
@@ -262,6 +290,7 @@ def main(tasks: Path, out: Path, *only: str) -> None:
     alike(out)
     if not only:
         notes(tasks / "instr_pitch-v1-full")
+        scales(tasks / "instr_pitch-v1-full", out)
 
 
 if __name__ == "__main__":
