@@ -7,13 +7,13 @@ log power of 64 bands, its own mean taken off, so that no loudness is left), `qu
 the tenth of the frames that are most quiet: room and microphone rather than voice), `flat` (each
 band's mean over time taken off every frame, then mean absolute deviation and mean step: nothing of
 a constant channel is left), `pace` (each band's mean, deviation and mean steps over 10, 50, 200 and
-800 ms). Of Silero its probability of speech alone, its embedding of clips at
-one level, and the same network with the entries of every weight array shuffled; of AuM with random
-weights its class token and the mean of its columns, and how alike embeddings of different clips
-are; of musicnn and aiSFX the same networks with shuffled weights. Then what each encoder gets
-right of every emotion, which events of the demo log-mel statistics, musicnn and `ordered` find
-(log-mel statistics that know before from after), and how many notes PESTO names rightly
-by itself, without any probe, and with its columns each standardised or left in one scale.
+800 ms). Of Silero its probability of speech alone, its embedding of clips at one level, and the
+same network with the entries of every weight array shuffled; of AuM with random weights its class
+token and the mean of its columns, and how alike embeddings of different clips are; of musicnn and
+aiSFX the same networks with shuffled weights. Then what each encoder gets right of every emotion,
+which events of the demo log-mel statistics, musicnn and `ordered` find (log-mel statistics that
+know before from after), and how many notes PESTO names rightly by itself, without any probe, and
+with its columns each standardised or left in one scale.
 """
 
 from __future__ import annotations
