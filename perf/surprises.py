@@ -237,11 +237,11 @@ def scales(folder: Path, out: Path) -> None:
     """
     mambabench.extract(encoder="pesto_pitch", tasks=[folder], out=out, jobs=1)
     (stored,) = (s for s in list_stored_tasks(out) if s.encoder == "pesto_pitch")
-    rows, notes = {}, {}
+    rows, labels = {}, {}
     for split in stored.task.splits:
         read = np.asarray(read_embeddings(stored, split).embeddings, np.float64)
         rows[split] = read.reshape(len(read), -1)
-        notes[split] = [str(clip.labels[0]) for clip in stored.task.clips[split]]
+        labels[split] = [str(clip.labels[0]) for clip in stored.task.clips[split]]
     deviation = rows["train"].std(0)
     print(f"PESTO's columns deviate by {np.quantile(deviation, [0, 0.5, 1])}")
     for name, scale in (
@@ -252,8 +252,8 @@ def scales(folder: Path, out: Path) -> None:
         found = []
         for strength in (0.01, 0.1, 1, 10, 100):
             head = LogisticRegression(C=strength, max_iter=2000)
-            head.fit(scaled["train"], notes["train"])
-            found.append([head.score(scaled[split], notes[split]) for split in ("valid", "test")])
+            head.fit(scaled["train"], labels["train"])
+            found.append([head.score(scaled[split], labels[split]) for split in ("valid", "test")])
         print(f"PESTO on notes, {name}: {max(found, key=lambda pair: pair[0])[1]:.3f}")
 
 
