@@ -13,7 +13,7 @@ token and the mean of its columns, and how alike embeddings of different clips a
 aiSFX the same networks with shuffled weights. Then what each encoder gets right of every emotion,
 which events of the demo log-mel statistics, musicnn and `ordered` find (log-mel statistics that
 know before from after), and how many notes PESTO names rightly by itself, without any probe, and
-with its columns each standardised or left in one scale.
+what a logistic regression gets of some encoders with each column standardised or all in one scale.
 """
 
 from __future__ import annotations
@@ -29,11 +29,19 @@ from sklearn.linear_model import LogisticRegression
 
 import mambabench
 from mambabench.benchmarks.layout.read import load_task
-from mambabench.benchmarks.task import clip_path
+from mambabench.benchmarks.task import Fold, clip_path, folds
 from mambabench.extract.audio import decode
 from mambabench.store.open import list_stored_tasks, read_embeddings
 
 SIZES = {"loudness": 3, "spectrum": 64, "quiet": 64, "flat": 128, "pace": 384}
+SCALED = (
+    ("pesto_pitch", "instr_pitch-v1-full"),
+    ("crepe_tiny", "instr_pitch-v1-full"),
+    ("musicnn", "emodb-v1-full"),
+    ("opensmile_egemaps", "emodb-v1-full"),
+    ("musicnn", "emodb_speaker-v1-full"),
+    ("opensmile_egemaps", "wakeword6-v1-full"),
+)
 PLAIN = """
 import torch
 
@@ -230,31 +238,43 @@ def notes(folder: Path) -> None:
     print(f"{(octaves < 0.5).mean():.3f}; too high {(np.array(off) > 0.5).sum()}")
 
 
-def scales(folder: Path, out: Path) -> None:
-    """Print of notes what a logistic regression gets with each column standardised, and without.
+def scales(tasks: Path, out: Path) -> None:
+    """Print what a logistic regression gets with each column standardised, and without.
 
-    Without, all columns are divided by one number; C is chosen on the validation clips.
+    Without, all columns are divided by one number; C is chosen on each fold's validation clips.
     """
-    mambabench.extract(encoder="pesto_pitch", tasks=[folder], out=out, jobs=1)
-    (stored,) = (s for s in list_stored_tasks(out) if s.encoder == "pesto_pitch")
-    rows, labels = {}, {}
-    for split in stored.task.splits:
-        read = np.asarray(read_embeddings(stored, split).embeddings, np.float64)
-        rows[split] = read.reshape(len(read), -1)
-        labels[split] = [str(clip.labels[0]) for clip in stored.task.clips[split]]
-    deviation = rows["train"].std(0)
-    print(f"PESTO's columns deviate by {np.quantile(deviation, [0, 0.5, 1])}")
-    for name, scale in (
-        ("standardised", np.where(deviation > 0, deviation, 1)),
-        ("one scale", rows["train"].std()),
-    ):
-        scaled = {split: (one - rows["train"].mean(0)) / scale for split, one in rows.items()}
-        found = []
-        for strength in (0.01, 0.1, 1, 10, 100):
-            head = LogisticRegression(C=strength, max_iter=2000)
-            head.fit(scaled["train"], labels["train"])
-            found.append([head.score(scaled[split], labels[split]) for split in ("valid", "test")])
-        print(f"PESTO on notes, {name}: {max(found, key=lambda pair: pair[0])[1]:.3f}")
+    for encoder, name in SCALED:
+        mambabench.extract(encoder=encoder, tasks=[tasks / name], out=out, jobs=1)
+        (stored,) = (
+            s for s in list_stored_tasks(out) if (s.encoder, s.task.name) == (encoder, name)
+        )
+        rows, labels = {}, {}
+        for split in stored.task.splits:
+            read = np.asarray(read_embeddings(stored, split).embeddings, np.float64)
+            rows[split] = read.reshape(len(read), -1)
+            labels[split] = np.array([clip.labels[0] for clip in stored.task.clips[split]])
+        print(f"{encoder} on {name}: deviations of its columns, lowest, median, highest:")
+        print(np.quantile(np.concatenate(list(rows.values())).std(0), [0, 0.5, 1]))
+        for what in ("each column standardised", "one scale"):
+            right = [of_scale(rows, labels, fold, what) for fold in folds(stored.task)]
+            print(f"  {what}: {np.concatenate(right).mean():.3f}", flush=True)
+
+
+def of_scale(
+    rows: dict[str, np.ndarray], labels: dict[str, np.ndarray], fold: Fold, what: str
+) -> np.ndarray:
+    """Return which test clips of a fold are found, with the C that its validation clips choose."""
+    groups = (fold.train, (fold.valid,), (fold.test,))
+    train, valid, test = (np.concatenate([rows[split] for split in group]) for group in groups)
+    wanted = [np.concatenate([labels[split] for split in group]) for group in groups]
+    deviation = train.std(0)
+    scale = np.where(deviation > 0, deviation, 1) if what != "one scale" else train.std()
+    scaled = [(one - train.mean(0)) / scale for one in (train, valid, test)]
+    heads = [LogisticRegression(C=strength, max_iter=2000) for strength in (0.01, 0.1, 1, 10, 100)]
+    for head in heads:
+        head.fit(scaled[0], wanted[0])
+    best = max(heads, key=lambda head: head.score(scaled[1], wanted[1]))
+    return best.predict(scaled[2]) == wanted[2]
 
 
 def main(tasks: Path, out: Path, *only: str) -> None:
@@ -290,7 +310,7 @@ def main(tasks: Path, out: Path, *only: str) -> None:
     alike(out)
     if not only:
         notes(tasks / "instr_pitch-v1-full")
-        scales(tasks / "instr_pitch-v1-full", out)
+        scales(tasks, out)
 
 
 if __name__ == "__main__":
