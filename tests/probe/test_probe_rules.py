@@ -15,7 +15,7 @@ import torch
 
 from mambabench.benchmarks.metrics.events import Events
 from mambabench.probe import plan as plans
-from mambabench.probe import protocols
+from mambabench.probe import protocols, trainer
 from mambabench.probe.data import TaskRows
 from mambabench.probe.families import knn, mlp
 from mambabench.probe.families.knn import fit_knn
@@ -30,7 +30,7 @@ from mambabench.probe.protocols import (
     resolve_protocol,
 )
 from mambabench.probe.rows import TrainingRows, ValidationRows
-from mambabench.probe.trainer import PreparedFold, prepare_fold, train
+from mambabench.probe.trainer import PreparedFold, Scaler, prepare_fold, train
 from mambabench.probe.verb import probe
 from mambabench.store.records import read_predictions, read_record, record_paths
 
@@ -407,6 +407,31 @@ def test_rows_of_a_trained_head_are_scaled_by_the_training_rows(
     moved = probability(lambda split, rows: rows + 2.0 * (split == "test"))
     np.testing.assert_allclose(alike, plain, atol=2e-3)
     assert np.abs(moved - plain).max() > 0.05
+
+
+def test_columns_that_hardly_move_leave_no_subnormal_numbers_and_change_nothing(
+    shelf: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, sets = scene(n=60, spread=1.0, dim=6)
+    size = np.array([1, 1, 1, 1, 1e-30, 1e-40])
+    small = {s: replace(p, embeddings=np.float32(p.embeddings * size)) for s, p in sets.items()}
+    shelf.add(task, small)
+    rows = small["train"].embeddings[:, 0]
+    assert (rows[:, 5] != 0).all()
+    scaled = Scaler.fitted(rows)(rows)
+    assert not scaled[:, 4:].any()
+    assert np.abs(scaled[:, :4]).min() > 0
+
+    def trained(out: Path) -> list[bytes]:
+        probe(1, "sound", out=out)
+        (record,) = record_paths(out)
+        heads = [fold.head_sha256.encode() for fold in read_record(record).folds]
+        return heads + [part.tobytes() for part in read_predictions(record).values()]
+
+    mended = trained(tmp_path / "mended")
+    monkeypatch.setattr(trainer, "_NEGLIGIBLE", np.float32(0))
+    assert Scaler.fitted(rows)(rows)[:, 4:].any()
+    assert trained(tmp_path / "before") == mended
 
 
 def test_a_dcase_task_validates_every_ten_epochs_and_a_task_may_change_its_grid(scene: Any) -> None:
