@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 
 from mambabench.engine.jobs import Stopped
 from mambabench.errors import ProtocolError
@@ -39,9 +40,9 @@ __all__ = [
 ]
 
 EVALUATED = 8192  # columns evaluated at a time, which bounds the memory of activations
-# Smaller standardised values change no digit of a head, but their products are subnormal numbers,
-# on which matrix products take ten times as long.
-_NEGLIGIBLE = np.float32(1e-20)
+# Smaller inputs change no digit of a head, but their products are subnormal numbers, which make
+# matrix products several times as long.
+_NEGLIGIBLE = 1e-20
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,8 @@ class Scaler:
     scale: npt.NDArray[np.float32]  # [dim], 1 where the deviation is 0
 
     def __call__(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return [n, dim] float32; what is too small to matter is zero."""
-        rows = (embeddings - self.mean) / self.scale
-        rows[np.abs(rows) < _NEGLIGIBLE] = 0
-        return rows
+        """Return [n, dim] float32."""
+        return (embeddings - self.mean) / self.scale
 
     @staticmethod
     def fitted(embeddings: npt.NDArray[np.float32]) -> Scaler:
@@ -133,7 +132,7 @@ def prepare_fold(
     adapt = isinstance(settings, GridSettings) and settings.adapt_batch
     scaler = Scaler.fitted(training.embeddings) if settings.standardise else None
     rows, valid = (
-        _tensor(part.embeddings if scaler is None else scaler(part.embeddings))
+        _tensor(part.embeddings if scaler is None else scaler(part.embeddings), protocol.exact)
         for part in (training, validation)
     )
     target = _target(training.targets, n_labels)
@@ -164,9 +163,13 @@ def prepare_fold(
     )
 
 
-def _tensor(embeddings: npt.NDArray[np.float32]) -> torch.Tensor:
-    """Return an aligned copy: how a product rounds must not depend on where its input lies."""
-    return torch.empty(embeddings.shape).copy_(torch.from_numpy(np.array(embeddings, np.float32)))
+def _tensor(embeddings: npt.NDArray[np.float32], exact: bool) -> torch.Tensor:
+    """Return an aligned copy: how a product rounds must not depend on where its input lies.
+
+    What is too small to matter is zero, but for `exact`, which keeps the kit's bits.
+    """
+    rows = torch.from_numpy(np.array(embeddings, np.float32))
+    return torch.empty(rows.shape).copy_(rows if exact else F.hardshrink(rows, _NEGLIGIBLE))
 
 
 def _target(targets: npt.NDArray[Any], n_labels: int) -> torch.Tensor:
