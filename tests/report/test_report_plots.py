@@ -15,6 +15,7 @@ from mambabench.cli.report import command
 from mambabench.errors import DataError, MambabenchError
 from mambabench.files import write_json
 from mambabench.report.costs import front
+from mambabench.report.plots.canvas import cut_apart
 from mambabench.report.plots.options import PlotOptions
 from mambabench.report.rows import EncoderCost
 from mambabench.report.together import standing
@@ -357,3 +358,19 @@ def test_a_process_is_begun_for_large_reports_only(summary, monkeypatch):
     assert not apart._pays(summary, PlotOptions(plots=("heat",)), 2)
     monkeypatch.setitem(sys.modules, "matplotlib", object())
     assert not apart._pays(summary, PlotOptions(), 2), "it may have been set up"
+
+
+def test_names_that_are_cut_stay_apart() -> None:
+    one, other = "fsdd_digit-v1.0.9-full", "fsdd_digit_loso-v1.0.9-full"
+    assert cut_apart([one], 18) == ["fsdd_digi…0.9-full"]
+    assert cut_apart([one, "short", other, one], 18) == [
+        "fsdd_digit-v1.0.9…",
+        "short",
+        "fsdd_digit_loso-v…",
+        "fsdd_digit-v1.0.9…",
+    ]
+    ends = [f"{'x' * 20}{i}" for i in range(3)]
+    assert [len(name) for name in cut_apart(ends, 18)] == [18] * 3
+    assert len(set(cut_apart(ends, 18))) == 3
+    middles = [f"{'a' * 30}{i}{'b' * 30}" for i in range(2)]
+    assert cut_apart(middles, 18) == middles

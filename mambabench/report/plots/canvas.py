@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from mambabench.report.names import short_task
 from mambabench.report.plots.options import PlotOptions
 from mambabench.report.plots.pages import page_stem, remove_pages
 
-__all__ = ["GREY", "LINE", "ONE", "Canvas", "cut", "save"]
+__all__ = ["GREY", "LINE", "ONE", "Canvas", "cut", "cut_apart", "save"]
 
 ONE, GREY, LINE = "#0072b2", "#767676", "#d9d9d9"
 # Okabe and Ito's colours: told apart with any colour vision
@@ -101,7 +102,9 @@ class Canvas:
 
     def label_rows(self, axes: Any, encoders: Sequence[str], letters: int = 30) -> None:
         """Write the encoders' names down the y axis, the first one on top."""
-        axes.set_yticks(range(len(encoders)), [cut(self.name(one), letters) for one in encoders])
+        axes.set_yticks(
+            range(len(encoders)), cut_apart([self.name(one) for one in encoders], letters)
+        )
         axes.set_ylim(len(encoders) - 0.5, -0.5)
         if self.options.highlight:
             for text, encoder in zip(axes.get_yticklabels(), encoders, strict=True):
@@ -109,12 +112,30 @@ class Canvas:
                 text.set_weight(self.weight(encoder))
 
 
-def cut(text: str, letters: int) -> str:
-    """Return a name with its middle left out where it is longer than so many letters."""
+def cut(text: str, letters: int, front: int | None = None) -> str:
+    """Return a name with its middle left out where it is longer than so many letters.
+
+    `front` is how many stay before what is left out, half of them by default.
+    """
     if len(text) <= letters:
         return text
-    front = (letters - 1) // 2 + 1
+    front = (letters - 1) // 2 + 1 if front is None else front
     return f"{text[:front]}…{text[len(text) - (letters - 1 - front) :]}"
+
+
+def cut_apart(names: Sequence[str], letters: int) -> list[str]:
+    """Return the names cut like `cut`, but that two that differ stay different.
+
+    Those that would look alike keep more of their front, then less; or all of it in the end.
+    """
+    found = {name: cut(name, letters) for name in names}
+    seen = Counter(found.values())
+    alike = [name for name, short in found.items() if seen[short] > 1]
+    for front in range(letters - 1, -1, -1):
+        tried = found | {name: cut(name, letters, front) for name in alike}
+        if len(set(tried.values())) == len(tried):
+            return [tried[name] for name in names]
+    return list(names)
 
 
 def save(canvas: Canvas, folder: Path, stem: str, figures: Sequence[Any]) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mambabench.benchmarks.metrics import metric_of
-from mambabench.report.plots.canvas import GREY, LINE, Canvas, cut
+from mambabench.report.plots.canvas import GREY, LINE, Canvas, cut, cut_apart
 from mambabench.report.plots.scores import MOST_PANELS
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _figure(
         panel.set_xlabel("points", labelpad=1)
         panel.tick_params(labelbottom=True)
     for line in axes:
-        names = [cut(canvas.task(task), 22) for task in tasks]
+        names = cut_apart([canvas.task(task) for task in tasks], 22)
         line[0].set_yticks(range(len(tasks)), names)
         line[0].set_ylim(len(tasks) - 0.5, -0.5)
     text = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.colors import LinearSegmentedColormap
 
 from mambabench.report.matrix import printed
-from mambabench.report.plots.canvas import Canvas, cut
+from mambabench.report.plots.canvas import Canvas, cut_apart
 from mambabench.report.plots.scores import in_order
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def heat_figures(canvas: Canvas, panels: Sequence[Sequence[Row]]) -> list[Any]:
     """Return the heat map, in as many figures as the tasks or encoders need."""
     encoders = in_order(panels)
     letters = 18 if canvas.options.figure == "column" else 28
-    longest = max(len(cut(canvas.name(one), letters)) for one in encoders)
+    longest = max(map(len, cut_apart([canvas.name(one) for one in encoders], letters)))
     left = (0.6 * longest + 1) * canvas.size.font / 72
     most = min(12, max(1, int((canvas.size.width - left - 0.1) / _CELL[canvas.options.figure])))
     share = math.ceil(len(panels) / math.ceil(len(panels) / most))
@@ -44,7 +44,8 @@ def _figure(
     left: float,
     letters: int,
 ) -> Any:
-    head = 0.42 * max(len(cut(canvas.task(p[0].task), 18)) for p in panels) + 2.0
+    names = cut_apart([canvas.task(rows[0].task) for rows in panels], 18)
+    head = 0.42 * max(map(len, names)) + 2.0
     head *= canvas.size.font / 72  # names stand at 45 degrees
     body = 1.3 * canvas.size.line * len(encoders)
     figure = canvas.figure(head + body + 0.05, layout=None)
@@ -58,7 +59,7 @@ def _figure(
     canvas.label_rows(axes, encoders, letters)
     axes.set_xticks(
         [x - 0.1 for x in range(len(panels))],
-        [cut(canvas.task(rows[0].task), 18) for rows in panels],
+        names,
         rotation=45, ha="left", rotation_mode="anchor",
     )  # fmt: skip
     axes.tick_params(axis="x", top=True, bottom=False, labeltop=True, labelbottom=False, length=2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mambabench.benchmarks.metrics import metric_of
 from mambabench.report.formats.tables import unit
-from mambabench.report.plots.canvas import LINE, Canvas, cut
+from mambabench.report.plots.canvas import LINE, Canvas, cut_apart
 
 if TYPE_CHECKING:
     from mambabench.report.rows import Row
@@ -60,9 +60,12 @@ def _figure(
     lines = math.ceil(len(panels) / columns)
     figure = canvas.figure(lines * height + 2.5 * canvas.size.line)
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    letters = 22 if canvas.size.panels > 2 else 20
+    titles = cut_apart([canvas.task(rows[0].task) for rows in panels], letters)
     for number, one in enumerate(axes.flat):
         if number < len(panels):
             _panel(canvas, one, panels[number], encoders)
+            one.set_title(titles[number], loc="left", fontweight="bold", pad=3)
         else:
             one.set_axis_off()
     letters = 18 if canvas.options.figure == "column" else 26
@@ -83,10 +86,6 @@ def _panel(canvas: Canvas, axes: Any, rows: Sequence[Row], encoders: Sequence[st
                       transform=axes.get_yaxis_transform())  # fmt: skip
             continue
         _mark(canvas, axes, row, y, scale)
-    axes.set_title(
-        cut(canvas.task(first.task), 22 if canvas.size.panels > 2 else 20),
-        loc="left", fontweight="bold", pad=3,
-    )  # fmt: skip
     axes.set_xlabel(first.metric + unit(first.metric, first.higher_is_better), labelpad=1)
     axes.grid(axis="x", color=LINE, lw=0.5 * canvas.scale, zorder=0)
     axes.set_axisbelow(True)
