@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,6 +107,18 @@ def test_a_report_cites_its_corpus_and_its_protocol(tmp_path: Path) -> None:
     slots = tmp_path / "slots"
     write_scene(slots, "mine", "superb_sf", skill=1.0, seeds=2, protocol="superb-clean")
     assert cited(slots) == {"coucke2018snips", "lai2021semi", "yang2021superb"}
+
+
+def test_a_page_has_the_same_bytes_whatever_the_order_of_sets(tmp_path: Path) -> None:
+    for task in ("emodb_speaker-v1-full", "wakeword6-v1-full", "instr_pitch-v1-full", "mine"):
+        write_scene(tmp_path / "out", "mine", task, skill=1.0, seeds=1)
+    for seed in ("1", "2"):
+        line = [sys.executable, "-m", "mambabench", "report", "--out", str(tmp_path / "out")]
+        line += ["--to", str(tmp_path / seed), "--format", "csv"]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run(line, check=True, env=environment, stdout=subprocess.DEVNULL)
+    for name in ("report.html", "report.json", "references.bib", "scores.csv"):
+        assert len({(tmp_path / seed / name).read_bytes() for seed in "12"}) == 1, name
 
 
 @pytest.mark.parametrize(

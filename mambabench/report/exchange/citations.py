@@ -139,8 +139,11 @@ def sources_of(summary: Summary) -> Bibliography:
         published.setdefault(row.model, set()).add(key)
         texts[key] = _entry("misc", key, {"title": f"{{{_plain(row.citation)}}}"})
     encoders = {encoder: [key] for encoder, key in _encoder_keys(summary)}
-    tasks = {task: sorted(task_keys([task])) for task in {row.task for row in summary.rows}}
-    protocols = {one: sorted(protocol_keys([one])) for one in {r.protocol for r in summary.rows}}
+    rows = summary.rows
+    tasks = {task: sorted(task_keys([task])) for task in sorted({row.task for row in rows})}
+    protocols = {
+        one: sorted(protocol_keys([one])) for one in sorted({row.protocol for row in rows})
+    }
     models = {model: sorted(keys) for model, keys in published.items()}
     used = {
         key for of in (encoders, tasks, protocols, models) for keys in of.values() for key in keys
