@@ -255,20 +255,20 @@ def scales(tasks: Path, out: Path) -> None:
             labels[split] = np.array([clip.labels[0] for clip in stored.task.clips[split]])
         print(f"{encoder} on {name}: deviations of its columns, lowest, median, highest:")
         print(np.quantile(np.concatenate(list(rows.values())).std(0), [0, 0.5, 1]))
-        for what in ("each column standardised", "one scale"):
-            right = [of_scale(rows, labels, fold, what) for fold in folds(stored.task)]
+        for each, what in ((True, "each column standardised"), (False, "one scale")):
+            right = [of_scale(rows, labels, fold, each=each) for fold in folds(stored.task)]
             print(f"  {what}: {np.concatenate(right).mean():.3f}", flush=True)
 
 
 def of_scale(
-    rows: dict[str, np.ndarray], labels: dict[str, np.ndarray], fold: Fold, what: str
+    rows: dict[str, np.ndarray], labels: dict[str, np.ndarray], fold: Fold, *, each: bool
 ) -> np.ndarray:
     """Return which test clips of a fold are found, with the C that its validation clips choose."""
     groups = (fold.train, (fold.valid,), (fold.test,))
     train, valid, test = (np.concatenate([rows[split] for split in group]) for group in groups)
     wanted = [np.concatenate([labels[split] for split in group]) for group in groups]
     deviation = train.std(0)
-    scale = np.where(deviation > 0, deviation, 1) if what != "one scale" else train.std()
+    scale = np.where(deviation > 0, deviation, 1) if each else train.std()
     scaled = [(one - train.mean(0)) / scale for one in (train, valid, test)]
     heads = [LogisticRegression(C=strength, max_iter=2000) for strength in (0.01, 0.1, 1, 10, 100)]
     for head in heads:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from mambabench.engine.jobs import Stopped
 from mambabench.errors import ProtocolError
@@ -168,8 +167,11 @@ def _tensor(embeddings: npt.NDArray[np.float32], exact: bool) -> torch.Tensor:
 
     What is too small to matter is zero, but for `exact`, which keeps the kit's bits.
     """
-    rows = torch.from_numpy(np.array(embeddings, np.float32))
-    return torch.empty(rows.shape).copy_(rows if exact else F.hardshrink(rows, _NEGLIGIBLE))
+    rows = torch.empty(embeddings.shape)
+    rows.copy_(torch.from_numpy(np.array(embeddings, np.float32)))
+    if not exact:
+        rows[rows.abs() < _NEGLIGIBLE] = 0
+    return rows
 
 
 def _target(targets: npt.NDArray[Any], n_labels: int) -> torch.Tensor:

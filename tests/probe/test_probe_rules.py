@@ -427,6 +427,8 @@ def test_inputs_too_small_to_matter_are_zero_and_change_nothing(
         protocol = resolve_protocol(name, exact=exact)
         return prepare_fold(protocol, training, validation, monitor, **sizes)
 
+    if name == "hear2021":
+        assert prepared(exact=True).rows.all()
     config = HeadConfig(hidden_dim=16, check_every=1, max_epochs=5)
     zeros = prepared()
     assert zeros.rows[:, :4].all()
@@ -441,9 +443,6 @@ def test_inputs_too_small_to_matter_are_zero_and_change_nothing(
         mended.weights + mended.running, before.weights + before.running, strict=True
     ):
         np.testing.assert_array_equal(new, old)
-    monkeypatch.undo()
-    if name == "hear2021":
-        assert prepared(exact=True).rows.all()
 
 
 def test_a_dcase_task_validates_every_ten_epochs_and_a_task_may_change_its_grid(scene: Any) -> None:

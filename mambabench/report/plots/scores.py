@@ -60,8 +60,8 @@ def _figure(
     lines = math.ceil(len(panels) / columns)
     figure = canvas.figure(lines * height + 2.5 * canvas.size.line)
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    letters = 22 if canvas.size.panels > 2 else 20
-    titles = cut_apart([canvas.task(rows[0].task) for rows in panels], letters)
+    names = [canvas.task(rows[0].task) for rows in panels]
+    titles = cut_apart(names, 22 if canvas.size.panels > 2 else 20)
     for number, one in enumerate(axes.flat):
         if number < len(panels):
             _panel(canvas, one, panels[number], encoders)
